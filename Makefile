@@ -1,0 +1,65 @@
+# Every target works on a bare machine: python3 >= 3.11, make and git are all it needs.
+VENV ?= .venv
+PYTHON ?= python3
+PORT ?= 5000
+# uv where it is installed, else pip; `make test INSTALLER=pip` chooses.
+INSTALLER ?= $(if $(shell command -v uv),uv,pip)
+
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY ?= true
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test ui plots lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
+
+# The environment is rebuilt when requirements.txt is no longer the one it was made from.
+setup: ## environment from the hashed lock, MLflow store, offline page for plots
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: python3 is " + sys.version.split()[0] + "; 3.11 or later is needed (make PYTHON=... names another)")'
+	@cmp -s requirements.txt $(VENV)/requirements.txt || $(MAKE) --no-print-directory install-$(INSTALLER)
+	@python src/init.py
+
+.PHONY: install-uv install-pip
+install-uv:
+	uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	uv pip install --quiet --python $(VENV) --require-hashes -r requirements.txt
+	@cp requirements.txt $(VENV)/requirements.txt
+
+install-pip:
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@cp requirements.txt $(VENV)/requirements.txt
+
+repro: setup ## run the pipeline: data, splits, model, evaluation, registration
+	@test -f data/raw.parquet || dvc pull --quiet data/raw.parquet.dvc
+	dvc repro
+	@python src/report.py
+
+test: setup ## run the tests
+	python -m pytest
+
+ui: setup ## MLflow's web page on http://127.0.0.1:5000 (PORT=... chooses)
+	mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
+	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --default-artifact-root mlartifacts
+
+plots: setup ## draw the plots into dvc_plots/index.html, to be opened offline
+	dvc plots show
+
+lock: ## make requirements.txt and conda.yaml from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --extra test --universal --fork-strategy fewest --generate-hashes \
+	  --no-emit-index-url --custom-compile-command 'make lock' --quiet --output-file requirements.txt
+	$(PYTHON) -c "$$CONDA" > conda.yaml
+
+define CONDA
+import tomllib
+pins = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]
+print("# Made from pyproject.toml by `make lock`; read by `mlflow run`.")
+print("name: churn\nchannels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - pip\n  - pip:")
+print("\n".join(f"      - {pin}" for pin in pins))
+endef
+export CONDA
+
+clean: ## remove what `dvc repro` makes again (data, caches and the MLflow store stay)
+	rm -rf data/prepared models/*.ubj reports/plots dvc_plots .pytest_cache
+	find src tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,199 @@
+"""The data contract, data/schema.yaml (pandera's YAML form): columns, types, ranges, allowed values.
+
+It validates the raw table, orders and encodes the features, makes the MLflow signature, checks rows at scoring,
+and lists the columns that monitoring compares.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from churn.errors import UserError
+
+KINDS = {"str": "text", "int64": "number", "float64": "number", "bool": "flag"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: `kind` is number, text or flag; `allowed` are the values it may have, for a text its categories in order."""
+
+    name: str
+    dtype: str
+    kind: str
+    nullable: bool
+    allowed: tuple = ()
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The columns of a churn table, and which of them are the row id, the target and the features."""
+
+    path: Path
+    id: str
+    target: str
+    positive: str | int | bool
+    columns: dict[str, Column]
+
+    @property
+    def features(self) -> list[Column]:
+        """Every column but the id and the target, in the contract's order: the order the model sees."""
+        return [c for c in self.columns.values() if c.name not in (self.id, self.target)]
+
+    def signature(self):
+        """The MLflow signature: the features in, probability and decision out."""
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, Schema
+
+        types = {"text": "string", "number": "double", "flag": "boolean"}
+        inputs = Schema([ColSpec(types[c.kind], c.name) for c in self.features])
+        return ModelSignature(inputs, Schema([ColSpec("double", "churn_probability"), ColSpec("boolean", "churn")]))
+
+
+def load(path: str | Path, id: str, target: str, positive: str | int | bool) -> Contract:
+    """Read a contract and check that a model can be made from it.
+
+    Raises:
+        UserError: the file is no pandera schema, the id, target or positive label is not in it, or a feature
+            has a type the model cannot take.
+    """
+    try:
+        written = yaml.load(Path(path).read_text(), yaml.CSafeLoader)["columns"]
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; `python src/infer_schema.py TABLE` writes one") from None
+    except (yaml.YAMLError, TypeError, KeyError):
+        raise UserError(f"{path} is no pandera schema (a mapping with `columns:`)") from None
+    faults, columns = [], {}
+    for name, rules in written.items():
+        kind = KINDS.get(rules.get("dtype"))
+        if kind is None:
+            faults.append(f"column {name}: dtype {rules.get('dtype')} (must be one of {', '.join(KINDS)})")
+            continue
+        allowed = tuple(rules.get("isin", ()))
+        if kind == "text" and not allowed and name not in (id, target):
+            faults.append(f"column {name}: text without `isin`, its allowed values; list them or drop the column")
+        columns[name] = Column(name, rules["dtype"], kind, rules.get("nullable", False), allowed)
+    for role, name in (("id", id), ("target", target)):
+        if name not in written:
+            faults.append(f"data.{role} in params.yaml is {name!r}, which is no column of the contract")
+    if target in columns and positive not in columns[target].allowed:
+        faults.append(f"data.positive is {positive!r}, not an allowed value (`isin`) of the target {target!r}")
+    if faults:
+        raise UserError(f"{path}:\n" + "\n".join(f"  {fault}" for fault in faults))
+    return Contract(Path(path), id, target, positive, columns)
+
+
+@dataclass
+class Violations:
+    """What a table does against its contract, added up over the batches that it is read in."""
+
+    found: dict[tuple[str, str], dict] = field(default_factory=dict)
+
+    def add(self, column: str, rule: str, rows: Iterable[int] = (), values: Iterable = ()) -> None:
+        """Note that these rows (counted from 1) of a column break a rule; no rows means the whole column does."""
+        rows = list(rows)
+        entry = self.found.setdefault((column, rule), {"count": 0, "rows": [], "values": []})
+        entry["count"] += len(rows)
+        entry["rows"] = (entry["rows"] + rows)[:5]
+        entry["values"] = list(dict.fromkeys([*entry["values"], *map(repr, values)]))[:3]
+
+    def __str__(self) -> str:
+        lines = []
+        for (column, rule), entry in self.found.items():
+            line = f"  {column}: {rule}"
+            if entry["count"]:
+                more = ", ..." if entry["count"] > len(entry["rows"]) else ""
+                count = f"{entry['count']} row{'s' if entry['count'] > 1 else ''}"
+                line += f"; {count}: {', '.join(map(str, entry['rows']))}{more}"
+            if entry["values"]:
+                line += f"; found {', '.join(entry['values'])}"
+            lines.append(line)
+        return "\n".join(lines)
+
+
+def open_table(path: Path) :
+    """Open a Parquet file as pyarrow's ParquetFile, or say why that cannot be done."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.exists():
+        raise UserError(f"{path} is missing; `dvc pull {path}.dvc` fetches it")
+    try:
+        table = pq.ParquetFile(path)
+    except pa.ArrowInvalid:
+        raise UserError(f"{path} is not a Parquet file; write it with pandas' `to_parquet`") from None
+    if table.metadata.num_rows == 0:
+        raise UserError(f"{path} is empty: it has columns but no rows")
+    return table
+
+
+def arrow_schema(contract: Contract):
+    """The pyarrow schema of the splits. Every number is a double, as a caller of the model sends it: an integer
+    column could hold no missing value."""
+    import pyarrow as pa
+
+    types = {"text": pa.string(), "number": pa.float64(), "flag": pa.bool_()}
+    return pa.schema([pa.field(c.name, types[c.kind]) for c in contract.columns.values()])
+
+
+def check_columns(contract: Contract, schema) -> Violations:
+    """Compare the columns of a table (a pyarrow schema) with the contract's: missing, unknown, of another type."""
+    import pyarrow.types as at
+
+    def fits(column: Column, arrow_type) -> bool:
+        if at.is_dictionary(arrow_type):
+            arrow_type = arrow_type.value_type
+        if column.kind == "text":
+            return at.is_string(arrow_type) or at.is_large_string(arrow_type)
+        if column.kind == "flag":
+            return at.is_boolean(arrow_type)
+        return at.is_integer(arrow_type) or at.is_floating(arrow_type)
+
+    violations = Violations()
+    for column in contract.columns.values():
+        if column.name not in schema.names:
+            violations.add(column.name, "missing column")
+        elif schema.names.count(column.name) > 1:
+            violations.add(column.name, "column stands in the table more than once")
+        elif not fits(column, schema.field(column.name).type):
+            found = schema.field(column.name).type
+            violations.add(column.name, f"must be {column.dtype} ({column.kind}), the table has {found}")
+    for name in schema.names:
+        if name not in contract.columns:
+            violations.add(name, "unknown column; drop it or add it to the contract")
+    return violations
+
+
+def row_checks(contract: Contract, without: set[str]):
+    """The contract as a pandera schema for record batches, less the columns that cannot be checked row by row.
+
+    Whole numbers are checked as nullable Int64, so that a null among them is reported as a null. `unique` is
+    left to the caller: a batch cannot see the other batches.
+    """
+    import pandera.pandas as pa
+
+    schema = pa.DataFrameSchema.from_yaml(contract.path)
+    schema = schema.remove_columns([name for name in schema.columns if name in without])
+    for column in schema.columns.values():
+        dtype = contract.columns[column.name].dtype
+        column.dtype = {"int64": "Int64", "bool": "boolean"}.get(dtype, dtype)
+        column.coerce = dtype != "str"
+        column.unique = False
+    return schema
+
+
+def check_rows(schema, batch, first_row: int, violations: Violations) -> None:
+    """Validate a pyarrow record batch whose first row is number `first_row` of the table (counted from 1)."""
+    import pandera.pandas as pa
+
+    frame = batch.select(list(schema.columns)).to_pandas()
+    try:
+        schema.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        cases = errors.failure_cases
+        for (column, rule), group in cases.groupby(["column", "check"], sort=False):
+            null = rule == "not_nullable"
+            rule = "null where none is allowed" if null else rule
+            rows = sorted({first_row + int(i) for i in group["index"].dropna()})
+            violations.add(column, rule, rows, () if null else group["failure_case"])

@@ -1,0 +1,127 @@
+"""The four moving parts of a model (code, data, parameters, randomness) as md5s and git state."""
+
+import hashlib
+import json
+import platform
+import subprocess
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from churn.errors import UserError
+
+RAW = Path("data/raw.parquet")
+SCHEMA = Path("data/schema.yaml")
+SPLITS = {name: Path(f"data/prepared/{name}.parquet") for name in ("train", "valid", "test")}
+MODEL = Path("models/churn.ubj")
+CURVES = Path("reports/training.csv")
+METRICS = Path("reports/metrics.json")
+PLOTS = Path("reports/plots")
+
+MODEL_PACKAGES = ("mlflow", "xgboost", "pandas", "numpy", "pyyaml")  # what the scoring model imports
+
+
+def read_yaml(path: str | Path):
+    """A YAML file as DVC reads it: YAML 1.2, where Yes is a text (in YAML 1.1, and so in PyYAML, it is true)."""
+    return YAML(typ="safe").load(Path(path))
+
+
+def md5(path: str | Path) -> str:
+    """The md5 of a file's bytes, as DVC computes it; read in blocks, so the file may be larger than memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def lock() -> dict[str, dict[str, dict[str, str]]]:
+    """dvc.lock as {stage: {"deps": {path: md5}, "outs": {path: md5}, "params": {name: value}}}."""
+    stages = read_yaml("dvc.lock")["stages"] if Path("dvc.lock").exists() else {}
+    return {
+        name: {
+            "deps": {d["path"]: d["md5"] for d in stage.get("deps", [])},
+            "outs": {o["path"]: o["md5"] for o in stage.get("outs", [])},
+            "params": stage.get("params", {}).get("params.yaml", {}),
+        }
+        for name, stage in stages.items()
+    }
+
+
+def inputs(stage: str) -> dict[str, str]:
+    """The md5 of every dependency of a stage, hashed now: what this run reads, whatever dvc.lock says later."""
+    return {path: md5(path) for path in sorted(read_yaml("dvc.yaml")["stages"][stage]["deps"])}
+
+
+def data() -> dict[str, str]:
+    """md5 tags of the raw table, the contract and the three splits, as dvc.lock chains them.
+
+    Raises:
+        UserError: the splits on disk are not those that `preprocess` wrote; their origin is then unknown.
+    """
+    preprocess = lock().get("preprocess", {"deps": {}, "outs": {}})
+    for path in map(str, SPLITS.values()):
+        if not Path(path).exists() or md5(path) != preprocess["outs"].get(path):
+            raise UserError(f"{path} is not what dvc.lock says `preprocess` wrote; run `dvc repro`")
+    tags = {f"{name}_md5": preprocess["outs"][str(path)] for name, path in SPLITS.items()}
+    return {"data_md5": preprocess["deps"][str(RAW)], "schema_md5": preprocess["deps"][str(SCHEMA)], **tags}
+
+
+def code() -> dict[str, str]:
+    """git_commit and git_dirty; a dirty tree's difference is what `patch` returns."""
+    commit = _git("rev-parse", "HEAD") or "none"
+    return {"git_commit": commit.strip(), "git_dirty": str(bool(patch())).lower()}
+
+
+def patch() -> str:
+    """What the tracked files of the workspace differ in from the commit, as `git apply` takes it.
+
+    dvc.lock is left out: the pipeline itself writes it, from inputs that the tags name.
+    """
+    return _git("diff", "HEAD", "--binary", "--", ".", ":(exclude)dvc.lock")
+
+
+def environment() -> dict[str, str]:
+    """lock_md5 of requirements.txt, and whether the pinned packages are the installed ones."""
+    moved = []
+    for pin in requirements():
+        name, wanted = pin.split("==")
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            found = "not installed"
+        if found != wanted:
+            moved.append(f"{name} {found} (pinned {wanted})")
+    return {
+        "lock_md5": md5("requirements.txt"),
+        "environment": "as pinned" if not moved else "differs: " + ", ".join(moved),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def requirements(*packages: str) -> list[str]:
+    """The pins of pyproject.toml ("xgboost==3.2.0"), all of them or those of the named packages."""
+    pins = tomllib.loads(Path("pyproject.toml").read_text())["project"]["dependencies"]
+    return [pin for pin in pins if not packages or pin.split("==")[0] in packages]
+
+
+def verify(tags: dict[str, str]) -> None:
+    """End a stage whose inputs are no longer those it was tagged with when it started.
+
+    DVC hashes a stage's dependencies after it ran: a file edited meanwhile would stand in dvc.lock as the input of
+    an output that it never made.
+    """
+    stage = tags["stage"]
+    then, now = json.loads(tags[f"{stage}.inputs"]), inputs(stage)
+    if changed := [path for path in now if now[path] != then.get(path)]:
+        raise UserError(f"{', '.join(changed)} changed while {stage} ran; run `dvc repro` again")
+
+
+def tags(stage: str) -> dict[str, str]:
+    """What every run of a stage is tagged with: its inputs, code and environment."""
+    return {"stage": stage, f"{stage}.inputs": json.dumps(inputs(stage)), **code(), **environment()}
+
+
+def _git(*arguments: str) -> str:
+    result = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    return result.stdout if result.returncode == 0 else ""

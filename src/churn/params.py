@@ -1,0 +1,138 @@
+"""params.yaml, typed and checked: an unknown name, a wrong type or a value out of range ends the run."""
+
+import difflib
+import hashlib
+import json
+import random
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml.error import YAMLError
+
+from churn.errors import UserError
+from churn.lineage import read_yaml
+
+Share = Field(gt=0, lt=1)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Data(Section):
+    id: str
+    target: str
+    positive: str | int | bool
+
+
+class Split(Section):
+    valid: float = Share
+    test: float = Share
+
+    @model_validator(mode="after")
+    def leave_rows_to_train_on(self):
+        if self.valid + self.test >= 1:
+            raise ValueError(f"valid + test is {self.valid + self.test:g}, which leaves nothing to train on")
+        return self
+
+
+class Train(Section):
+    device: Literal["cpu", "cuda"]
+    threads: int = Field(ge=0)
+    rounds: int = Field(ge=1)
+    early_stopping: int = Field(ge=1)
+    learning_rate: float = Field(gt=0, le=1)
+    max_depth: int = Field(ge=1, le=30)
+    min_child_weight: float = Field(ge=0)
+    subsample: float = Field(gt=0, le=1)
+    colsample_bytree: float = Field(gt=0, le=1)
+    reg_lambda: float = Field(ge=0)
+
+
+class Costs(Section):
+    saved_customer: float = Field(gt=0)
+    contact: float = Field(ge=0)
+    save_chance: float = Field(gt=0, le=1)
+
+
+class Evaluate(Section):
+    bootstrap: int = Field(ge=100)
+    costs: Costs
+
+
+class Gate(Section):
+    min_roc_auc: float = Field(ge=0, le=1)
+    max_calibration_error: float = Field(ge=0, le=1)
+    max_auc_drop: float = Field(ge=0, le=1)
+
+
+class Registry(Section):
+    model: str = Field(min_length=1)
+
+
+class Params(Section):
+    seed: int = Field(ge=0, lt=2**31)
+    data: Data
+    split: Split
+    train: Train
+    evaluate: Evaluate
+    gate: Gate
+    registry: Registry
+
+
+def names(section: type[BaseModel] = Params, prefix: str = "") -> list[str]:
+    """The dotted name of every parameter, in the order of params.yaml."""
+    found = []
+    for key, field in section.model_fields.items():
+        nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        found += names(field.annotation, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
+    return found
+
+
+def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
+    """{"train": {"max_depth": 4}} as {"train.max_depth": 4}."""
+    leaves = {}
+    for key, value in tree.items():
+        leaves |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return leaves
+
+
+def digest(leaves: dict[str, object]) -> str:
+    """md5 over all parameters: two runs with the same digest were asked for the same thing."""
+    return hashlib.md5(json.dumps(leaves, sort_keys=True).encode()).hexdigest()
+
+
+def load(path: str | Path = "params.yaml") -> Params:
+    """Read and check the parameters, and seed Python's and NumPy's global generators.
+
+    The code of this project draws from generators made from `seed`; the global ones are seeded as well, so that
+    a line added tomorrow cannot forget it.
+
+    Raises:
+        UserError: every unknown, missing, mistyped or out-of-range parameter, with the nearest valid name.
+    """
+    try:
+        params = Params.model_validate(read_yaml(path))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; run this from the root of the project") from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+    except ValidationError as error:
+        raise UserError(f"{path}:\n" + "\n".join(f"  {_explain(e)}" for e in error.errors())) from None
+    random.seed(params.seed)
+    np.random.seed(params.seed)
+    return params
+
+
+def _explain(error: dict) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        tops = {n.split(".")[0] for n in names()}
+        valid = [*names(), *tops]
+        nearest = difflib.get_close_matches(name, valid, n=1, cutoff=0)[0]
+        return f"{name}: no such parameter; did you mean {nearest}?"
+    if error["type"] == "missing":
+        return f"{name}: missing; add it"
+    return f"{name}: {error['msg']} (got {error['input']!r})"

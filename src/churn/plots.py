@@ -1,0 +1,108 @@
+"""What is drawn: plot data as small tables for DVC, and the same tables as pictures for MLflow."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from churn import lineage
+from churn.metrics import calibration_bins
+
+POINTS = 500  # the most points of a curve: enough for the eye, small enough for git diff and a web page
+
+
+def tables(y: np.ndarray, p: np.ndarray, threshold: float, contributions: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The data behind every plot of the test split, by name.
+
+    Args:
+        y, p: labels (0 or 1) and churn probabilities, shape (rows,).
+        contributions: TreeSHAP values of the same rows, shape (rows, features + 1), last column `bias`.
+    """
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    false, true, _ = roc_curve(y, p)
+    precision, recall, _ = precision_recall_curve(y, p)
+    gained = np.append(0, np.cumsum(y[np.argsort(-p, kind="stable")]) / y.sum())
+    contacted = np.where(p >= threshold, "contact", "leave")
+    outcome = np.where(y == 1, "churned", "stayed")
+    confusion = pd.crosstab(outcome, contacted).reindex(index=["churned", "stayed"], columns=["contact", "leave"], fill_value=0)
+    importance = contributions.drop(columns="bias").abs().mean().rename_axis("feature").reset_index(name="importance")
+    riskiest = contributions.iloc[int(np.argmax(p))].rename_axis("feature").reset_index(name="log_odds")
+    return {
+        "roc": _thin(pd.DataFrame({"false_positive_rate": false, "true_positive_rate": true})),
+        "precision_recall": _thin(pd.DataFrame({"recall": recall, "precision": precision})),
+        "calibration": calibration_bins(y, p).drop(columns="bin"),
+        "gain": _thin(pd.DataFrame({"customers": np.linspace(0, 1, len(gained)), "churners_found": gained})),
+        "confusion": confusion.rename_axis("outcome").rename_axis("decision", axis=1).stack().reset_index(name="customers"),
+        "importance": importance.sort_values("importance", ascending=False, kind="stable"),
+        "explanation": riskiest.iloc[riskiest["log_odds"].abs().argsort(kind="stable")[::-1]],
+    }
+
+
+def read() -> dict[str, pd.DataFrame]:
+    """Every plot table from the files that DVC tracks, the learning curves among them."""
+    files = {path.stem: path for path in sorted(lineage.PLOTS.glob("*.csv"))} | {"training": lineage.CURVES}
+    return {name: pd.read_csv(path) for name, path in files.items()}
+
+
+def _thin(curve: pd.DataFrame) -> pd.DataFrame:
+    keep = np.unique(np.linspace(0, len(curve) - 1, min(POINTS, len(curve))).round().astype(int))
+    return curve.iloc[keep]
+
+
+TITLES = {
+    "roc": "ROC curve",
+    "precision_recall": "Precision and recall",
+    "calibration": "Calibration: predicted probability and observed churn rate",
+    "gain": "Cumulative gain: churners found by contacting the riskiest first",
+    "confusion": "Customers by decision and outcome",
+    "importance": "Importance: mean absolute TreeSHAP contribution (log odds)",
+    "explanation": "Why the riskiest test customer is the riskiest (log odds)",
+    "training": "Learning curves (log loss)",
+}
+
+
+def draw(name: str, table: pd.DataFrame):
+    """One plot table as a matplotlib Figure."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.8))
+    axes = figure.subplots()
+    axes.set_title(TITLES[name], fontsize=10)
+    if name == "confusion":
+        grid = table.pivot(index="outcome", columns="decision", values="customers")
+        axes.imshow(grid, cmap="Blues", vmin=0)
+        axes.set_xticks(range(grid.shape[1]), grid.columns)
+        axes.set_yticks(range(grid.shape[0]), grid.index)
+        for (row, column), count in np.ndenumerate(grid.to_numpy()):
+            axes.text(column, row, f"{count:,}", ha="center", va="center", bbox={"color": "white", "alpha": 0.6})
+    elif name in ("importance", "explanation"):
+        top = table.head(15).iloc[::-1]
+        axes.barh(top["feature"], top.iloc[:, 1], color=np.where(top.iloc[:, 1] < 0, "tab:blue", "tab:red"))
+    elif name == "training":
+        axes.plot(table["round"], table["train_logloss"], label="train")
+        axes.plot(table["round"], table["valid_logloss"], label="valid")
+        axes.legend()
+    else:
+        x, y = table.columns[:2]
+        axes.plot(table[x], table[y], marker="o" if name == "calibration" else None)
+        if name != "precision_recall":
+            axes.plot([0, 1], [0, 1], color="gray", linestyle=":")
+        axes.set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
+    return figure
+
+
+def offline_template(path: Path) -> None:
+    """Write the HTML page that `dvc plots` fills, with the Vega scripts inside: DVC's own page loads them from a CDN."""
+    import vl_convert
+
+    scripts = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
+    page = (
+        "<!DOCTYPE html>\n<html>\n<head>\n<meta charset='utf-8'>\n{refresh_tag}\n<title>DVC plots</title>\n"
+        f"<script type='module'>{scripts}</script>\n"
+        "<style>body { font-family: sans-serif; } table { border-spacing: 15px; }</style>\n"
+        "</head>\n<body>\n{plot_divs}\n</body>\n</html>\n"
+    )
+    part = path.with_suffix(".part")
+    part.write_text(page, encoding="utf-8")
+    part.replace(path)

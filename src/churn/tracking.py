@@ -1,0 +1,198 @@
+"""The only module that opens MLflow runs.
+
+MLFLOW_TRACKING_URI decides where they go; without it, to SQLite in the project's root. A run is found again by the
+md5 of the model it made, never by an id handed from process to process.
+"""
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from churn import lineage
+
+# MLflow's own switch; DO_NOT_TRACK does not reach it. Set it to "false" to send telemetry.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+
+def root() -> Path:
+    """The project's root; DVC_ROOT names it also inside the temporary copies that `dvc exp run --temp` works in."""
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
+
+
+def uri() -> str:
+    """MLFLOW_TRACKING_URI, a relative SQLite path in it made absolute; else the project's own SQLite file."""
+    given = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    relative = given.removeprefix("sqlite:///")
+    return f"sqlite:///{root() / relative}" if given.startswith("sqlite:///") else given
+
+
+def store_file() -> Path | None:
+    """The SQLite file of the store, or None where the store is a server."""
+    return Path(uri().removeprefix("sqlite:///")) if uri().startswith("sqlite:///") else None
+
+
+def connect() -> str:
+    """Point MLflow at the store, create what is missing, and return the id of the experiment.
+
+    The experiment is the launcher's (`mlflow run` sets MLFLOW_EXPERIMENT_ID), else MLFLOW_EXPERIMENT_NAME, else
+    "churn".
+    """
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    if store_file():
+        create_store(store_file())
+    mlflow.set_tracking_uri(uri())
+    if "MLFLOW_EXPERIMENT_ID" in os.environ:
+        return os.environ["MLFLOW_EXPERIMENT_ID"]
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "churn")
+    if (experiment := mlflow.get_experiment_by_name(name)) is None:
+        # A server knows its artifact store; for a bare database the default would be the current folder.
+        local = None if uri().startswith("http") else (root() / "mlartifacts").as_uri()
+        try:
+            return mlflow.create_experiment(name, artifact_location=local)
+        except mlflow.MlflowException:  # another process was faster
+            experiment = mlflow.get_experiment_by_name(name)
+    return experiment.experiment_id
+
+
+def create_store(path: Path) -> None:
+    """Create MLflow's SQLite file if there is none. Built beside and linked into place whole: a file that several
+    processes migrate at once breaks most of them."""
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        SqlAlchemyStore(f"sqlite:///{part}", (root() / "mlartifacts").as_uri())._dispose_engine()
+        os.link(part, path)
+    except FileExistsError:
+        pass
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator:
+    """Open a run, or resume `run_id`; under a launcher (`mlflow run`, a sweep) a new run is the launcher's child.
+
+    A run that ends in an error is FAILED and says why in its tag `error`.
+    """
+    import mlflow
+
+    experiment = connect()
+    # MLflow would log into the launcher's run, and all stages would collide there.
+    parent = os.environ.pop("MLFLOW_RUN_ID", None)
+    if run_id is None and parent:
+        tags = {**tags, "mlflow.parentRunId": parent}
+    if run_id is None and "DVC_EXP_NAME" in os.environ:
+        name = os.environ["DVC_EXP_NAME"]
+        tags = {**tags, "dvc_experiment": name}
+    with mlflow.start_run(run_id=run_id, experiment_id=experiment, run_name=None if run_id else name, tags=tags) as opened:
+        try:
+            yield opened
+        except BaseException as error:
+            mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
+            raise
+
+
+def find_run(**tags: str):
+    """The latest run with these tags in any experiment, or None."""
+    import mlflow
+
+    connect()
+    where = " and ".join(f"tags.{key} = '{value}'" for key, value in tags.items())
+    found = mlflow.search_runs(search_all_experiments=True, filter_string=where, output_format="list", max_results=1)
+    return found[0] if found else None
+
+
+def log_data(path: Path, digest: str, name: str, context: str) -> None:
+    """Name a table as an input of the active run, with its DVC md5 as the digest (MLflow's own digest reads
+    only the first 10,000 rows)."""
+    import mlflow
+    from mlflow.data.dataset_source_registry import resolve_dataset_source
+    from mlflow.data.meta_dataset import MetaDataset
+
+    with warnings.catch_warnings():  # it knows two names of one kind of source
+        warnings.simplefilter("ignore")
+        source = resolve_dataset_source(str(path))
+    mlflow.log_input(MetaDataset(source, name=name, digest=digest), context=context)
+
+
+def log_training(leaves: dict, origin: dict[str, str], contract) -> None:
+    """Log the model run's first half into the active run, from the files that training left: parameters, data,
+    learning curves and the booster in its framework flavor."""
+    import mlflow
+    import pandas as pd
+    from mlflow.entities import Metric
+
+    from churn import model
+
+    opened = mlflow.active_run()
+    mlflow.log_params(leaves)
+    mlflow.set_tags({**origin, "model_md5": lineage.md5(lineage.MODEL)})
+    for name, context in (("train", "training"), ("valid", "validation"), ("test", "testing")):
+        log_data(lineage.SPLITS[name], origin[f"{name}_md5"], name, context)
+    curves = pd.read_csv(lineage.CURVES)
+    now = opened.info.start_time
+    points = [
+        Metric(name, value, now, int(step))
+        for name in curves.columns[1:]
+        for step, value in zip(curves["round"], curves[name])
+    ]
+    client = mlflow.MlflowClient()
+    for start in range(0, len(points), 1000):  # the most that one log_batch takes
+        client.log_batch(opened.info.run_id, metrics=points[start : start + 1000])
+    mlflow.xgboost.log_model(
+        model.load(lineage.MODEL),
+        name="booster",
+        model_format="ubj",
+        signature=contract.signature(),
+        pip_requirements=lineage.requirements(*lineage.MODEL_PACKAGES),
+    )
+
+
+def log_evaluation(results: dict[str, float], pictures: Path) -> None:
+    """Log the model run's second half into the active run: test metrics, plots as PNG, and the files that made them.
+
+    Args:
+        results: the numbers of reports/metrics.json.
+        pictures: a folder of PNG files.
+    """
+    import mlflow
+
+    mlflow.log_metrics(results)
+    mlflow.log_artifacts(str(pictures), "plots")
+    for path in ("params.yaml", lineage.METRICS, lineage.SCHEMA):
+        mlflow.log_artifact(str(path))
+
+
+def children(run_id: str) -> list[str]:
+    """The stages that ran, rather than came from DVC's cache, under a launcher's run."""
+    import mlflow
+
+    where = f"tags.mlflow.parentRunId = '{run_id}'"
+    runs = mlflow.search_runs(search_all_experiments=True, filter_string=where, output_format="list")
+    return sorted({run.data.tags["stage"] for run in runs if "stage" in run.data.tags})
+
+
+def log_launcher(run_id: str, leaves: dict, results: dict[str, float], tags: dict[str, str]) -> None:
+    """Write parameters, metrics, tags and dvc.lock into the run that launched the pipeline."""
+    import mlflow
+    from mlflow.entities import Metric, Param, RunTag
+
+    client = mlflow.MlflowClient()
+    now = int(time.time() * 1000)
+    client.log_batch(
+        run_id,
+        metrics=[Metric(name, value, now, 0) for name, value in results.items()],
+        params=[Param(name, str(value)) for name, value in leaves.items()],
+        tags=[RunTag(name, value) for name, value in tags.items()],
+    )
+    client.log_artifact(run_id, "dvc.lock")

@@ -1,0 +1,25 @@
+"""Draw the plot data that DVC tracks (reports/plots/*.csv, reports/training.csv) as PNG pictures.
+
+    python src/draw.py FOLDER
+
+A command of its own so that evaluate can let it work on the other core while MLflow starts.
+"""
+
+import argparse
+from pathlib import Path
+
+from churn import plots
+from churn.errors import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Draw the plot data that DVC tracks as PNG pictures.")
+    parser.add_argument("folder", type=Path, help="where the pictures go")
+    folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in plots.read().items():
+        plots.draw(name, table).savefig(folder / f"{name}.png", dpi=100)
+
+
+if __name__ == "__main__":
+    run(main)

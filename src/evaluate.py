@@ -1,0 +1,68 @@
+"""Measure the model, check that it is served as it was measured, and register it if it passes the gate.
+
+    python src/evaluate.py    (as a stage: dvc repro evaluate)
+
+Reads data/prepared/{valid,test}.parquet and models/churn.ubj; writes reports/metrics.json and reports/plots/*.csv;
+resumes the model run in MLflow. A model that passes becomes a version of `registry.model` with the alias
+`staging`; one that fails is not registered and moves no alias.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from churn import candidate, contract, gate, lineage, metrics, model, params, plots, registry
+from churn.errors import run
+
+
+def write(results: dict[str, float], failures: list[str], tables: dict[str, pd.DataFrame]) -> None:
+    """Write the DVC outputs. Six digits: what a float holds beyond them differs from one processor to the next."""
+    lineage.PLOTS.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        table.to_csv(lineage.PLOTS / f"{name}.csv", index=False, float_format="%.6f")
+    content = {**results, "gate_thresholds": "; ".join(failures) or "passed"}
+    lineage.METRICS.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def main() -> None:
+    p = params.load()
+    rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    origin, tags = lineage.data(), lineage.tags("evaluate")
+    valid, test = (pd.read_parquet(lineage.SPLITS[name]) for name in ("valid", "test"))
+    booster = model.load(lineage.MODEL)
+
+    threshold = metrics.best_threshold(model.labels(valid, rules), model.predict(booster, valid, rules), p.evaluate.costs)
+    y, probability = model.labels(test, rules), model.predict(booster, test, rules)
+    results = metrics.measure(y, probability, threshold, p.evaluate.costs)
+    results |= metrics.intervals(y, probability, p.evaluate.bootstrap, p.seed)
+    results = {name: round(float(value), 6) for name, value in results.items()}
+    tables = plots.tables(y, probability, threshold, model.contributions(booster, test, rules))
+    write(results, gate.thresholds(results, p.gate), tables)
+
+    with tempfile.TemporaryDirectory() as pictures:
+        drawing = subprocess.Popen([sys.executable, "src/draw.py", pictures])  # on the other core, while MLflow starts
+        with candidate.model_run(p, rules, origin, tags):
+            # What is registered must be what was measured: load it as a consumer does, and send it the test rows.
+            scorer_uri = candidate.scoring_model(p, rules, threshold, test.head(3))
+            served = registry.load(scorer_uri).predict(test.drop(columns=[rules.id, rules.target]))
+            if not np.array_equal(served["churn_probability"], probability):
+                raise AssertionError("the scoring model gives other probabilities than the booster that was measured")
+            comparison = candidate.compare(p, rules, test, probability)
+            lineage.verify(tags)
+            if drawing.wait() != 0:
+                raise RuntimeError("src/draw.py failed; see its message above")
+            decision, version = candidate.publish(p, origin, scorer_uri, results, Path(pictures), comparison)
+            if version:
+                registry.stage(version.name, version.version)
+    print(f"test ROC AUC {results['roc_auc']:.4f} ({results['roc_auc_low']:.4f} to {results['roc_auc_high']:.4f})")
+    print(f"gate {decision}")
+    print(f"{version.name} version {version.version} is staging" if version else "not registered")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,103 @@
+"""Say what the workspace holds and where it stands: metrics, gate, version, staging, production.
+
+    python src/report.py
+
+Also the reconciler. A stage that DVC took from its cache ran no code and logged nothing, and a store may be new:
+whatever run, version or first `staging` is missing for the model in the workspace is made from DVC's files. An
+alias that exists is never moved: looking at an old commit must not roll staging back. Under `mlflow run` the
+launching run gets parameters, metrics and dvc.lock, so that it is never empty.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from churn import candidate, contract, lineage, model, params, registry, tracking
+from churn.errors import UserError, run
+
+
+def check_workspace(leaves: dict[str, object]) -> None:
+    """Refuse to report on files that dvc.lock does not describe: their origin is unknown."""
+    locked = lineage.lock()
+    if not locked:
+        raise UserError("there is no dvc.lock; run `dvc repro` first")
+    stale = [f"{stage}: {name} was {value!r}, now {leaves.get(name)!r}" for stage in locked
+             for name, value in locked[stage]["params"].items() if leaves.get(name) != value]
+    for stage, entry in locked.items():
+        for path, digest in (entry["deps"] | entry["outs"]).items():
+            if not digest.endswith(".dir") and (not Path(path).exists() or lineage.md5(path) != digest):
+                stale.append(f"{stage}: {path} is not the file that dvc.lock names")
+    if stale:
+        raise UserError("the workspace is not what dvc.lock describes; run `dvc repro`:\n  " + "\n  ".join(stale))
+
+
+def reconcile(p: params.Params, rules: contract.Contract, results: dict[str, float]) -> None:
+    """Make what is missing of the model's run and version, and a first `staging`, from DVC's files."""
+    test = pd.read_parquet(lineage.SPLITS["test"])
+    origin, tags = lineage.data(), lineage.tags("evaluate")
+    with tempfile.TemporaryDirectory() as pictures, candidate.model_run(p, rules, origin, tags):
+        subprocess.run([sys.executable, "src/draw.py", pictures], check=True)
+        uri = candidate.scoring_model(p, rules, results["threshold"], test.head(3))
+        comparison = candidate.compare(p, rules, test, model.predict(model.load(lineage.MODEL), test, rules))
+        _, version = candidate.publish(p, origin, uri, results, Path(pictures), comparison)
+        if version and registry.alias(p.registry.model, "staging") is None:
+            registry.stage(version.name, version.version)
+
+
+def fill_launcher(run_id: str, leaves: dict, results: dict[str, float], model_run) -> None:
+    """Write into the run that launched the pipeline what came of it, also when every stage was cached."""
+    executed = tracking.children(run_id)
+    tracking.log_launcher(
+        run_id,
+        leaves,
+        results,
+        {"model_run": model_run.info.run_id, "executed": ", ".join(executed) or "nothing", "cached": str(not executed)},
+    )
+
+
+def summary(name: str, results: dict[str, float], model_run, versions: dict) -> str:
+    """The report as text: metrics with intervals, the gate's decision, and how workspace and aliases relate."""
+    lines = [f"{'test split':<20} {'value':>10}   95 % interval"]
+    for metric, value in results.items():
+        if not metric.endswith(("_low", "_high")):
+            line = f"{metric:<20} {value:>10,.4f}"
+            if f"{metric}_low" in results:
+                line += f"   {results[f'{metric}_low']:.4f} to {results[f'{metric}_high']:.4f}"
+            lines.append(line)
+    lines += ["", f"gate        {model_run.data.tags['gate_reason']}"]
+    for place, version in versions.items():
+        text = f"{name} version {version.version}, model {version.tags['model_md5'][:8]}" if version else "no version"
+        lines.append(f"{place:<11} {text}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    p = params.load()
+    leaves = params.flatten(p.model_dump())
+    check_workspace(leaves)
+    rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    results = json.loads(lineage.METRICS.read_text())
+    results.pop("gate_thresholds")
+
+    launcher = os.environ.get("MLFLOW_RUN_ID")
+    asked = {"model_md5": lineage.md5(lineage.MODEL), "params_md5": params.digest(leaves)}
+    made = (asked["model_md5"], lineage.md5(lineage.SCHEMA), results["threshold"])
+
+    model_run, version = tracking.find_run(**asked), registry.find(p.registry.model, *made)
+    if model_run is None or "gate" not in model_run.data.tags or (model_run.data.tags["gate"] == "passed" and not version):
+        reconcile(p, rules, results)
+        model_run, version = tracking.find_run(**asked), registry.find(p.registry.model, *made)
+    if launcher:
+        fill_launcher(launcher, leaves, results, model_run)
+    aliases = {alias: registry.alias(p.registry.model, alias) for alias in ("staging", "production")}
+    print(summary(p.registry.model, results, model_run, {"workspace": version, **aliases}))
+    print("\nNext: `make ui` shows the runs, `make plots` the plots, `dvc exp run -S train.max_depth=6` tries a change.")
+
+
+if __name__ == "__main__":
+    run(main)

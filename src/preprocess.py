@@ -69,12 +69,13 @@ def split(table: pq.ParquetFile, rules: contract.Contract, p: params.Params, fol
     writers = {name: pq.ParquetWriter(folder / path.name, schema) for name, path in lineage.SPLITS.items()}
     counts = {name: Counter() for name in writers}
     first_row = 1
-    for batch in table.iter_batches(BATCH_ROWS):
-        contract.check_rows(checks, batch, first_row, violations)
-        first_row += len(batch)
+    checked = pa.schema([schema.field(name) for name in checks.columns])
+    for batch in table.iter_batches(BATCH_ROWS, columns=checked.names):
+        rows = pa.Table.from_batches([batch]).select(checked.names).cast(checked)
+        contract.check_rows(checks, rows, first_row, violations)
+        first_row += len(rows)
         if violations.found:
             continue  # nothing will be kept: only go on looking for violations
-        rows = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
         where = assign(rows[rules.id].to_pylist(), p.seed, p.split)
         for name, writer in writers.items():
             part = rows.filter(where == name)

@@ -41,7 +41,7 @@ def main() -> None:
             path.parent.mkdir(exist_ok=True)
         model.save(booster, lineage.MODEL)
         curves.to_csv(lineage.CURVES, index=False, float_format="%.6f")
-        tracking.log_training(leaves, origin, rules)
+        tracking.log_training(leaves, origin, rules, booster)
     print(f"{booster.num_boosted_rounds()} rounds, validation ROC AUC {curves.valid_auc.iloc[booster.best_iteration]:.4f}")
 
 

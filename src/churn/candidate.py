@@ -29,7 +29,7 @@ def model_run(p: params.Params, contract: Contract, origin: dict[str, str], tags
     else:
         tags = {**tags, **lineage.tags("train"), "params_md5": params.digest(leaves), "restored": "true"}
         with tracking.run("train", tags) as opened:
-            tracking.log_training(leaves, origin, contract)
+            tracking.log_training(leaves, origin, contract, model.load(lineage.MODEL))
             yield opened
 
 

@@ -130,11 +130,14 @@ def open_table(path: Path) :
 
 def arrow_schema(contract: Contract):
     """The pyarrow schema of the splits. Every number is a double, as a caller of the model sends it: an integer
-    column could hold no missing value."""
+    column could hold no missing value. Only the id keeps its type."""
     import pyarrow as pa
 
     types = {"text": pa.string(), "number": pa.float64(), "flag": pa.bool_()}
-    return pa.schema([pa.field(c.name, types[c.kind]) for c in contract.columns.values()])
+    fields = {c.name: types[c.kind] for c in contract.columns.values()}
+    if contract.columns[contract.id].dtype == "int64":
+        fields[contract.id] = pa.int64()
+    return pa.schema(fields.items())
 
 
 def check_columns(contract: Contract, schema) -> Violations:
@@ -166,34 +169,31 @@ def check_columns(contract: Contract, schema) -> Violations:
 
 
 def row_checks(contract: Contract, without: set[str]):
-    """The contract as a pandera schema for record batches, less the columns that cannot be checked row by row.
-
-    Whole numbers are checked as nullable Int64, so that a null among them is reported as a null. `unique` is
-    left to the caller: a batch cannot see the other batches.
-    """
+    """The contract as a pandera schema for record batches in `arrow_schema`'s types, less the columns that cannot be
+    checked row by row. `unique` is left to the caller: a batch cannot see the other batches."""
     import pandera.pandas as pa
 
     schema = pa.DataFrameSchema.from_yaml(contract.path)
     schema = schema.remove_columns([name for name in schema.columns if name in without])
     for column in schema.columns.values():
         dtype = contract.columns[column.name].dtype
-        column.dtype = {"int64": "Int64", "bool": "boolean"}.get(dtype, dtype)
-        column.coerce = dtype != "str"
+        if dtype == "int64":
+            column.checks = [*column.checks, pa.Check(lambda values: values % 1 == 0, name="whole number", error="whole number")]
+        column.dtype = {"int64": "float64", "bool": "boolean"}.get(dtype, dtype)
+        column.coerce = dtype in ("int64", "bool")
         column.unique = False
     return schema
 
 
 def check_rows(schema, batch, first_row: int, violations: Violations) -> None:
-    """Validate a pyarrow record batch whose first row is number `first_row` of the table (counted from 1)."""
+    """Validate a pyarrow table whose first row is number `first_row` (counted from 1) of the whole."""
     import pandera.pandas as pa
 
-    frame = batch.select(list(schema.columns)).to_pandas()
     try:
-        schema.validate(frame, lazy=True)
+        schema.validate(batch.to_pandas(), lazy=True)
     except pa.errors.SchemaErrors as errors:
         cases = errors.failure_cases
         for (column, rule), group in cases.groupby(["column", "check"], sort=False):
             null = rule == "not_nullable"
-            rule = "null where none is allowed" if null else rule
             rows = sorted({first_row + int(i) for i in group["index"].dropna()})
-            violations.add(column, rule, rows, () if null else group["failure_case"])
+            violations.add(column, "null where none is allowed" if null else rule, rows, () if null else group["failure_case"])

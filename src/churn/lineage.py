@@ -67,17 +67,17 @@ def data() -> dict[str, str]:
 
 
 def code() -> dict[str, str]:
-    """git_commit and git_dirty; a dirty tree's difference is what `patch` returns."""
-    commit = _git("rev-parse", "HEAD") or "none"
-    return {"git_commit": commit.strip(), "git_dirty": str(bool(patch())).lower()}
+    """git_commit, and git_dirty: whether the code differs from it (then `patch` says how)."""
+    commit = _git("rev-parse", "HEAD").strip() or "none"
+    return {"git_commit": commit, "git_dirty": "true" if patch() else "false"}
 
 
 def patch() -> str:
-    """What the tracked files of the workspace differ in from the commit, as `git apply` takes it.
+    """How the tracked files of the workspace differ from the commit, as `git apply` takes it.
 
-    dvc.lock is left out: the pipeline itself writes it, from inputs that the tags name.
+    dvc.lock and reports/ are left out: the pipeline writes them itself, from inputs that the tags name.
     """
-    return _git("diff", "HEAD", "--binary", "--", ".", ":(exclude)dvc.lock")
+    return _git("diff", "HEAD", "--binary", "--", ".", ":(exclude)dvc.lock", ":(exclude)reports")
 
 
 def environment() -> dict[str, str]:

@@ -17,24 +17,19 @@ def measure(y: np.ndarray, p: np.ndarray, threshold: float, costs) -> dict[str, 
         roc_auc, average_precision, log_loss (nats), brier, calibration_error, lift_top_decile,
         recall_top_decile, threshold, precision, recall, f1, and value and value_per_customer in money.
     """
-    from sklearn import metrics as sk
-
     contacted = p >= threshold
-    precision, recall, f1, _ = sk.precision_recall_fscore_support(y, contacted, average="binary", zero_division=0)
+    hits = float(y[contacted].sum())
     top = np.argsort(-p, kind="stable")[: int(np.ceil(len(y) / 10))]
     money = value(y, contacted, costs)
     return {
-        "roc_auc": sk.roc_auc_score(y, p),
-        "average_precision": sk.average_precision_score(y, p),
-        "log_loss": sk.log_loss(y, p),
-        "brier": sk.brier_score_loss(y, p),
+        **Ranking(y, p).metrics(np.ones(len(y))),
         "calibration_error": calibration_error(y, p),
         "lift_top_decile": y[top].mean() / y.mean(),
         "recall_top_decile": y[top].sum() / y.sum(),
         "threshold": threshold,
-        "precision": precision,
-        "recall": recall,
-        "f1": f1,
+        "precision": hits / max(contacted.sum(), 1),
+        "recall": hits / y.sum(),
+        "f1": 2 * hits / (contacted.sum() + y.sum()),
         "value": money,
         "value_per_customer": money / len(y),
     }
@@ -72,10 +67,11 @@ def calibration_error(y: np.ndarray, p: np.ndarray) -> float:
     return float((abs(bins.probability - bins.churn_rate) * bins.customers).sum() / len(y))
 
 
-class Replicate:
-    """The main metrics of fixed probabilities under changing row weights; sorting once makes a bootstrap cheap.
+class Ranking:
+    """Fixed probabilities of labelled rows, sorted once: curves and metrics under any row weights are then cheap.
 
-    A bootstrap resample is a vector of whole weights: how often each row was drawn.
+    A bootstrap resample is a vector of whole weights, how often each row was drawn. The metrics are scikit-learn's
+    with `sample_weight` (a test compares them), which would take a hundred times as long.
     """
 
     def __init__(self, y: np.ndarray, p: np.ndarray):
@@ -86,13 +82,17 @@ class Replicate:
         self.log_loss = -(y * np.log(q) + (1 - y) * np.log(1 - q))
         self.brier = (p - y) ** 2
 
-    def __call__(self, weights: np.ndarray) -> dict[str, float]:
-        """The main metrics with these weights, shape (rows,); equal to scikit-learn's with `sample_weight`."""
+    def curve(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Churners and customers at or above each distinct probability, from the highest down."""
         hits = np.cumsum((weights * self.y)[self.order])[self.ends]
-        all_ = np.cumsum(weights[self.order])[self.ends]
-        false = all_ - hits
+        return hits, np.cumsum(weights[self.order])[self.ends]
+
+    def metrics(self, weights: np.ndarray) -> dict[str, float]:
+        """The main metrics with these weights, shape (rows,)."""
+        hits, customers = self.curve(weights)
+        false = customers - hits
         new_hits, new_false = np.diff(hits, prepend=0), np.diff(false, prepend=0)
-        precision = np.divide(hits, all_, out=np.zeros(len(all_)), where=all_ > 0)
+        precision = np.divide(hits, customers, out=np.zeros(len(hits)), where=customers > 0)
         return {
             "roc_auc": (new_false * (hits - new_hits / 2)).sum() / (false[-1] * hits[-1]),
             "average_precision": (new_hits * precision).sum() / hits[-1],
@@ -115,16 +115,18 @@ def resamples(y: np.ndarray, count: int, seed: int):
 def intervals(y: np.ndarray, p: np.ndarray, count: int, seed: int) -> dict[str, float]:
     """95 % percentile bootstrap intervals of the main metrics (Efron and Tibshirani 1993, chapter 13), as
     <metric>_low and <metric>_high."""
-    replicate = Replicate(y, p)
-    draws = pd.DataFrame(replicate(weights) for weights in resamples(y, count, seed))
+    ranking = Ranking(y, p)
+    draws = pd.DataFrame(ranking.metrics(weights) for weights in resamples(y, count, seed))
     low, high = draws.quantile(0.025), draws.quantile(0.975)
     return {f"{name}_{end}": float(q[name]) for name in MAIN for end, q in (("low", low), ("high", high))}
 
 
 def difference(y: np.ndarray, ours: np.ndarray, theirs: np.ndarray, count: int, seed: int) -> tuple[float, float, float]:
     """ROC AUC of `ours` minus that of `theirs` on the same rows, with its 95 % paired bootstrap interval."""
-    a, b = Replicate(y, ours), Replicate(y, theirs)
-    draws = [a(w)["roc_auc"] - b(w)["roc_auc"] for w in resamples(y, count, seed)]
-    ones = np.ones(len(y))
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return a(ones)["roc_auc"] - b(ones)["roc_auc"], float(low), float(high)
+    a, b = Ranking(y, ours), Ranking(y, theirs)
+
+    def gap(weights: np.ndarray) -> float:
+        return float(a.metrics(weights)["roc_auc"] - b.metrics(weights)["roc_auc"])
+
+    low, high = np.quantile([gap(weights) for weights in resamples(y, count, seed)], [0.025, 0.975])
+    return gap(np.ones(len(y))), float(low), float(high)

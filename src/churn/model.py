@@ -1,11 +1,21 @@
 """The model: encode, fit, save, load, predict and explain. The one place that does any of it."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import xgboost as xgb
+
+# XGBoost imports scikit-learn, where it is installed, for estimator classes that nothing here uses: two seconds in
+# every process that trains, scores or serves. None in sys.modules says "not installed" while XGBoost looks.
+if "sklearn" not in sys.modules and "xgboost" not in sys.modules:
+    sys.modules["sklearn"] = None
+    import xgboost as xgb
+
+    del sys.modules["sklearn"]
+else:
+    import xgboost as xgb
 
 from churn.contract import Contract
 from churn.errors import UserError

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from churn import lineage
-from churn.metrics import calibration_bins
+from churn.metrics import Ranking, calibration_bins
 
 POINTS = 500  # the most points of a curve: enough for the eye, small enough for git diff and a web page
 
@@ -18,10 +18,8 @@ def tables(y: np.ndarray, p: np.ndarray, threshold: float, contributions: pd.Dat
         y, p: labels (0 or 1) and churn probabilities, shape (rows,).
         contributions: TreeSHAP values of the same rows, shape (rows, features + 1), last column `bias`.
     """
-    from sklearn.metrics import precision_recall_curve, roc_curve
-
-    false, true, _ = roc_curve(y, p)
-    precision, recall, _ = precision_recall_curve(y, p)
+    hits, customers = Ranking(y, p).curve(np.ones(len(y)))
+    found, false = hits / hits[-1], (customers - hits) / (customers - hits)[-1]
     gained = np.append(0, np.cumsum(y[np.argsort(-p, kind="stable")]) / y.sum())
     contacted = np.where(p >= threshold, "contact", "leave")
     outcome = np.where(y == 1, "churned", "stayed")
@@ -29,8 +27,8 @@ def tables(y: np.ndarray, p: np.ndarray, threshold: float, contributions: pd.Dat
     importance = contributions.drop(columns="bias").abs().mean().rename_axis("feature").reset_index(name="importance")
     riskiest = contributions.iloc[int(np.argmax(p))].rename_axis("feature").reset_index(name="log_odds")
     return {
-        "roc": _thin(pd.DataFrame({"false_positive_rate": false, "true_positive_rate": true})),
-        "precision_recall": _thin(pd.DataFrame({"recall": recall, "precision": precision})),
+        "roc": _thin(pd.DataFrame({"false_positive_rate": np.append(0, false), "true_positive_rate": np.append(0, found)})),
+        "precision_recall": _thin(pd.DataFrame({"recall": found, "precision": hits / customers})),
         "calibration": calibration_bins(y, p).drop(columns="bin"),
         "gain": _thin(pd.DataFrame({"customers": np.linspace(0, 1, len(gained)), "churners_found": gained})),
         "confusion": confusion.rename_axis("outcome").rename_axis("decision", axis=1).stack().reset_index(name="customers"),

@@ -1,8 +1,11 @@
 """A thin client of the MLflow Model Registry: find, compare, register. It never touches the alias `production`."""
 
 import contextlib
+import json
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 
@@ -18,16 +21,20 @@ def log_scoring_model(contract: Contract, threshold: float, example: pd.DataFram
     """
     import mlflow
 
-    return mlflow.pyfunc.log_model(
-        name="churn",
-        python_model="src/churn/scoring.py",
-        code_paths=["src/churn"],
-        artifacts={"booster": str(lineage.MODEL), "contract": str(lineage.SCHEMA)},
-        model_config={"threshold": threshold, "id": contract.id, "target": contract.target, "positive": contract.positive},
-        signature=contract.signature(),
-        input_example=example[[c.name for c in contract.features]],
-        pip_requirements=lineage.requirements(*lineage.MODEL_PACKAGES),
-    )
+    # An artifact rather than MLflow's `model_config`, which would add these to the run's parameters.
+    config = {"threshold": threshold, "id": contract.id, "target": contract.target, "positive": contract.positive}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "scoring.json")
+        path.write_text(json.dumps(config))
+        return mlflow.pyfunc.log_model(
+            name="churn",
+            python_model="src/churn/scoring.py",
+            code_paths=["src/churn"],
+            artifacts={"booster": str(lineage.MODEL), "contract": str(lineage.SCHEMA), "config": str(path)},
+            signature=contract.signature(),
+            input_example=example[[c.name for c in contract.features]],
+            pip_requirements=lineage.requirements(*lineage.MODEL_PACKAGES),
+        )
 
 
 @contextlib.contextmanager

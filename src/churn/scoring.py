@@ -3,6 +3,9 @@
 MLflow copies this file and the folder `churn` into the logged model and runs it there; nothing is pickled.
 """
 
+import json
+from pathlib import Path
+
 import mlflow
 import numpy as np
 import pandas as pd
@@ -18,7 +21,7 @@ class ChurnModel(mlflow.pyfunc.PythonModel):
 
     def load_context(self, context) -> None:
         """Read the booster, the contract and the decision threshold."""
-        config = context.model_config
+        config = json.loads(Path(context.artifacts["config"]).read_text())
         self.threshold = config["threshold"]
         self.contract = contract.load(context.artifacts["contract"], config["id"], config["target"], config["positive"])
         self.booster = model.load(context.artifacts["booster"])

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from churn import lineage
+from churn.errors import UserError
 
 # MLflow's own switch; DO_NOT_TRACK does not reach it. Set it to "false" to send telemetry.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -63,8 +64,17 @@ def connect() -> str:
 
 def create_store(path: Path) -> None:
     """Create MLflow's SQLite file if there is none. Built beside and linked into place whole: a file that several
-    processes migrate at once breaks most of them."""
+    processes migrate at once breaks most of them.
+
+    Raises:
+        UserError: the file is another user's. SQLite serves one person on one machine; a team shares a server.
+    """
     if path.exists():
+        if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
+            raise UserError(
+                f"{path} belongs to another user, and SQLite is no store for a team: it locks, and it corrupts on a "
+                "network drive. Point MLFLOW_TRACKING_URI at an MLflow server, or use a clone of your own"
+            )
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -82,7 +92,8 @@ def create_store(path: Path) -> None:
 def run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator:
     """Open a run, or resume `run_id`; under a launcher (`mlflow run`, a sweep) a new run is the launcher's child.
 
-    A run that ends in an error is FAILED and says why in its tag `error`.
+    A run from a workspace that differs from its commit holds the difference. A run that ends in an error is FAILED
+    and says why in its tag `error`.
     """
     import mlflow
 
@@ -95,6 +106,8 @@ def run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator:
         name = os.environ["DVC_EXP_NAME"]
         tags = {**tags, "dvc_experiment": name}
     with mlflow.start_run(run_id=run_id, experiment_id=experiment, run_name=None if run_id else name, tags=tags) as opened:
+        if tags.get("git_dirty") == "true":
+            mlflow.log_text(lineage.patch(), f"{tags['stage']}.patch")
         try:
             yield opened
         except BaseException as error:
@@ -125,14 +138,12 @@ def log_data(path: Path, digest: str, name: str, context: str) -> None:
     mlflow.log_input(MetaDataset(source, name=name, digest=digest), context=context)
 
 
-def log_training(leaves: dict, origin: dict[str, str], contract) -> None:
-    """Log the model run's first half into the active run, from the files that training left: parameters, data,
-    learning curves and the booster in its framework flavor."""
+def log_training(leaves: dict, origin: dict[str, str], contract, booster) -> None:
+    """Log the model run's first half into the active run: parameters, data, learning curves (from the file that
+    training left) and the booster in its framework flavor."""
     import mlflow
     import pandas as pd
     from mlflow.entities import Metric
-
-    from churn import model
 
     opened = mlflow.active_run()
     mlflow.log_params(leaves)
@@ -150,7 +161,7 @@ def log_training(leaves: dict, origin: dict[str, str], contract) -> None:
     for start in range(0, len(points), 1000):  # the most that one log_batch takes
         client.log_batch(opened.info.run_id, metrics=points[start : start + 1000])
     mlflow.xgboost.log_model(
-        model.load(lineage.MODEL),
+        booster,
         name="booster",
         model_format="ubj",
         signature=contract.signature(),

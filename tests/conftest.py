@@ -1,0 +1,154 @@
+"""Fixtures: real clones of this project, each with its own git, DVC cache, MLflow store and registry."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.prefix, "bin")
+
+# Nothing of the caller's MLflow or DVC may reach a test, and nothing of a test's may reach the caller's.
+for name in [n for n in os.environ if n.startswith(("MLFLOW_", "DVC_", "OMP_"))]:
+    del os.environ[name]
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+TINY = {"train.rounds": 20, "train.learning_rate": 0.3, "evaluate.bootstrap": 100}
+
+
+class Project:
+    """A clone of this project in a folder of its own."""
+
+    def __init__(self, folder: Path, tiny: bool = False):
+        """Clone what git would commit now, so that the tests see uncommitted changes too.
+
+        A tiny project has a quick model's parameters, and its data pulled.
+        """
+        self.folder = folder
+        listed = self.out("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).exists():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        self.out("git", "init", "-q", "-b", "main")
+        self.out("git", "config", "user.email", "test@example.com")
+        self.out("git", "config", "user.name", "test")
+        self.out("git", "add", "-A")
+        self.out("git", "add", "-f", "data/sample")
+        if tiny:
+            self.set(**TINY)
+            self.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
+        self.commit("clone")
+
+    def run(self, *command: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess:
+        """Run a command in the clone, with this environment's programs first on PATH."""
+        env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **env}
+        return subprocess.run(command, cwd=cwd or self.folder, env=env, capture_output=True, text=True)
+
+    def out(self, *command: str, cwd: Path | None = None, **env: str) -> str:
+        """Run a command that must succeed, and return what it printed."""
+        result = self.run(*command, cwd=cwd, **env)
+        assert result.returncode == 0, f"{command} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}"
+        return result.stdout
+
+    def commit(self, message: str) -> None:
+        self.out("git", "add", "-A")
+        self.out("git", "commit", "-q", "-m", message)
+
+    def set(self, **values: object) -> None:
+        """Set parameters by dotted name: set(**{"train.max_depth": 6})."""
+        from ruamel.yaml import YAML
+
+        yaml, path = YAML(), self.folder / "params.yaml"
+        yaml.preserve_quotes = True
+        tree = yaml.load(path)
+        for name, value in values.items():
+            *sections, leaf = name.split(".")
+            node = tree
+            for section in sections:
+                node = node[section]
+            node[leaf] = value
+        yaml.dump(tree, path)
+
+    def executed(self, **env: str) -> list[str]:
+        """`dvc repro`, and the stages whose commands it ran."""
+        printed = self.out("dvc", "repro", **env)
+        return [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")]
+
+    def lock(self) -> dict:
+        from ruamel.yaml import YAML
+
+        return YAML(typ="safe").load(self.folder / "dvc.lock")["stages"]
+
+    def outs(self) -> dict[str, str]:
+        """{path: md5} of every output in dvc.lock."""
+        return {out["path"]: out["md5"] for stage in self.lock().values() for out in stage["outs"]}
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self.folder}/mlflow.db"
+
+    @property
+    def client(self):
+        import mlflow
+
+        return mlflow.MlflowClient(self.uri, self.uri)
+
+    def runs(self, stage: str = "train") -> list:
+        """The finished and unfinished runs of a stage, latest first."""
+        ids = [e.experiment_id for e in self.client.search_experiments()]
+        return list(self.client.search_runs(ids, f"tags.stage = '{stage}'"))
+
+    def versions(self) -> list:
+        return list(self.client.search_model_versions("name = 'ChurnXGB'"))
+
+    def alias(self, alias: str) -> str | None:
+        """The version that an alias names."""
+        found = self.client.search_registered_models("name = 'ChurnXGB'")
+        version = found[0].aliases.get(alias) if found else None
+        return version and str(version)
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    """A clone with nothing pulled and nothing run."""
+    return Project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def pipelines(tmp_path_factory) -> list[Project]:
+    """Two clones in different folders after `dvc repro --force` with the committed parameters, run at once: one
+    with one thread, the other with two and another order of Python's sets."""
+    clones, running = [], []
+    for threads in ("1", "2"):
+        clone = Project(tmp_path_factory.mktemp(f"threads{threads}"))
+        clone.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
+        env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": threads, "PYTHONHASHSEED": threads}
+        command = ["dvc", "repro", "--force"]
+        running.append(subprocess.Popen(command, cwd=clone.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+        clones.append(clone)
+    for process in running:
+        printed = process.communicate()[0].decode()
+        assert process.returncode == 0, printed
+    return clones
+
+
+@pytest.fixture(scope="session")
+def pipeline(pipelines) -> Project:
+    """One of the two, to be looked at and not changed."""
+    return pipelines[0]
+
+
+@pytest.fixture
+def inside(monkeypatch):
+    """Enter a project: the current folder and the tracking store of code that a test calls in this process."""
+
+    def enter(project: Project) -> Project:
+        monkeypatch.chdir(project.folder)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", project.uri)
+        return project
+
+    return enter

@@ -1,0 +1,94 @@
+"""params.yaml: typed, complete, and declared leaf by leaf in dvc.yaml."""
+
+import importlib
+
+import pytest
+from conftest import Project
+
+from churn import lineage, params
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("max_depth:", "max_dept:", ["train.max_dept: no such parameter; did you mean train.max_depth?", "train.max_depth: missing"]),
+        ("gate: ", "gates: ", ["gates: no such parameter; did you mean gate?"]),
+        ("seed: 42", "# seed", ["seed: missing"]),
+        ("max_depth: 4", "max_depth: four", ["train.max_depth: Input should be a valid integer", "'four'"]),
+        ("max_depth: 4", "max_depth: 0", ["train.max_depth", "greater than or equal to 1"]),
+        ("test: 0.2", "test: 0.8", ["valid + test is 1, which leaves nothing to train on"]),
+        ("device: cpu", "device: tpu", ["train.device", "'cpu' or 'cuda'", "'tpu'"]),
+        ("seed: 42", "seed: [42", ["is not valid YAML"]),
+    ],
+)
+def test_mistakes_are_refused_with_the_name(project, old, new, says):
+    """One message that names parameter and remedy, exit code 1, no traceback, nothing written."""
+    path = project.folder / "params.yaml"
+    text = path.read_text().replace("gate:  ", "gate: ")
+    assert old in text
+    path.write_text(text.replace(old, new))
+    result = project.run("python", "src/preprocess.py")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    for part in says:
+        assert part in result.stderr
+    assert not (project.folder / "mlflow.db").exists()
+
+
+def test_typo_in_set_param_is_refused(project):
+    """DVC refuses an unknown name in -S by itself; one that is forced in with + is refused by the first stage."""
+    refused = project.run("dvc", "exp", "run", "-S", "train.max_dept=6")
+    assert refused.returncode != 0 and "train.max_dept" in refused.stderr
+    assert project.out("git", "status", "--short") == ""
+    project.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
+    forced = project.run("dvc", "exp", "run", "--temp", "-S", "+train.max_dept=6", "-S", "seed=1")
+    assert forced.returncode != 0 and "did you mean train.max_depth?" in forced.stderr
+
+
+def test_stages_declare_what_they_read(tmp_path, inside, monkeypatch):
+    """Each stage, run for real while every access to a parameter is noted, reads exactly the leaves it declares."""
+    import mlflow
+
+    clone = inside(Project(tmp_path, tiny=True))
+    sections = [params.Params, params.Data, params.Split, params.Train, params.Evaluate, params.Costs, params.Gate, params.Registry]
+    names = ["", "data.", "split.", "train.", "evaluate.", "evaluate.costs.", "gate.", "registry."]
+    prefixes = dict(zip(sections, names))
+    read: set[str] = set()
+    original = params.Section.__getattribute__
+
+    def note(self, name):
+        if type(self) in prefixes and name in type(self).model_fields:
+            read.add(prefixes[type(self)] + name)
+        return original(self, name)
+
+    def load(*arguments, load=params.load):
+        loaded = load(*arguments)
+        read.clear()  # what checking the values reads is no use of them
+        return loaded
+
+    monkeypatch.setattr(params.Section, "__getattribute__", note)
+    monkeypatch.setattr(params, "load", load)
+    monkeypatch.syspath_prepend("src")
+    for stage in ("preprocess", "train", "evaluate"):
+        clone.out("dvc", "repro", stage)  # so that the inputs are those of dvc.lock
+        if stage == "evaluate":  # with a production model, the gate compares
+            mlflow.set_tracking_uri(clone.uri)
+            mlflow.MlflowClient().set_registered_model_alias("ChurnXGB", "production", "1")
+        read.clear()
+        importlib.import_module(stage).main()
+        declared = lineage.read_yaml("dvc.yaml")["stages"][stage]["params"]
+        assert read & set(params.names()) == set(declared), stage
+
+
+def test_global_generators_are_seeded(project, inside):
+    """A line that draws from `random` or NumPy's global generator draws the same numbers in every run."""
+    import random
+
+    import numpy as np
+
+    inside(project)
+    drawn = []
+    for _ in range(2):
+        params.load()
+        drawn.append((random.random(), np.random.rand()))
+    assert drawn[0] == drawn[1]

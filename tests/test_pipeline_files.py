@@ -1,0 +1,84 @@
+"""dvc.yaml, the lock, conda.yaml and the repository itself say the same things."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Project
+
+from churn import lineage
+
+STAGES = lineage.read_yaml(ROOT / "dvc.yaml")["stages"]
+
+
+def modules(script: Path, seen: set[Path]) -> set[Path]:
+    """The project's files that a script imports or starts, directly or not."""
+    if script in seen:
+        return seen
+    seen.add(script)
+    for node in ast.walk(ast.parse(script.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module == "churn":
+            names = [f"src/churn/{alias.name}.py" for alias in node.names] + ["src/churn/__init__.py"]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("churn."):
+            names = [f"src/{node.module.replace('.', '/')}.py", "src/churn/__init__.py"]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".py"):
+            names = [node.value]
+        for name in names:
+            if (ROOT / name).is_file():
+                modules(ROOT / name, seen)
+    return seen
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_name_every_module(stage):
+    """A stage depends on every file of code that it runs, and on no other: no change goes unseen, none is feigned."""
+    ran = {str(path.relative_to(ROOT)) for path in modules(ROOT / "src" / f"{stage}.py", set())}
+    assert {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")} == ran
+    assert STAGES[stage]["desc"]
+
+
+def test_lock_conda_and_pyproject_agree():
+    """pyproject.toml is the one source of versions; the lock pins everything by hash and names no index."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = project["dependencies"] + project["optional-dependencies"]["test"]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
+    lock = (ROOT / "requirements.txt").read_text()
+    locked = re.findall(r"^([\w.-]+==[\w.]+)(?: ;[^\\]*)? \\\n    --hash=sha256:", lock, re.M)
+    assert {pin.replace(".", "-", pin.count(".yaml")) for pin in pins} <= set(locked)  # ruamel.yaml is ruamel-yaml there
+    assert len(locked) == len(re.findall(r"^[\w.-]+==", lock, re.M)), "a package without a hash"
+    assert "://" not in lock and "--index" not in lock and "--find-links" not in lock
+    conda = lineage.read_yaml(ROOT / "conda.yaml")["dependencies"]
+    assert conda[-1] == {"pip": project["dependencies"]}
+
+
+def test_no_big_data_in_git():
+    """Git holds text and the one small sample; tables, models and databases are DVC's and MLflow's."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = [ROOT / name for name in listed.split("\0") if name and (ROOT / name).exists()]
+    sample = ROOT / "data/sample/files/md5"
+    assert [f for f in files if f.stat().st_size > 300_000] == []
+    assert [f for f in files if f.suffix in {".parquet", ".csv", ".ubj", ".db", ".pkl"} and f.parent != ROOT / "reports"] == []
+    assert [f.relative_to(sample).as_posix() for f in files if sample in f.parents] == ["2a/15b2735d3b55fd536faa99218c4d80"]
+
+
+def test_own_data_cannot_enter_git_through_the_sample_remote(project):
+    """A push of another table into the read-only remote `sample` stays out of git."""
+    (project.folder / "data/raw.parquet").write_bytes(b"own customers")
+    project.out("dvc", "add", "-q", "data/raw.parquet")
+    project.out("dvc", "push", "-q")
+    project.out("git", "add", "-A")
+    assert "data/sample" not in project.out("git", "status", "--short")
+
+
+def test_push_and_pull_work_at_once(pipeline, tmp_path):
+    """`dvc push` fills the default remote, and a second clone gets the outputs from there without running."""
+    pipeline.out("dvc", "push", "-q")
+    other = Project(tmp_path)
+    other.out("dvc", "remote", "modify", "--local", "storage", "url", str(pipeline.folder / "storage"))
+    other.out("dvc", "pull", "-q")
+    assert lineage.md5(other.folder / "models/churn.ubj") == pipeline.outs()["models/churn.ubj"]
+    assert other.executed() == []

@@ -1,0 +1,122 @@
+"""Good, bad, good again: what is registered, what `staging` names, and what the reconciler mends."""
+
+import json
+import shutil
+
+import pytest
+from conftest import Project
+
+GOOD = {"train.rounds": 20, "train.max_depth": 4}
+BAD = {"train.rounds": 1, "train.max_depth": 1}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A project with one good model in staging. The tests of this module go on from one another, in order."""
+    clone = Project(tmp_path_factory.mktemp("registry"), tiny=True)
+    clone.out("dvc", "repro")
+    clone.commit("good")
+    return clone
+
+
+def test_the_pipeline_never_sets_production(clone):
+    assert (clone.alias("staging"), clone.alias("production")) == ("1", None)
+
+
+def test_a_rejected_model_is_in_no_registry(clone):
+    """The bad model has its run and its reasons, but no version and no alias; `dvc repro` itself succeeds."""
+    clone.set(**BAD)
+    printed = clone.out("dvc", "repro")
+    assert "not registered" in printed and "below gate.min_roc_auc" in printed
+    assert [str(v.version) for v in clone.versions()] == ["1"]
+    assert clone.alias("staging") == "1"
+    bad = clone.runs("train")[0]
+    assert bad.data.tags["gate"] == "failed" and "below gate.min_roc_auc" in bad.data.tags["gate_reason"]
+    written = json.loads((clone.folder / "reports/metrics.json").read_text())
+    assert "below gate.min_roc_auc" in written["gate_thresholds"]
+    printed = clone.out("python", "src/report.py")
+    assert "workspace   no version" in printed and "gate        FAILED" in printed
+    assert [str(v.version) for v in clone.versions()] == ["1"]
+
+
+def test_good_again_is_the_same_version(clone):
+    """Restored from DVC's cache, no stage runs: staging is still the good model, and nothing was registered twice."""
+    clone.set(**GOOD)
+    assert clone.executed() == []
+    clone.out("python", "src/report.py")
+    clone.out("dvc", "repro", "--force", "--single-item", "evaluate")
+    (version,) = clone.versions()
+    assert version.tags["model_md5"] == clone.outs()["models/churn.ubj"]
+    assert clone.alias("staging") == "1"
+
+
+def test_changed_costs_are_another_version(clone):
+    """The same booster with another decision threshold decides otherwise, so it is another version and run."""
+    clone.set(**{"evaluate.costs.contact": 80.0})
+    assert clone.executed() == ["evaluate"]
+    newest, first = clone.versions()
+    assert newest.tags["model_md5"] == first.tags["model_md5"]
+    assert float(newest.tags["threshold"]) > float(first.tags["threshold"])
+    assert clone.alias("staging") == "2"
+    run = clone.client.get_run(newest.run_id)
+    assert run.data.params["evaluate.costs.contact"] == "80.0" and run.data.tags["restored"] == "true"
+
+
+def test_the_reconciler_moves_no_alias(clone):
+    """Back to the first parameters, from the cache: the workspace is version 1, staging stays version 2."""
+    clone.set(**{"evaluate.costs.contact": 40.0})
+    assert clone.executed() == []
+    printed = clone.out("python", "src/report.py")
+    assert "workspace   ChurnXGB version 1" in printed and "staging     ChurnXGB version 2" in printed
+
+
+def test_worse_than_production_is_refused(clone):
+    """Above every threshold and yet worse than production on the same rows: the paired bootstrap says no."""
+    clone.client.set_registered_model_alias("ChurnXGB", "production", "1")
+    clone.set(**{"gate.min_roc_auc": 0.5, **BAD})
+    printed = clone.out("dvc", "repro")
+    assert "may be worse than production" in printed
+    assert (len(clone.versions()), clone.alias("staging"), clone.alias("production")) == (2, "2", "1")
+
+
+def test_a_wiped_store_is_filled_again(clone):
+    """A new store and a cached pipeline: run, metrics, plots, version and staging come from DVC's files."""
+    clone.set(**GOOD, **{"gate.min_roc_auc": 0.8})
+    assert clone.executed() == []
+    (clone.folder / "mlflow.db").unlink()
+    shutil.rmtree(clone.folder / "mlartifacts")
+    clone.out("python", "src/report.py")
+    (version,) = clone.versions()
+    (run,) = clone.runs("train")
+    assert version.tags["model_md5"] == clone.outs()["models/churn.ubj"] == run.data.tags["model_md5"]
+    assert run.data.metrics["roc_auc"] == json.loads((clone.folder / "reports/metrics.json").read_text())["roc_auc"]
+    assert len(clone.client.list_artifacts(run.info.run_id, "plots")) == 8
+    assert clone.alias("staging") == "1"
+
+
+def test_launcher_run_is_never_empty(clone):
+    """`mlflow run .` with every stage cached: the parent holds parameters, metrics and dvc.lock, and says so."""
+    clone.out("mlflow", "run", ".", "--env-manager", "local", MLFLOW_TRACKING_URI=clone.uri)
+    (parent,) = [run for run in clone.client.search_runs(["0"]) if "mlflow.project.env" in run.data.tags]
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["train.rounds"] == "20" and "roc_auc" in parent.data.metrics
+    assert (parent.data.tags["cached"], parent.data.tags["executed"]) == ("True", "nothing")
+    assert parent.data.tags["model_run"] == clone.runs("train")[0].info.run_id
+    assert "dvc.lock" in [item.path for item in clone.client.list_artifacts(parent.info.run_id)]
+
+
+def test_stages_are_children_of_their_launcher(clone):
+    """`mlflow run .` with a change: every stage that ran is a child of the parent, and none logs into it."""
+    clone.set(**{"train.learning_rate": 0.25})
+    clone.out("mlflow", "run", ".", "--env-manager", "local", MLFLOW_TRACKING_URI=clone.uri)
+    parent = next(run for run in clone.client.search_runs(["0"]) if "mlflow.project.env" in run.data.tags)
+    model_run = clone.runs("train")[0]
+    assert model_run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert (parent.data.tags["cached"], parent.data.tags["executed"]) == ("False", "train")
+    assert model_run.info.experiment_id == parent.info.experiment_id
+
+
+def test_workspace_that_the_lock_does_not_describe_is_not_reported(clone):
+    clone.set(**{"train.learning_rate": 0.2})
+    result = clone.run("python", "src/report.py")
+    assert result.returncode == 1 and "train: train.learning_rate was 0.25, now 0.2" in result.stderr

@@ -1,0 +1,58 @@
+"""The same inputs give the same bytes, on any path, with any number of threads; other inputs give others."""
+
+import pandas as pd
+import pytest
+from conftest import Project
+
+
+def test_two_clones_produce_the_committed_lock(pipelines):
+    """dvc.lock in git is what any clone produces: `git diff` after a forced run is empty."""
+    for clone in pipelines:
+        assert clone.out("git", "diff", "--stat") == "", clone.out("git", "diff")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_change_no_byte_of_the_model(pipeline, inside, tmp_path, threads):
+    """train.threads is a parameter, and so stands in dvc.lock; the model it gives is the same file."""
+    from churn import contract, lineage, model, params
+
+    inside(pipeline)
+    p = params.load()
+    rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    train, valid = (pd.read_parquet(lineage.SPLITS[name]) for name in ("train", "valid"))
+    booster, _ = model.fit(train, valid, rules, p.train.model_copy(update={"threads": threads}), p.seed)
+    model.save(booster, tmp_path / "churn.ubj")
+    assert lineage.md5(tmp_path / "churn.ubj") == pipeline.outs()["models/churn.ubj"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A clone with a small model, to be changed by the tests of this module."""
+    clone = Project(tmp_path_factory.mktemp("tiny"), tiny=True)
+    clone.out("dvc", "repro")
+    clone.commit("tiny")
+    return clone
+
+
+def test_repro_runs_what_changed_and_nothing_else(tiny):
+    """Nothing without a change; evaluate alone for a cost; train and evaluate for a learning rate; all for a seed.
+    And a changed seed changes every split, the model and the metrics."""
+    assert tiny.executed() == []
+    tiny.set(**{"evaluate.costs.contact": 41.0})
+    assert tiny.executed() == ["evaluate"]
+    tiny.set(**{"train.learning_rate": 0.2})
+    assert tiny.executed() == ["train", "evaluate"]
+    before = tiny.outs()
+    tiny.set(seed=43)
+    assert tiny.executed() == ["preprocess", "train", "evaluate"]
+    same = [path for path, md5 in tiny.outs().items() if md5 == before[path]]
+    assert same == []
+
+
+def test_exp_run_leaves_one_run_named_after_the_experiment(tiny):
+    """`dvc exp run --temp` works in a copy that is deleted; its run is in the project's store all the same."""
+    tiny.out("git", "checkout", "-q", ".")
+    tiny.out("dvc", "exp", "run", "--temp", "-n", "deeper", "-S", "train.max_depth=5")
+    named = [run for run in tiny.runs() if run.info.run_name == "deeper"]
+    assert [(run.data.params["train.max_depth"], run.data.tags["dvc_experiment"]) for run in named] == [("5", "deeper")]
+    assert "deeper" in tiny.out("dvc", "exp", "list")

@@ -64,7 +64,7 @@ def draw(name: str, table: pd.DataFrame):
     """One plot table as a matplotlib Figure."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.8))
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
     axes.set_title(TITLES[name], fontsize=10)
     if name == "confusion":
@@ -97,7 +97,7 @@ def offline_template(path: Path) -> None:
     scripts = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
     page = (
         "<!DOCTYPE html>\n<html>\n<head>\n<meta charset='utf-8'>\n{refresh_tag}\n<title>DVC plots</title>\n"
-        f"<script type='module'>{scripts}</script>\n"
+        f"<script>(function () {{ {scripts} }})();</script>\n"
         "<style>body { font-family: sans-serif; } table { border-spacing: 15px; }</style>\n"
         "</head>\n<body>\n{plot_divs}\n</body>\n</html>\n"
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from churn import candidate, contract, gate, lineage, metrics, model, params, plots, registry
+from churn import candidate, contract, gate, lineage, metrics, model, params, plots, registry, tracking
 from churn.errors import run
 
 
@@ -32,7 +32,7 @@ def write(results: dict[str, float], failures: list[str], tables: dict[str, pd.D
 def main() -> None:
     p = params.load()
     rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
-    origin, tags = lineage.data(), lineage.tags("evaluate")
+    origin, tags = lineage.data(), lineage.tags("evaluate") | tracking.launched("evaluate")
     valid, test = (pd.read_parquet(lineage.SPLITS[name]) for name in ("valid", "test"))
     booster = model.load(lineage.MODEL)
 

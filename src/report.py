@@ -51,13 +51,10 @@ def reconcile(p: params.Params, rules: contract.Contract, results: dict[str, flo
 
 def fill_launcher(run_id: str, leaves: dict, results: dict[str, float], model_run) -> None:
     """Write into the run that launched the pipeline what came of it, also when every stage was cached."""
-    executed = tracking.children(run_id)
-    tracking.log_launcher(
-        run_id,
-        leaves,
-        results,
-        {"model_run": model_run.info.run_id, "executed": ", ".join(executed) or "nothing", "cached": str(not executed)},
-    )
+    executed = tracking.executed(run_id)
+    cached = "false" if executed else "true"
+    tags = {"model_run": model_run.info.run_id, "executed": ", ".join(executed) or "nothing", "cached": cached}
+    tracking.log_launcher(run_id, leaves, results, tags)
 
 
 def summary(name: str, results: dict[str, float], model_run, versions: dict) -> str:

@@ -32,7 +32,7 @@ def main() -> None:
     p = params.load()
     leaves = params.flatten(p.model_dump())
     rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
-    origin, tags = lineage.data(), lineage.tags("train")
+    origin, tags = lineage.data(), lineage.tags("train") | tracking.launched("train")
     with tracking.run("train", {**tags, "params_md5": params.digest(leaves)}):
         train, valid = (pd.read_parquet(lineage.SPLITS[name]) for name in ("train", "valid"))
         booster, curves = model.fit(train, valid, rules, p.train, p.seed, progress(p.train.rounds))

@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.prefix, "bin")
 
-# Nothing of the caller's MLflow or DVC may reach a test, and nothing of a test's may reach the caller's.
-for name in [n for n in os.environ if n.startswith(("MLFLOW_", "DVC_", "OMP_"))]:
+# Nothing of the caller's MLflow, DVC or make may reach a test, and nothing of a test's may reach the caller's.
+for name in [n for n in os.environ if n.startswith(("MLFLOW_", "DVC_", "OMP_", "MAKE", "MFLAGS"))]:
     del os.environ[name]
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
@@ -28,6 +28,7 @@ class Project:
         A tiny project has a quick model's parameters, and its data pulled.
         """
         self.folder = folder
+        self.uri = f"sqlite:///{folder}/mlflow.db"
         listed = self.out("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
         for name in filter(None, listed.split("\0")):
             if (ROOT / name).exists():
@@ -86,10 +87,6 @@ class Project:
     def outs(self) -> dict[str, str]:
         """{path: md5} of every output in dvc.lock."""
         return {out["path"]: out["md5"] for stage in self.lock().values() for out in stage["outs"]}
-
-    @property
-    def uri(self) -> str:
-        return f"sqlite:///{self.folder}/mlflow.db"
 
     @property
     def client(self):

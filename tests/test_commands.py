@@ -19,11 +19,13 @@ README = (ROOT / "README.md").read_text()
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A fresh clone whose .venv is this environment: building one is .ci/run's part, once with uv and once with pip."""
+    """A fresh clone after `make repro`. Its .venv is this environment: .ci/run builds real ones, with uv and with pip."""
     clone = Project(tmp_path_factory.mktemp("newcomer"))
     (clone.folder / ".venv").symlink_to(sys.prefix)
     if not Path(sys.prefix, "requirements.txt").exists():
         shutil.copy(ROOT / "requirements.txt", sys.prefix)
+    assert "staging     ChurnXGB version 1" in clone.out("make", "repro")
+    assert clone.out("git", "status", "--short") == "", "the committed dvc.lock was not reproduced"
     return clone
 
 
@@ -35,9 +37,6 @@ def test_readme_from_top_to_bottom(clone):
     for block in blocks:
         result = clone.run("bash", "-euc", f"source .venv/bin/activate\n{block}", PYTEST_ADDOPTS="--collect-only -n0")
         assert result.returncode == 0, f"{block}\n{result.stdout}\n{result.stderr}"
-        if block == "make repro\n":
-            assert "staging     ChurnXGB version 1" in result.stdout
-            assert clone.out("git", "status", "--short") == ""
     assert clone.out("git", "rev-list", "--count", "HEAD") == commits, "an experiment needs no commit"
     for block in re.findall(r"^```python\n(.*?)^```", README, re.M | re.S):
         assert "churn_probability" in clone.out("python", "-c", block)

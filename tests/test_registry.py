@@ -85,6 +85,7 @@ def test_a_wiped_store_is_filled_again(clone):
     assert clone.executed() == []
     (clone.folder / "mlflow.db").unlink()
     shutil.rmtree(clone.folder / "mlartifacts")
+    clone.uri = f"sqlite:///{clone.folder}/./mlflow.db"  # another name, or MLflow here would go on reading the old file
     clone.out("python", "src/report.py")
     (version,) = clone.versions()
     (run,) = clone.runs("train")
@@ -97,10 +98,10 @@ def test_a_wiped_store_is_filled_again(clone):
 def test_launcher_run_is_never_empty(clone):
     """`mlflow run .` with every stage cached: the parent holds parameters, metrics and dvc.lock, and says so."""
     clone.out("mlflow", "run", ".", "--env-manager", "local", MLFLOW_TRACKING_URI=clone.uri)
-    (parent,) = [run for run in clone.client.search_runs(["0"]) if "mlflow.project.env" in run.data.tags]
+    (parent,) = [run for run in clone.client.search_runs(["0"]) if "mlflow.project.entryPoint" in run.data.tags]
     assert parent.info.status == "FINISHED"
     assert parent.data.params["train.rounds"] == "20" and "roc_auc" in parent.data.metrics
-    assert (parent.data.tags["cached"], parent.data.tags["executed"]) == ("True", "nothing")
+    assert (parent.data.tags["cached"], parent.data.tags["executed"]) == ("true", "nothing")
     assert parent.data.tags["model_run"] == clone.runs("train")[0].info.run_id
     assert "dvc.lock" in [item.path for item in clone.client.list_artifacts(parent.info.run_id)]
 
@@ -109,10 +110,10 @@ def test_stages_are_children_of_their_launcher(clone):
     """`mlflow run .` with a change: every stage that ran is a child of the parent, and none logs into it."""
     clone.set(**{"train.learning_rate": 0.25})
     clone.out("mlflow", "run", ".", "--env-manager", "local", MLFLOW_TRACKING_URI=clone.uri)
-    parent = next(run for run in clone.client.search_runs(["0"]) if "mlflow.project.env" in run.data.tags)
+    parent = next(run for run in clone.client.search_runs(["0"]) if "mlflow.project.entryPoint" in run.data.tags)
     model_run = clone.runs("train")[0]
     assert model_run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert (parent.data.tags["cached"], parent.data.tags["executed"]) == ("False", "train")
+    assert (parent.data.tags["cached"], parent.data.tags["executed"]) == ("false", "train, evaluate")
     assert model_run.info.experiment_id == parent.info.experiment_id
 
 

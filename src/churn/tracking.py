@@ -88,6 +88,11 @@ def create_store(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+def launched(stage: str) -> dict[str, str]:
+    """The tag that says which launcher's run (`mlflow run`, a sweep) a stage executes under; empty without one."""
+    return {f"{stage}.launcher": os.environ["MLFLOW_RUN_ID"]} if "MLFLOW_RUN_ID" in os.environ else {}
+
+
 @contextmanager
 def run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator:
     """Open a run, or resume `run_id`; under a launcher (`mlflow run`, a sweep) a new run is the launcher's child.
@@ -184,13 +189,15 @@ def log_evaluation(results: dict[str, float], pictures: Path) -> None:
         mlflow.log_artifact(str(path))
 
 
-def children(run_id: str) -> list[str]:
-    """The stages that ran, rather than came from DVC's cache, under a launcher's run."""
+def executed(launcher: str) -> list[str]:
+    """The stages that ran under a launcher's run, rather than come from DVC's cache."""
     import mlflow
 
-    where = f"tags.mlflow.parentRunId = '{run_id}'"
-    runs = mlflow.search_runs(search_all_experiments=True, filter_string=where, output_format="list")
-    return sorted({run.data.tags["stage"] for run in runs if "stage" in run.data.tags})
+    def ran(stage: str) -> bool:
+        where = f"tags.`{stage}.launcher` = '{launcher}'"
+        return bool(mlflow.search_runs(search_all_experiments=True, filter_string=where, output_format="list"))
+
+    return [stage for stage in ("preprocess", "train", "evaluate") if ran(stage)]
 
 
 def log_launcher(run_id: str, leaves: dict, results: dict[str, float], tags: dict[str, str]) -> None:

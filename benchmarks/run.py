@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -73,13 +74,13 @@ def measure(base: Path, rounds: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {}
     with tqdm(total=8 * rounds, unit="run", disable=not sys.stderr.isatty()) as bar:
         for round in range(rounds + 1):  # the first warms the disk's caches and is not counted
-            cases = {"bare": lambda: call(base, sys.executable, str(HERE / "bare.py"), str(raw), str(base / "bare"))}
+            cases = {"bare": partial(call, base, sys.executable, str(HERE / "bare.py"), str(raw), str(base / "bare"))}
             for name, folder in (("ours", ours), ("textbook", textbook)):
-                change = f"train.learning_rate={0.04 + round / 1000:.3f}"
-                cases[f"{name} cold"] = lambda folder=folder: cold(folder)
-                cases[f"{name} experiment"] = lambda folder=folder, change=change: call(folder, "dvc", "exp", "run", "-S", change)
-                cases[f"{name} no-op"] = lambda folder=folder: call(folder, "dvc", "repro")
-            cases["empty no-op"] = lambda: call(empty, "dvc", "repro")
+                experiment = ("dvc", "exp", "run", "-S", f"train.learning_rate={0.04 + round / 1000:.3f}")
+                cases[f"{name} cold"] = partial(cold, folder)
+                cases[f"{name} experiment"] = partial(call, folder, *experiment)
+                cases[f"{name} no-op"] = partial(call, folder, "dvc", "repro")
+            cases["empty no-op"] = partial(call, empty, "dvc", "repro")
             for name, run in cases.items():
                 wall = run()
                 if round:

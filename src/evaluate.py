@@ -36,9 +36,10 @@ def main() -> None:
     valid, test = (pd.read_parquet(lineage.SPLITS[name]) for name in ("valid", "test"))
     booster = model.load(lineage.MODEL)
 
-    threshold = metrics.best_threshold(model.labels(valid, rules), model.predict(booster, valid, rules), p.evaluate.costs)
+    costs = p.evaluate.costs
+    threshold = metrics.best_threshold(model.labels(valid, rules), model.predict(booster, valid, rules), costs)
     y, probability = model.labels(test, rules), model.predict(booster, test, rules)
-    results = metrics.measure(y, probability, threshold, p.evaluate.costs)
+    results = metrics.measure(y, probability, threshold, costs)
     results |= metrics.intervals(y, probability, p.evaluate.bootstrap, p.seed)
     results = {name: round(float(value), 6) for name, value in results.items()}
     tables = plots.tables(y, probability, threshold, model.contributions(booster, test, rules))

@@ -10,7 +10,6 @@ import argparse
 from pathlib import Path
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pyarrow.types as at
 
 from churn import contract, lineage, params

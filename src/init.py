@@ -1,6 +1,6 @@
 """Make what a fresh clone needs and git cannot hold: the MLflow store and the offline page of `dvc plots`.
 
-    python src/init.py    (part of every `make` target that needs it; does nothing the second time)
+python src/init.py    (part of every `make` target that needs it; does nothing the second time)
 """
 
 from pathlib import Path

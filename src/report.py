@@ -26,11 +26,15 @@ def check_workspace(leaves: dict[str, object]) -> None:
     locked = lineage.lock()
     if not locked:
         raise UserError("there is no dvc.lock; run `dvc repro` first")
-    stale = [f"{stage}: {name} was {value!r}, now {leaves.get(name)!r}" for stage in locked
-             for name, value in locked[stage]["params"].items() if leaves.get(name) != value]
+    stale = []
     for stage, entry in locked.items():
+        for name, value in entry["params"].items():
+            if leaves.get(name) != value:
+                stale.append(f"{stage}: {name} was {value!r}, now {leaves.get(name)!r}")
         for path, digest in (entry["deps"] | entry["outs"]).items():
-            if not digest.endswith(".dir") and (not Path(path).exists() or lineage.md5(path) != digest):
+            if digest.endswith(".dir"):  # DVC's sum over a folder, made with its outputs; `dvc status` checks it
+                continue
+            if not Path(path).exists() or lineage.md5(path) != digest:
                 stale.append(f"{stage}: {path} is not the file that dvc.lock names")
     if stale:
         raise UserError("the workspace is not what dvc.lock describes; run `dvc repro`:\n  " + "\n  ".join(stale))
@@ -86,14 +90,17 @@ def main() -> None:
     made = (asked["model_md5"], lineage.md5(lineage.SCHEMA), results["threshold"])
 
     model_run, version = tracking.find_run(**asked), registry.find(p.registry.model, *made)
-    if model_run is None or "gate" not in model_run.data.tags or (model_run.data.tags["gate"] == "passed" and not version):
+    judged = model_run.data.tags.get("gate") if model_run else None
+    if judged is None or (judged == "passed" and version is None):
         reconcile(p, rules, results)
         model_run, version = tracking.find_run(**asked), registry.find(p.registry.model, *made)
     if launcher:
         fill_launcher(launcher, leaves, results, model_run)
     aliases = {alias: registry.alias(p.registry.model, alias) for alias in ("staging", "production")}
     print(summary(p.registry.model, results, model_run, {"workspace": version, **aliases}))
-    print("\nNext: `make ui` shows the runs, `make plots` the plots, `dvc exp run -S train.max_depth=6` tries a change.")
+    print(
+        "\nNext: `make ui` shows the runs, `make plots` the plots; `dvc exp run -S train.max_depth=6` tries a change."
+    )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,9 @@ def main() -> None:
         model.save(booster, lineage.MODEL)
         curves.to_csv(lineage.CURVES, index=False, float_format="%.6f")
         tracking.log_training(leaves, origin, rules, booster)
-    print(f"{booster.num_boosted_rounds()} rounds, validation ROC AUC {curves.valid_auc.iloc[booster.best_iteration]:.4f}")
+    print(
+        f"{booster.num_boosted_rounds()} rounds, validation ROC AUC {curves.valid_auc.iloc[booster.best_iteration]:.4f}"
+    )
 
 
 if __name__ == "__main__":

@@ -123,9 +123,16 @@ def pipelines(tmp_path_factory) -> list[Project]:
     for threads in ("1", "2"):
         clone = Project(tmp_path_factory.mktemp(f"threads{threads}"))
         clone.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
-        env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": threads, "PYTHONHASHSEED": threads}
+        env = {
+            **os.environ,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "OMP_NUM_THREADS": threads,
+            "PYTHONHASHSEED": threads,
+        }
         command = ["dvc", "repro", "--force"]
-        running.append(subprocess.Popen(command, cwd=clone.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+        running.append(
+            subprocess.Popen(command, cwd=clone.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        )
         clones.append(clone)
     for process in running:
         printed = process.communicate()[0].decode()

@@ -19,7 +19,7 @@ README = (ROOT / "README.md").read_text()
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A fresh clone after `make repro`. Its .venv is this environment: .ci/run builds real ones, with uv and with pip."""
+    """A fresh clone after `make repro`. Its .venv is this environment; .ci/run builds real ones, by uv and by pip."""
     clone = Project(tmp_path_factory.mktemp("newcomer"))
     (clone.folder / ".venv").symlink_to(sys.prefix)
     if not Path(sys.prefix, "requirements.txt").exists():
@@ -116,7 +116,9 @@ def test_make_lock_changes_nothing_without_a_change(clone):
 def test_old_python_is_refused(project, tmp_path):
     """A python3 before 3.11 is one clear line."""
     old = tmp_path / "old-python"
-    old.write_text('#!/bin/sh\nexec python3 -c "import sys; sys.version_info = (3, 9); sys.version = \'3.9.1 x\'\n$2"\n')
+    old.write_text(
+        "#!/bin/sh\nexec python3 -c \"import sys; sys.version_info = (3, 9); sys.version = '3.9.1 x'\n$2\"\n"
+    )
     old.chmod(0o755)
     result = project.run("make", "setup", f"PYTHON={old}", f"VENV={tmp_path}/venv")
     assert result.returncode != 0 and "error: python3 is 3.9.1; 3.11 or later is needed" in result.stderr
@@ -138,7 +140,9 @@ def test_stores_made_at_once_are_whole(project):
     code = "import sys; sys.path.insert(0, 'src'); from churn import tracking; print(tracking.connect())"
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     command = [sys.executable, "-c", code]
-    started = [subprocess.Popen(command, cwd=project.folder, env=env, stdout=subprocess.PIPE, text=True) for _ in range(5)]
+    started = [
+        subprocess.Popen(command, cwd=project.folder, env=env, stdout=subprocess.PIPE, text=True) for _ in range(5)
+    ]
     answers = {process.communicate()[0].strip() for process in started}
     assert [process.returncode for process in started] == [0] * 5
     assert len(answers) == 1
@@ -149,7 +153,9 @@ def test_an_input_edited_while_its_stage_runs_is_an_error(project):
     """DVC hashes dependencies after a stage: what was edited meanwhile must not enter dvc.lock as its input."""
     project.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-    running = subprocess.Popen(["dvc", "repro", "preprocess"], cwd=project.folder, env=env, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        ["dvc", "repro", "preprocess"], cwd=project.folder, env=env, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 60
     while not (project.folder / "mlflow.db").exists() and time.monotonic() < deadline:
         time.sleep(0.01)  # the store appears when the stage has hashed its inputs

@@ -42,7 +42,10 @@ def test_point_metrics_and_curves_equal_scikit_learn(ties):
     false, true, _ = sk.roc_curve(y, p, drop_intermediate=False)
     assert np.allclose(tables["roc"].to_numpy(), np.column_stack([false, true]))
     precision, recall, _ = sk.precision_recall_curve(y, p)
-    assert np.allclose(tables["precision_recall"].to_numpy()[::-1], np.column_stack([recall, precision])[-len(tables["precision_recall"]) - 1 : -1])
+    assert np.allclose(
+        tables["precision_recall"].to_numpy()[::-1],
+        np.column_stack([recall, precision])[-len(tables["precision_recall"]) - 1 : -1],
+    )
 
 
 def test_intervals_cover_the_truth():

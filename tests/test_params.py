@@ -11,7 +11,11 @@ from churn import lineage, params
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("max_depth:", "max_dept:", ["train.max_dept: no such parameter; did you mean train.max_depth?", "train.max_depth: missing"]),
+        (
+            "max_depth:",
+            "max_dept:",
+            ["train.max_dept: no such parameter; did you mean train.max_depth?", "train.max_depth: missing"],
+        ),
         ("gate: ", "gates: ", ["gates: no such parameter; did you mean gate?"]),
         ("seed: 42", "# seed", ["seed: missing"]),
         ("max_depth: 4", "max_depth: four", ["train.max_depth: Input should be a valid integer", "'four'"]),
@@ -50,7 +54,16 @@ def test_stages_declare_what_they_read(tmp_path, inside, monkeypatch):
     import mlflow
 
     clone = inside(Project(tmp_path, tiny=True))
-    sections = [params.Params, params.Data, params.Split, params.Train, params.Evaluate, params.Costs, params.Gate, params.Registry]
+    sections = [
+        params.Params,
+        params.Data,
+        params.Split,
+        params.Train,
+        params.Evaluate,
+        params.Costs,
+        params.Gate,
+        params.Registry,
+    ]
     names = ["", "data.", "split.", "train.", "evaluate.", "evaluate.costs.", "gate.", "registry."]
     prefixes = dict(zip(sections, names))
     read: set[str] = set()

@@ -48,7 +48,9 @@ def test_lock_conda_and_pyproject_agree():
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
     lock = (ROOT / "requirements.txt").read_text()
     locked = re.findall(r"^([\w.-]+==[\w.]+)(?: ;[^\\]*)? \\\n    --hash=sha256:", lock, re.M)
-    assert {pin.replace(".", "-", pin.count(".yaml")) for pin in pins} <= set(locked)  # ruamel.yaml is ruamel-yaml there
+    assert {pin.replace(".", "-", pin.count(".yaml")) for pin in pins} <= set(
+        locked
+    )  # ruamel.yaml is ruamel-yaml there
     assert len(locked) == len(re.findall(r"^[\w.-]+==", lock, re.M)), "a package without a hash"
     assert "://" not in lock and "--index" not in lock and "--find-links" not in lock
     conda = lineage.read_yaml(ROOT / "conda.yaml")["dependencies"]
@@ -61,8 +63,12 @@ def test_no_big_data_in_git():
     files = [ROOT / name for name in listed.split("\0") if name and (ROOT / name).exists()]
     sample = ROOT / "data/sample/files/md5"
     assert [f for f in files if f.stat().st_size > 300_000] == []
-    assert [f for f in files if f.suffix in {".parquet", ".csv", ".ubj", ".db", ".pkl"} and f.parent != ROOT / "reports"] == []
-    assert [f.relative_to(sample).as_posix() for f in files if sample in f.parents] == ["2a/15b2735d3b55fd536faa99218c4d80"]
+    assert [
+        f for f in files if f.suffix in {".parquet", ".csv", ".ubj", ".db", ".pkl"} and f.parent != ROOT / "reports"
+    ] == []
+    assert [f.relative_to(sample).as_posix() for f in files if sample in f.parents] == [
+        "2a/15b2735d3b55fd536faa99218c4d80"
+    ]
 
 
 def test_own_data_cannot_enter_git_through_the_sample_remote(project):

@@ -1,11 +1,11 @@
 """The split keeps customers apart, and a table that breaks its contract is refused as a whole."""
 
 import pandas as pd
-import preprocess
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import preprocess
 from churn import contract, errors, lineage, params
 
 
@@ -77,11 +77,26 @@ BAD_TABLES = {
     "one class": (lambda t: t[t.churn == "No"], ["split has", "customers, 0 of them with churn = 'Yes'"]),
     "target outside": (lambda t: put(t, 3, "churn", "Maybe"), ["churn: isin(['No', 'Yes']); 1 row: 3; found 'Maybe'"]),
     "null target": (lambda t: put(t, 3, "churn", None), ["churn: null where none is allowed; 1 row: 3"]),
-    "unknown category": (lambda t: put(t, 1002, "contract", "Weekly"), ["contract: isin(", "1 row: 1002; found 'Weekly'"]),
-    "out of range": (lambda t: t.assign(tenure=t.tenure - 5), ["tenure: in_range(0, 120); ", " rows: 1, 3, 5", ", ...; found"]),
-    "text in a number": (lambda t: t.assign(tenure=t.tenure.astype(str)), ["tenure: must be int64 (number), the table has"]),
-    "fraction": (lambda t: t.assign(tenure=t.tenure + 0.5), ["tenure: whole number; 7043 rows: 1, 2, 3, 4, 5, ...; found 1.5"]),
-    "null in a required number": (lambda t: put(t, 9, "tenure", None).astype({"tenure": "Int64"}), ["tenure: null where none is allowed; 1 row: 9"]),
+    "unknown category": (
+        lambda t: put(t, 1002, "contract", "Weekly"),
+        ["contract: isin(", "1 row: 1002; found 'Weekly'"],
+    ),
+    "out of range": (
+        lambda t: t.assign(tenure=t.tenure - 5),
+        ["tenure: in_range(0, 120); ", " rows: 1, 3, 5", ", ...; found"],
+    ),
+    "text in a number": (
+        lambda t: t.assign(tenure=t.tenure.astype(str)),
+        ["tenure: must be int64 (number), the table has"],
+    ),
+    "fraction": (
+        lambda t: t.assign(tenure=t.tenure + 0.5),
+        ["tenure: whole number; 7043 rows: 1, 2, 3, 4, 5, ...; found 1.5"],
+    ),
+    "null in a required number": (
+        lambda t: put(t, 9, "tenure", None).astype({"tenure": "Int64"}),
+        ["tenure: null where none is allowed; 1 row: 9"],
+    ),
     "unknown column": (lambda t: t.assign(shoe_size=42), ["shoe_size: unknown column"]),
     "several at once": (
         lambda t: put(put(t.drop(columns="partner"), 5, "contract", "Weekly"), 7, "churn", None),
@@ -109,9 +124,19 @@ def refused(clone, says: list[str]) -> None:
     for part in says:
         assert part in message
     written = {path.name for path in (clone.folder / "data").rglob("*") if path.is_file()}
-    assert written == {"README.md", "raw.parquet", "raw.parquet.dvc", "schema.yaml", ".gitignore", "15b2735d3b55fd536faa99218c4d80"}
+    assert written == {
+        "README.md",
+        "raw.parquet",
+        "raw.parquet.dvc",
+        "schema.yaml",
+        ".gitignore",
+        "15b2735d3b55fd536faa99218c4d80",
+    }
     (run,) = clone.runs("preprocess")
-    assert (run.info.status, run.data.tags["error"]) == ("FAILED", f"UserError: {message.removeprefix('error: ')}"[:5000])
+    assert (run.info.status, run.data.tags["error"]) == (
+        "FAILED",
+        f"UserError: {message.removeprefix('error: ')}"[:5000],
+    )
 
 
 def test_exit_code_of_a_refusal(project):

@@ -42,13 +42,15 @@ def compare(p: params.Params, contract: Contract, test: pd.DataFrame, ours) -> t
     Returns:
         metrics.difference of the two, or None and why there is none.
     """
+    import mlflow
+
     production = registry.alias(p.registry.model, "production")
     if production is None:
         return None, "no production model to compare with"
     scorer = registry.load(f"models:/{p.registry.model}/{production.version}")
     try:
         theirs = scorer.predict(test)["churn_probability"].to_numpy()
-    except Exception as error:  # a contract that moved on: a person decides at promotion
+    except mlflow.MlflowException as error:  # the contract has moved on: a person decides at promotion
         return None, f"production, version {production.version}, cannot score today's test rows: {error}"
     return metrics.difference(model.labels(test, contract), ours, theirs, p.evaluate.bootstrap, p.seed), ""
 

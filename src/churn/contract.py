@@ -17,7 +17,7 @@ KINDS = {"str": "text", "int64": "number", "float64": "number", "bool": "flag"}
 
 @dataclass(frozen=True)
 class Column:
-    """One column: `kind` is number, text or flag; `allowed` are the values it may have, for a text its categories in order."""
+    """One column: `kind` is number, text or flag; `allowed` its values, for a text the categories in order."""
 
     name: str
     dtype: str
@@ -112,7 +112,7 @@ class Violations:
         return "\n".join(lines)
 
 
-def open_table(path: Path) :
+def open_table(path: Path):
     """Open a Parquet file as pyarrow's ParquetFile, or say why that cannot be done."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -178,7 +178,8 @@ def row_checks(contract: Contract, without: set[str]):
     for column in schema.columns.values():
         dtype = contract.columns[column.name].dtype
         if dtype == "int64":
-            column.checks = [*column.checks, pa.Check(lambda values: values % 1 == 0, name="whole number", error="whole number")]
+            whole = pa.Check(lambda values: values % 1 == 0, error="whole number")
+            column.checks = [*column.checks, whole]
         column.dtype = {"int64": "float64", "bool": "boolean"}.get(dtype, dtype)
         column.coerce = dtype in ("int64", "bool")
         column.unique = False
@@ -196,4 +197,5 @@ def check_rows(schema, batch, first_row: int, violations: Violations) -> None:
         for (column, rule), group in cases.groupby(["column", "check"], sort=False):
             null = rule == "not_nullable"
             rows = sorted({first_row + int(i) for i in group["index"].dropna()})
-            violations.add(column, "null where none is allowed" if null else rule, rows, () if null else group["failure_case"])
+            values = () if null else group["failure_case"]
+            violations.add(column, "null where none is allowed" if null else rule, rows, values)

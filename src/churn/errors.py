@@ -10,10 +10,12 @@ class UserError(Exception):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a verb; a UserError becomes one message on stderr and exit code 1."""
+    """Run a verb; a UserError becomes one message on stderr and exit code 1, Ctrl-C exit code 130."""
     # Importing MLflow makes a million objects that all stay; looking among them for garbage costs a tenth of a stage.
     gc.set_threshold(10_000, 50, 100)
     try:
         main()
     except UserError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -121,7 +121,9 @@ def intervals(y: np.ndarray, p: np.ndarray, count: int, seed: int) -> dict[str, 
     return {f"{name}_{end}": float(q[name]) for name in MAIN for end, q in (("low", low), ("high", high))}
 
 
-def difference(y: np.ndarray, ours: np.ndarray, theirs: np.ndarray, count: int, seed: int) -> tuple[float, float, float]:
+def difference(
+    y: np.ndarray, ours: np.ndarray, theirs: np.ndarray, count: int, seed: int
+) -> tuple[float, float, float]:
     """ROC AUC of `ours` minus that of `theirs` on the same rows, with its 95 % paired bootstrap interval."""
     a, b = Ranking(y, ours), Ranking(y, theirs)
 

@@ -82,8 +82,9 @@ def fit(
             each_round(epoch, {f"{s}_{m}": v[-1] for s, metrics in evals_log.items() for m, v in metrics.items()})
             return False
 
+    threads = params.threads or None
     matrices = {
-        name: xgb.DMatrix(encode(rows, contract), labels(rows, contract), enable_categorical=True, nthread=params.threads or None)
+        name: xgb.DMatrix(encode(rows, contract), labels(rows, contract), enable_categorical=True, nthread=threads)
         for name, rows in (("train", train), ("valid", valid))
     }
     settings = {
@@ -101,7 +102,9 @@ def fit(
         "reg_lambda": params.reg_lambda,
     }
     history: dict = {}
-    stop = xgb.callback.EarlyStopping(rounds=params.early_stopping, metric_name="logloss", data_name="valid", save_best=True)
+    stop = xgb.callback.EarlyStopping(
+        rounds=params.early_stopping, metric_name="logloss", data_name="valid", save_best=True
+    )
     booster = xgb.train(
         settings,
         matrices["train"],
@@ -111,7 +114,7 @@ def fit(
         verbose_eval=False,
         callbacks=[stop, Report()],
     )
-    curves = {f"{split}_{metric}": history[split][metric] for metric in ("logloss", "auc") for split in ("train", "valid")}
+    curves = {f"{name}_{metric}": history[name][metric] for metric in ("logloss", "auc") for name in matrices}
     return booster, pd.DataFrame(curves).rename_axis("round").reset_index()
 
 

@@ -23,15 +23,16 @@ def tables(y: np.ndarray, p: np.ndarray, threshold: float, contributions: pd.Dat
     gained = np.append(0, np.cumsum(y[np.argsort(-p, kind="stable")]) / y.sum())
     contacted = np.where(p >= threshold, "contact", "leave")
     outcome = np.where(y == 1, "churned", "stayed")
-    confusion = pd.crosstab(outcome, contacted).reindex(index=["churned", "stayed"], columns=["contact", "leave"], fill_value=0)
+    cells = pd.MultiIndex.from_product([["churned", "stayed"], ["contact", "leave"]], names=["outcome", "decision"])
+    confusion = pd.Series(1, index=[outcome, contacted]).groupby(level=[0, 1]).sum().reindex(cells, fill_value=0)
     importance = contributions.drop(columns="bias").abs().mean().rename_axis("feature").reset_index(name="importance")
     riskiest = contributions.iloc[int(np.argmax(p))].rename_axis("feature").reset_index(name="log_odds")
     return {
-        "roc": _thin(pd.DataFrame({"false_positive_rate": np.append(0, false), "true_positive_rate": np.append(0, found)})),
+        "roc": _thin(pd.DataFrame({"false_positive_rate": np.r_[0, false], "true_positive_rate": np.r_[0, found]})),
         "precision_recall": _thin(pd.DataFrame({"recall": found, "precision": hits / customers})),
         "calibration": calibration_bins(y, p).drop(columns="bin"),
         "gain": _thin(pd.DataFrame({"customers": np.linspace(0, 1, len(gained)), "churners_found": gained})),
-        "confusion": confusion.rename_axis("outcome").rename_axis("decision", axis=1).stack().reset_index(name="customers"),
+        "confusion": confusion.reset_index(name="customers"),
         "importance": importance.sort_values("importance", ascending=False, kind="stable"),
         "explanation": riskiest.iloc[riskiest["log_odds"].abs().argsort(kind="stable")[::-1]],
     }
@@ -91,7 +92,7 @@ def draw(name: str, table: pd.DataFrame):
 
 
 def offline_template(path: Path) -> None:
-    """Write the HTML page that `dvc plots` fills, with the Vega scripts inside: DVC's own page loads them from a CDN."""
+    """Write the page that `dvc plots` fills, with the Vega scripts inside: DVC's own loads them from a CDN."""
     import vl_convert
 
     scripts = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")

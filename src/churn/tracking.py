@@ -110,9 +110,12 @@ def run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator:
     if run_id is None and "DVC_EXP_NAME" in os.environ:
         name = os.environ["DVC_EXP_NAME"]
         tags = {**tags, "dvc_experiment": name}
-    with mlflow.start_run(run_id=run_id, experiment_id=experiment, run_name=None if run_id else name, tags=tags) as opened:
+    name = None if run_id else name
+    with mlflow.start_run(run_id=run_id, experiment_id=experiment, run_name=name, tags=tags) as opened:
         if tags.get("git_dirty") == "true":
             mlflow.log_text(lineage.patch(), f"{tags['stage']}.patch")
+        if "error" in opened.data.tags:
+            mlflow.delete_tag("error")  # of an earlier attempt
         try:
             yield opened
         except BaseException as error:

@@ -37,15 +37,17 @@ def assign(ids: list, seed: int, shares: params.Split) -> np.ndarray:
 def duplicates(table: pq.ParquetFile, id: str) -> dict[int, object]:
     """{row number: id} of every row whose id an earlier row has, rows counted from 1.
 
-    Holds 8 bytes a row: ids are compared by hash, and only those whose hashes meet are compared themselves.
+    Holds 9 bytes a row: ids are compared by hash, and only those whose hashes meet are compared themselves.
     """
-    batches = lambda: (batch[0].to_pylist() for batch in table.iter_batches(BATCH_ROWS, columns=[id]))  # noqa: E731
-    hashes = np.concatenate([np.fromiter(map(hash, ids), np.int64, len(ids)) for ids in batches()])
-    values, counts = np.unique(hashes, return_counts=True)
-    suspects = set(values[counts > 1].tolist())
+    hashes, row = np.empty(table.metadata.num_rows, np.int64), 0
+    for batch in table.iter_batches(BATCH_ROWS, columns=[id]):
+        hashes[row : row + len(batch)] = [hash(value) for value in batch[0].to_pylist()]
+        row += len(batch)
+    hashes.sort()
+    suspects = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
     seen, again, row = set(), {}, 0
-    for ids in batches() if suspects else ():
-        for value in ids:
+    for batch in table.iter_batches(BATCH_ROWS, columns=[id]) if suspects else ():
+        for value in batch[0].to_pylist():
             row += 1
             if value is not None and hash(value) in suspects:
                 if value in seen:

@@ -26,18 +26,19 @@ def check_workspace(leaves: dict[str, object]) -> None:
     locked = lineage.lock()
     if not locked:
         raise UserError("there is no dvc.lock; run `dvc repro` first")
-    stale = []
-    for stage, entry in locked.items():
+    stale = {}  # what differs: how; a file that several stages read is named once
+    for entry in locked.values():
         for name, value in entry["params"].items():
             if leaves.get(name) != value:
-                stale.append(f"{stage}: {name} was {value!r}, now {leaves.get(name)!r}")
+                stale[name] = f"was {value!r}, now {leaves.get(name)!r}"
         for path, digest in (entry["deps"] | entry["outs"]).items():
             if digest.endswith(".dir"):  # DVC's sum over a folder, made with its outputs; `dvc status` checks it
                 continue
             if not Path(path).exists() or lineage.md5(path) != digest:
-                stale.append(f"{stage}: {path} is not the file that dvc.lock names")
+                stale[path] = "is not the file that dvc.lock names" if Path(path).exists() else "is missing"
     if stale:
-        raise UserError("the workspace is not what dvc.lock describes; run `dvc repro`:\n  " + "\n  ".join(stale))
+        listed = "".join(f"\n  {what} {how}" for what, how in stale.items())
+        raise UserError(f"the workspace is not what dvc.lock describes; run `dvc repro`:{listed}")
 
 
 def reconcile(p: params.Params, rules: contract.Contract, results: dict[str, float]) -> None:

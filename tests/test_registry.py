@@ -120,4 +120,4 @@ def test_stages_are_children_of_their_launcher(clone):
 def test_workspace_that_the_lock_does_not_describe_is_not_reported(clone):
     clone.set(**{"train.learning_rate": 0.2})
     result = clone.run("python", "src/report.py")
-    assert result.returncode == 1 and "train: train.learning_rate was 0.25, now 0.2" in result.stderr
+    assert result.returncode == 1 and "train.learning_rate was 0.25, now 0.2" in result.stderr

@@ -48,8 +48,15 @@ def lock() -> dict[str, dict[str, dict[str, str]]]:
 
 
 def inputs(stage: str) -> dict[str, str]:
-    """The md5 of every dependency of a stage, hashed now: what this run reads, whatever dvc.lock says later."""
-    return {path: md5(path) for path in sorted(read_yaml("dvc.yaml")["stages"][stage]["deps"])}
+    """The md5 of every dependency of a stage, hashed now: what this run reads, whatever dvc.lock says later.
+
+    Raises:
+        UserError: a dependency is missing.
+    """
+    paths = sorted(read_yaml("dvc.yaml")["stages"][stage]["deps"])
+    if missing := [path for path in paths if not Path(path).exists()]:
+        raise UserError(f"{', '.join(missing)}: missing; `dvc pull data/raw.parquet.dvc` and `dvc repro` make it")
+    return {path: md5(path) for path in paths}
 
 
 def data() -> dict[str, str]:

@@ -95,6 +95,16 @@ def test_a_wiped_store_is_filled_again(clone):
     assert clone.alias("staging") == "1"
 
 
+def test_a_filled_store_keeps_its_staging(clone):
+    """Another model from the cache, unknown to the new store: the reconciler registers it, and staging stays."""
+    clone.set(**{"evaluate.costs.contact": 80.0})
+    assert clone.executed() == []
+    clone.out("python", "src/report.py")
+    assert (len(clone.versions()), clone.alias("staging")) == (2, "1")
+    clone.set(**{"evaluate.costs.contact": 40.0})
+    assert clone.executed() == []
+
+
 def test_launcher_run_is_never_empty(clone):
     """`mlflow run .` with every stage cached: the parent holds parameters, metrics and dvc.lock, and says so."""
     clone.out("mlflow", "run", ".", "--env-manager", "local", MLFLOW_TRACKING_URI=clone.uri)

@@ -122,7 +122,7 @@ def test_stages_are_children_of_their_launcher(clone):
     clone.out("mlflow", "run", ".", "--env-manager", "local", MLFLOW_TRACKING_URI=clone.uri)
     parent = next(run for run in clone.client.search_runs(["0"]) if "mlflow.project.entryPoint" in run.data.tags)
     model_run = clone.runs("train")[0]
-    assert model_run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert model_run.data.tags["mlflow.parentRunId"] == parent.info.run_id != model_run.info.run_id
     assert (parent.data.tags["cached"], parent.data.tags["executed"]) == ("false", "train, evaluate")
     assert model_run.info.experiment_id == parent.info.experiment_id
 

@@ -67,7 +67,7 @@ def summary(name: str, results: dict[str, float], model_run, versions: dict) -> 
     lines = [f"{'test split':<20} {'value':>10}   95 % interval"]
     for metric, value in results.items():
         if not metric.endswith(("_low", "_high")):
-            line = f"{metric:<20} {value:>10,.4f}"
+            line = f"{metric:<20} {value:>10,.{2 if metric.startswith('value') else 4}f}"
             if f"{metric}_low" in results:
                 line += f"   {results[f'{metric}_low']:.4f} to {results[f'{metric}_high']:.4f}"
             lines.append(line)

@@ -42,9 +42,8 @@ def main() -> None:
         model.save(booster, lineage.MODEL)
         curves.to_csv(lineage.CURVES, index=False, float_format="%.6f")
         tracking.log_training(leaves, origin, rules, booster)
-    print(
-        f"{booster.num_boosted_rounds()} rounds, validation ROC AUC {curves.valid_auc.iloc[booster.best_iteration]:.4f}"
-    )
+    rounds, best = len(curves), booster.num_boosted_rounds()
+    print(f"best of {rounds} rounds: {best}, validation ROC AUC {curves.valid_auc[best - 1]:.4f}")
 
 
 if __name__ == "__main__":

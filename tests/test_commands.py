@@ -54,7 +54,7 @@ def test_second_repro_adds_nothing(clone):
 
 
 def test_make_ui_serves_the_runs(clone):
-    """The MLflow page answers on loopback and its API finds the model run."""
+    """The MLflow page answers on loopback, and through it, as a team's server, the pipeline's commands find it all."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -72,6 +72,8 @@ def test_make_ui_serves_the_runs(clone):
         assert "MLflow" in page
         query = f"http://127.0.0.1:{port}/api/2.0/mlflow/registered-models/get?name=ChurnXGB"
         assert '"staging"' in urllib.request.urlopen(query, timeout=30).read().decode()
+        through = clone.out("python", "src/report.py", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}")
+        assert "staging     ChurnXGB version" in through and "gate        passed" in through
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)

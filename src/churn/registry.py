@@ -88,7 +88,7 @@ def register(name: str, model_uri: str, tags: dict[str, str]):
 
 
 def stage(name: str, version: str) -> None:
-    """Let `staging` name this version. Production is promote's alone."""
+    """Let `staging` name this version. The alias `production` is a person's to set."""
     import mlflow
 
     mlflow.MlflowClient().set_registered_model_alias(name, "staging", version)

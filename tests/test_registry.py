@@ -112,7 +112,8 @@ def test_launcher_run_is_never_empty(clone):
     assert parent.info.status == "FINISHED"
     assert parent.data.params["train.rounds"] == "20" and "roc_auc" in parent.data.metrics
     assert (parent.data.tags["cached"], parent.data.tags["executed"]) == ("true", "nothing")
-    assert parent.data.tags["model_run"] == clone.runs("train")[0].info.run_id
+    (model_run,) = [run for run in clone.runs("train") if run.data.params["evaluate.costs.contact"] == "40.0"]
+    assert parent.data.tags["model_run"] == model_run.info.run_id
     assert "dvc.lock" in [item.path for item in clone.client.list_artifacts(parent.info.run_id)]
 
 

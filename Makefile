@@ -1,7 +1,6 @@
 # Every target works on a bare machine: python3 >= 3.11, make and git are all it needs.
 VENV ?= .venv
 PYTHON ?= python3
-PORT ?= 5000
 # uv where it is installed, else pip; `make test INSTALLER=pip` chooses.
 INSTALLER ?= $(if $(shell command -v uv),uv,pip)
 
@@ -9,15 +8,17 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test ui plots lock clean
+.PHONY: help install setup repro test ui serve plots lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
 
 # The environment is rebuilt when requirements.txt is no longer the one it was made from.
-setup: ## environment from the hashed lock, MLflow store, offline page for plots
+install: ## environment from the hashed lock
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: python3 is " + sys.version.split()[0] + "; 3.11 or later is needed (make PYTHON=... names another)")'
 	@cmp -s requirements.txt $(VENV)/requirements.txt || $(MAKE) --no-print-directory install-$(INSTALLER)
+
+setup: install ## the environment, the MLflow store, the offline page for plots
 	@python src/init.py
 
 .PHONY: install-uv install-pip
@@ -40,23 +41,26 @@ test: setup ## run the tests
 	python -m pytest
 
 ui: setup ## MLflow's web page on http://127.0.0.1:5000 (PORT=... chooses)
-	mlflow ui --host 127.0.0.1 --port $(PORT) --workers 1 \
+	mlflow ui --host 127.0.0.1 --port $(or $(PORT),5000) --workers 1 \
 	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --default-artifact-root mlartifacts
+
+serve: setup ## the production model over HTTP on http://127.0.0.1:5001 (PORT=... chooses)
+	python src/serve.py --port $(or $(PORT),5001)
 
 plots: setup ## draw the plots into dvc_plots/index.html, to be opened offline
 	dvc plots show
 
 lock: ## make requirements.txt and conda.yaml from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra test --universal --fork-strategy fewest --generate-hashes \
-	  --no-emit-index-url --custom-compile-command 'make lock' --quiet --output-file requirements.txt
+	  --no-annotate --no-emit-index-url --custom-compile-command 'make lock' --quiet --output-file requirements.txt
 	$(PYTHON) -c "$$CONDA" > conda.yaml
 
 define CONDA
 import tomllib
-pins = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 print("# Made from pyproject.toml by `make lock`; read by `mlflow run`.")
-print("name: churn\nchannels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - pip\n  - pip:")
-print("\n".join(f"      - {pin}" for pin in pins))
+print(f"name: {project['name']}\nchannels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - pip\n  - pip:")
+print("\n".join(f"      - {pin}" for pin in project["dependencies"]))
 endef
 export CONDA
 

@@ -57,12 +57,11 @@ def main() -> None:
             lineage.verify(tags)
             if drawing.wait() != 0:
                 raise RuntimeError("src/draw.py failed; see its message above")
-            decision, version = candidate.publish(p, origin, scorer_uri, results, Path(pictures), comparison)
-            if version:
-                registry.stage(version.name, version.version)
+            decision, version = candidate.publish(p, scorer_uri, results, Path(pictures), comparison)
+            place = registry.stage(version.name, version.version) if version else None
     print(f"test ROC AUC {results['roc_auc']:.4f} ({results['roc_auc_low']:.4f} to {results['roc_auc_high']:.4f})")
     print(f"gate {decision}")
-    print(f"{version.name} version {version.version} is staging" if version else "not registered")
+    print(f"{version.name} version {version.version} is {place}" if version else "not registered")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ A table that breaks its contract is refused with every violation in one message,
 import hashlib
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,28 +33,6 @@ def assign(ids: list, seed: int, shares: params.Split) -> np.ndarray:
     hashes = (hashlib.blake2b(str(id).encode(), key=key, digest_size=8).digest() for id in ids)
     place = np.fromiter((int.from_bytes(h, "big") / 2**64 for h in hashes), float, len(ids))
     return np.select([place < shares.test, place < shares.test + shares.valid], ["test", "valid"], "train")
-
-
-def duplicates(table: pq.ParquetFile, id: str) -> dict[int, object]:
-    """{row number: id} of every row whose id an earlier row has, rows counted from 1.
-
-    Holds 9 bytes a row: ids are compared by hash, and only those whose hashes meet are compared themselves.
-    """
-    hashes, row = np.empty(table.metadata.num_rows, np.int64), 0
-    for batch in table.iter_batches(BATCH_ROWS, columns=[id]):
-        hashes[row : row + len(batch)] = [hash(value) for value in batch[0].to_pylist()]
-        row += len(batch)
-    hashes.sort()
-    suspects = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
-    seen, again, row = set(), {}, 0
-    for batch in table.iter_batches(BATCH_ROWS, columns=[id]) if suspects else ():
-        for value in batch[0].to_pylist():
-            row += 1
-            if value is not None and hash(value) in suspects:
-                if value in seen:
-                    again[row] = value
-                seen.add(value)
-    return again
 
 
 def split(table: pq.ParquetFile, rules: contract.Contract, p: params.Params, folder: Path) -> dict[str, Counter]:
@@ -87,7 +66,11 @@ def split(table: pq.ParquetFile, rules: contract.Contract, p: params.Params, fol
             counts[name].update({f"nulls.{c}": part[c].null_count for c in schema.names if part[c].null_count})
     for writer in writers.values():
         writer.close()
-    if rules.id in checks.columns and (again := duplicates(table, rules.id)):
+
+    def ids() -> Iterator[list]:
+        return (batch[0].to_pylist() for batch in table.iter_batches(BATCH_ROWS, columns=[rules.id]))
+
+    if rules.id in checks.columns and (again := contract.duplicates(ids)):
         violations.add(rules.id, "duplicate id", again, again.values())
     if violations.found:
         raise UserError(f"{lineage.RAW} breaks its contract {lineage.SCHEMA} (rows count from 1):\n{violations}")

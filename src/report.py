@@ -49,8 +49,8 @@ def reconcile(p: params.Params, rules: contract.Contract, results: dict[str, flo
         subprocess.run([sys.executable, "src/draw.py", pictures], check=True)
         uri = candidate.scoring_model(p, rules, results["threshold"], test.head(3))
         comparison = candidate.compare(p, rules, test, model.predict(model.load(lineage.MODEL), test, rules))
-        _, version = candidate.publish(p, origin, uri, results, Path(pictures), comparison)
-        if version and registry.alias(p.registry.model, "staging") is None:
+        _, version = candidate.publish(p, uri, results, Path(pictures), comparison)
+        if version and not any(registry.alias(version.name, alias) for alias in ("staging", "production")):
             registry.stage(version.name, version.version)
 
 
@@ -88,13 +88,13 @@ def main() -> None:
 
     launcher = os.environ.get("MLFLOW_RUN_ID")
     asked = {"model_md5": lineage.md5(lineage.MODEL), "params_md5": params.digest(leaves)}
-    made = (asked["model_md5"], lineage.md5(lineage.SCHEMA), results["threshold"])
+    made = registry.identity(results["threshold"])
 
-    model_run, version = tracking.find_run(**asked), registry.find(p.registry.model, *made)
+    model_run, version = tracking.find_run(**asked), registry.find(p.registry.model, made)
     judged = model_run.data.tags.get("gate") if model_run else None
     if judged is None or (judged == "passed" and version is None):
         reconcile(p, rules, results)
-        model_run, version = tracking.find_run(**asked), registry.find(p.registry.model, *made)
+        model_run, version = tracking.find_run(**asked), registry.find(p.registry.model, made)
     if launcher:
         fill_launcher(launcher, leaves, results, model_run)
     aliases = {alias: registry.alias(p.registry.model, alias) for alias in ("staging", "production")}

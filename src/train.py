@@ -34,8 +34,9 @@ def main() -> None:
     rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
     origin, tags = lineage.data(), lineage.tags("train") | tracking.launched("train")
     with tracking.run("train", {**tags, "params_md5": params.digest(leaves)}):
-        train, valid = (pd.read_parquet(lineage.SPLITS[name]) for name in ("train", "valid"))
-        booster, curves = model.fit(train, valid, rules, p.train, p.seed, progress(p.train.rounds))
+        rows = {name: pd.read_parquet(lineage.SPLITS[name]) for name in ("train", "valid")}
+        watched = {name: model.matrix(table, rules, p.train.threads) for name, table in rows.items()}
+        booster, curves = model.fit(watched["train"], watched, p.train, p.seed, progress(p.train.rounds))
         lineage.verify(tags)
         for path in (lineage.MODEL, lineage.CURVES):
             path.parent.mkdir(exist_ok=True)

@@ -43,14 +43,18 @@ def test_readme_from_top_to_bottom(clone):
 
 
 def test_second_repro_adds_nothing(clone):
-    """`make repro` again, after the experiments: no stage runs, no version is added, staging stays."""
+    """`make repro` again, after the experiments: no stage runs, no version is added, no alias moves."""
     clone.out("git", "checkout", "-q", ".")
     clone.out("dvc", "checkout", "-q")
     clone.out("make", "repro")
-    before = [v.version for v in clone.versions()], clone.alias("staging"), len(clone.runs())
+
+    def state() -> tuple:
+        return len(clone.versions()), clone.alias("staging"), clone.alias("production"), len(clone.runs())
+
+    before = state()
     printed = clone.out("make", "repro")
     assert "Running stage" not in printed
-    assert ([v.version for v in clone.versions()], clone.alias("staging"), len(clone.runs())) == before
+    assert state() == before
 
 
 def test_make_ui_serves_the_runs(clone):
@@ -71,9 +75,9 @@ def test_make_ui_serves_the_runs(clone):
                 time.sleep(0.5)
         assert "MLflow" in page
         query = f"http://127.0.0.1:{port}/api/2.0/mlflow/registered-models/get?name=ChurnXGB"
-        assert '"staging"' in urllib.request.urlopen(query, timeout=30).read().decode()
+        assert '"production"' in urllib.request.urlopen(query, timeout=30).read().decode()
         through = clone.out("python", "src/report.py", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}")
-        assert "staging     ChurnXGB version" in through and "gate        passed" in through
+        assert "production  ChurnXGB version" in through and "gate        passed" in through
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
@@ -97,14 +101,14 @@ def test_make_clean_loses_nothing(clone):
     clone.out("make", "clean")
     assert not (clone.folder / "models/churn.ubj").exists()
     assert clone.executed() == []
-    assert (clone.folder / "models/churn.ubj").exists() and clone.alias("staging")
+    assert (clone.folder / "models/churn.ubj").exists() and clone.alias("production")
 
 
 def test_make_help_lists_every_target(clone):
     """And `make` alone is `make help`."""
     listed = {line.split()[0] for line in clone.out("make").splitlines()}
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
-    assert listed == targets == {"help", "setup", "repro", "test", "ui", "plots", "lock", "clean"}
+    assert listed == targets == {"help", "install", "setup", "repro", "test", "ui", "serve", "plots", "lock", "clean"}
 
 
 @pytest.mark.skipif(not shutil.which("uv"), reason="make lock needs uv")

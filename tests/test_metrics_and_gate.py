@@ -117,7 +117,7 @@ def test_paired_bootstrap_sees_what_two_intervals_cannot():
     """On the same rows a slightly noisier model is told apart, where the models' own intervals overlap."""
     y, p = sample(2000)
     noisy = p + np.random.default_rng(1).normal(0, 0.12, len(p))
-    point, low, high = metrics.difference(y, noisy, p, 500, 0)
+    point, low, high = metrics.differences(y, noisy, p, 500, 0)["roc_auc"]
     assert low < point < high < 0
     a, b = metrics.intervals(y, p, 300, 0), metrics.intervals(y, np.clip(noisy, 0.01, 0.99), 300, 0)
     assert b["roc_auc_high"] > a["roc_auc_low"]

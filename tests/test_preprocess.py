@@ -8,6 +8,8 @@ import pytest
 import preprocess
 from churn import contract, errors, lineage, params
 
+pytestmark = pytest.mark.sample
+
 
 @pytest.fixture
 def clone(project, inside, monkeypatch):

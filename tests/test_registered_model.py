@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from churn import lineage
+from churn import contract, lineage, model, params
 
 
 @pytest.fixture
@@ -24,13 +24,20 @@ def scorer(pipeline, inside, monkeypatch):
     return registry.load("models:/ChurnXGB@staging"), pd.read_parquet("data/prepared/test.parquet")
 
 
-def test_it_gives_the_measured_probabilities(scorer):
+@pytest.fixture
+def rules(pipeline, inside):
+    """The contract of the project's table."""
+    inside(pipeline)
+    return contract.load(lineage.SCHEMA, **params.load().data.model_dump())
+
+
+def test_it_gives_the_measured_probabilities(scorer, rules):
     """ROC AUC, Brier score and precision of what it returns are those of metrics.json."""
     from sklearn.metrics import brier_score_loss, precision_score, roc_auc_score
 
     loaded, rows = scorer
-    scored = loaded.predict(rows.drop(columns=["churn", "customer_id"]))
-    y = rows["churn"] == "Yes"
+    scored = loaded.predict(rows.drop(columns=[rules.id, rules.target]))
+    y = rows[rules.target] == rules.positive
     measured = json.loads(lineage.METRICS.read_text())
     assert roc_auc_score(y, scored["churn_probability"]) == pytest.approx(measured["roc_auc"], abs=1e-6)
     assert brier_score_loss(y, scored["churn_probability"]) == pytest.approx(measured["brier"], abs=1e-6)
@@ -51,15 +58,17 @@ def test_it_holds_the_very_files_that_dvc_tracks(scorer, pipeline):
         assert sorted(requirements.read().split()) == sorted(lineage.requirements(*lineage.MODEL_PACKAGES))
 
 
-def test_it_has_signature_and_example(scorer):
+def test_it_has_signature_and_example(scorer, rules):
     loaded, rows = scorer
     inputs = loaded.metadata.signature.inputs
-    assert inputs.input_names() == [name for name in rows if name not in ("customer_id", "churn")]
+    assert inputs.input_names() == [name for name in rows if name not in (rules.id, rules.target)]
     assert loaded.metadata.signature.outputs.input_names() == ["churn_probability", "churn"]
-    assert {column.type.name for column in inputs.inputs} == {"double", "string"}
+    types = {"number": "double", "text": "string", "flag": "boolean"}
+    assert [column.type.name for column in inputs.inputs] == [types[column.kind] for column in rules.features]
     assert len(loaded.input_example) == 3
 
 
+@pytest.mark.sample
 def test_null_number_is_scored(scorer):
     """A customer in the first month has no total_charges yet."""
     loaded, rows = scorer
@@ -67,15 +76,29 @@ def test_null_number_is_scored(scorer):
     assert loaded.predict(rows)["churn_probability"].between(0, 1).all()
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     ("column", "change", "says"),
     [
         ("tenure", lambda rows: rows.drop(columns="tenure"), "tenure"),
         ("tenure", lambda rows: rows.assign(tenure="twelve"), "tenure"),
         ("contract", lambda rows: rows.assign(contract="Three year"), "'Three year' is not one of Month-to-month"),
-        ("contract", lambda rows: rows.assign(contract=None), "None is not one of Month-to-month"),
+        ("contract", lambda rows: rows.assign(contract=None), "column contract: null where none is allowed"),
+        ("tenure", lambda rows: rows.assign(tenure=np.nan), "column tenure: null where none is allowed"),
+        ("tenure", lambda rows: rows.assign(tenure=np.inf), "column tenure: inf is too large"),
+        ("tenure", lambda rows: rows.assign(tenure=1.5), "column tenure: 1.5 is not a whole number"),
+        ("female", lambda rows: rows.assign(female=2.0), "column female: 2.0 is not one of 0, 1"),
     ],
-    ids=["missing column", "text in a number", "unknown category", "null text"],
+    ids=[
+        "missing column",
+        "text in a number",
+        "unknown category",
+        "null text",
+        "null number",
+        "infinity",
+        "half a month",
+        "unlisted number",
+    ],
 )
 def test_bad_rows_are_refused_by_name(scorer, column, change, says):
     """Never a wrong number: an error that names the column (and the value)."""
@@ -83,16 +106,32 @@ def test_bad_rows_are_refused_by_name(scorer, column, change, says):
     with pytest.raises(MlflowException, match=column) as caught:
         loaded.predict(change(rows.head(3)))
     assert says in str(caught.value)
-    if "category" in says:
+    if says.startswith(("column", "'Three")):
         assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
-def test_contributions_add_up_to_the_score(pipeline, inside):
+def test_contributions_add_up_to_the_score(rules):
     """TreeSHAP: a customer's contributions and the bias sum to the log odds that the model gives."""
-    from churn import contract, model
-
-    inside(pipeline)
-    rules = contract.load(lineage.SCHEMA, "customer_id", "churn", "Yes")
     rows, booster = pd.read_parquet("data/prepared/test.parquet").head(50), model.load(lineage.MODEL)
     odds = model.contributions(booster, rows, rules).sum(axis=1)
     assert np.allclose(1 / (1 + np.exp(-odds)), model.predict(booster, rows, rules), atol=1e-5)
+
+
+def test_flags_and_ranges_of_another_contract(tmp_path):
+    """A flag is served as a double (MLflow's server would make true of "false" for a boolean) and must be 0 or 1; a
+    range is kept, its open ends too."""
+    from churn import contract, model
+    from churn.errors import UserError
+
+    (tmp_path / "schema.yaml").write_text(
+        "columns:\n  id: {dtype: str}\n  left: {dtype: bool, isin: [false, true]}\n  plan: {dtype: bool}\n"
+        "  calls: {dtype: float64, in_range: {min_value: 0, max_value: 9, include_min: false, include_max: true}}\n"
+        "  bill: {dtype: float64, greater_than_or_equal_to: 5}\n"
+    )
+    rules = contract.load(tmp_path / "schema.yaml", "id", "left", True)
+    assert {column.type.name for column in rules.signature().inputs.inputs} == {"double"}
+    good = pd.DataFrame({"plan": [True, False], "calls": [1.0, 9.0], "bill": [5.0, 7.0]})
+    assert model.encode(good, rules)["plan"].tolist() == [1.0, 0.0]
+    for name, value in {"plan": 2.0, "calls": 0.0, "bill": 4.9}.items():
+        with pytest.raises(UserError, match=f"column {name}: {value} is not"):
+            model.encode(good.assign(**{name: value}), rules)

@@ -128,6 +128,17 @@ def test_stages_are_children_of_their_launcher(clone):
     assert model_run.info.experiment_id == parent.info.experiment_id
 
 
+def test_changed_scoring_code_is_another_version(clone):
+    """A mended src/churn/scoring.py must reach the registry, though booster, contract and threshold are the same."""
+    before = clone.versions()
+    with (clone.folder / "src/churn/scoring.py").open("a") as code:
+        code.write("# mended\n")
+    assert clone.executed() == ["evaluate"]
+    newest, *others = clone.versions()
+    assert len(others) == len(before) and newest.tags["model_md5"] in {v.tags["model_md5"] for v in others}
+    assert clone.alias("staging") == str(newest.version)
+
+
 def test_workspace_that_the_lock_does_not_describe_is_not_reported(clone):
     clone.set(**{"train.learning_rate": 0.2})
     result = clone.run("python", "src/report.py")

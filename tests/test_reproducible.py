@@ -25,8 +25,9 @@ def test_threads_change_no_byte_of_the_model(pipeline, inside, tmp_path, threads
     inside(pipeline)
     p = params.load()
     rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
-    train, valid = (pd.read_parquet(lineage.SPLITS[name]) for name in ("train", "valid"))
-    booster, _ = model.fit(train, valid, rules, p.train.model_copy(update={"threads": threads}), p.seed)
+    rows = {name: pd.read_parquet(lineage.SPLITS[name]) for name in ("train", "valid")}
+    watched = {name: model.matrix(table, rules, threads) for name, table in rows.items()}
+    booster, _ = model.fit(watched["train"], watched, p.train.model_copy(update={"threads": threads}), p.seed)
     model.save(booster, tmp_path / "churn.ubj")
     assert lineage.md5(tmp_path / "churn.ubj") == pipeline.outs()["models/churn.ubj"]
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from churn import gate, lineage, metrics, model, params, registry, tracking
 from churn.contract import Contract
+from churn.errors import UserError
 
 
 @contextmanager
@@ -40,32 +41,30 @@ def compare(p: params.Params, contract: Contract, test: pd.DataFrame, ours) -> t
         ours: this model's probabilities of the test rows, shape (rows,).
 
     Returns:
-        metrics.difference of the two, or None and why there is none.
+        The difference in ROC AUC with its interval (metrics.differences), or None and why there is none.
     """
-    import mlflow
-
     production = registry.alias(p.registry.model, "production")
     if production is None:
         return None, "no production model to compare with"
-    scorer = registry.load(f"models:/{p.registry.model}/{production.version}")
     try:
-        theirs = scorer.predict(test)["churn_probability"].to_numpy()
-    except mlflow.MlflowException as error:  # the contract has moved on: a person decides at promotion
-        return None, f"production, version {production.version}, cannot score today's test rows: {error}"
-    return metrics.difference(model.labels(test, contract), ours, theirs, p.evaluate.bootstrap, p.seed), ""
+        theirs = registry.scores(production, test)["churn_probability"].to_numpy()
+    except UserError as error:  # the contract has moved on: a person decides at promotion
+        return None, str(error)
+    gaps = metrics.differences(model.labels(test, contract), ours, theirs, p.evaluate.bootstrap, p.seed)
+    return gaps["roc_auc"], ""
 
 
 def scoring_model(p: params.Params, contract: Contract, threshold: float, example: pd.DataFrame) -> str:
     """The URI of the scoring model of today's files: the registered version if they were registered before, else
     logged into the active run."""
-    known = registry.find(p.registry.model, lineage.md5(lineage.MODEL), lineage.md5(lineage.SCHEMA), threshold)
+    known = registry.find(p.registry.model, registry.identity(threshold))
     return known.source if known else registry.log_scoring_model(contract, threshold, example).model_uri
 
 
-def publish(p: params.Params, origin: dict, model_uri: str, results: dict, pictures: Path, comparison: tuple):
+def publish(p: params.Params, model_uri: str, results: dict, pictures: Path, comparison: tuple):
     """Log the evaluation into the active model run, let the gate judge, and register what passes.
 
-    Registration is idempotent: the same booster, contract and threshold are one version, whoever asks.
+    Registration is idempotent: the same booster, contract, scoring code and threshold are one version, whoever asks.
 
     Args:
         results: the numbers of reports/metrics.json.
@@ -82,12 +81,13 @@ def publish(p: params.Params, origin: dict, model_uri: str, results: dict, pictu
     mlflow.set_tags({"gate": "passed" if decision.passed else "failed", "gate_reason": str(decision)})
     if not decision.passed:
         return decision, None
-    known = registry.find(p.registry.model, lineage.md5(lineage.MODEL), origin["schema_md5"], results["threshold"])
+    made = registry.identity(results["threshold"])
+    known = registry.find(p.registry.model, made)
     if known is None:
         run = mlflow.get_run(mlflow.active_run().info.run_id)
-        tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
+        tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.") and key != "stage"}
         leaves = params.flatten(p.model_dump())
-        tags |= {"threshold": repr(results["threshold"]), "seed": str(p.seed), "params": json.dumps(leaves)}
+        tags |= {**made, "seed": str(p.seed), "params": json.dumps(leaves)}
         known = registry.register(p.registry.model, model_uri, tags)
     mlflow.set_tag("model_version", f"{known.name}/{known.version}")
     return decision, known

@@ -4,26 +4,32 @@ It validates the raw table, orders and encodes the features, makes the MLflow si
 and lists the columns that monitoring compares.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import yaml
 
 from churn.errors import UserError
 
+NULL = "null where none is allowed"
 KINDS = {"str": "text", "int64": "number", "float64": "number", "bool": "flag"}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: `kind` is number, text or flag; `allowed` its values, for a text the categories in order."""
+    """One column: `kind` is number, text or flag; `allowed` its values, for a text the categories in order; `low` and
+    `high` the ends of its range, both within it."""
 
     name: str
     dtype: str
     kind: str
     nullable: bool
     allowed: tuple = ()
+    low: float = -np.inf
+    high: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,8 @@ class Contract:
         from mlflow.models import ModelSignature
         from mlflow.types import ColSpec, Schema
 
-        types = {"text": "string", "number": "double", "flag": "boolean"}
-        inputs = Schema([ColSpec(types[c.kind], c.name) for c in self.features])
+        # A flag is a double too: for a boolean MLflow's server makes true of 2 and of "false", and false of null.
+        inputs = Schema([ColSpec("string" if c.kind == "text" else "double", c.name) for c in self.features])
         return ModelSignature(inputs, Schema([ColSpec("double", "churn_probability"), ColSpec("boolean", "churn")]))
 
 
@@ -73,7 +79,7 @@ def load(path: str | Path, id: str, target: str, positive: str | int | bool) -> 
         allowed = tuple(rules.get("isin", ()))
         if kind == "text" and not allowed and name not in (id, target):
             faults.append(f"column {name}: text without `isin`, its allowed values; list them or drop the column")
-        columns[name] = Column(name, rules["dtype"], kind, rules.get("nullable", False), allowed)
+        columns[name] = Column(name, rules["dtype"], kind, rules.get("nullable", False), allowed, *ends(rules))
     for role, name in (("id", id), ("target", target)):
         if name not in written:
             faults.append(f"data.{role} in params.yaml is {name!r}, which is no column of the contract")
@@ -82,6 +88,19 @@ def load(path: str | Path, id: str, target: str, positive: str | int | bool) -> 
     if faults:
         raise UserError(f"{path}:\n" + "\n".join(f"  {fault}" for fault in faults))
     return Contract(Path(path), id, target, positive, columns)
+
+
+def ends(rules: dict) -> tuple[float, float]:
+    """The lowest and the highest number that a column's rules (in pandera's words) let pass."""
+    span = rules.get("in_range", {})
+    low, high = span.get("min_value", -np.inf), span.get("max_value", np.inf)
+    low = low if span.get("include_min", True) else np.nextafter(low, np.inf)
+    high = high if span.get("include_max", True) else np.nextafter(high, -np.inf)
+    low = max(
+        low, rules.get("greater_than_or_equal_to", -np.inf), np.nextafter(rules.get("greater_than", -np.inf), np.inf)
+    )
+    high = min(high, rules.get("less_than_or_equal_to", np.inf), np.nextafter(rules.get("less_than", np.inf), -np.inf))
+    return float(low), float(high)
 
 
 @dataclass
@@ -129,14 +148,15 @@ def open_table(path: Path):
 
 
 def arrow_schema(contract: Contract):
-    """The pyarrow schema of the splits. Every number is a double, as a caller of the model sends it: an integer
-    column could hold no missing value. Only the id keeps its type."""
+    """The pyarrow schema of the splits. Every number and flag is a double, as a caller of the model sends it: an
+    integer column could hold no missing value. Only id and target keep their types."""
     import pyarrow as pa
 
-    types = {"text": pa.string(), "number": pa.float64(), "flag": pa.bool_()}
-    fields = {c.name: types[c.kind] for c in contract.columns.values()}
+    fields = {c.name: pa.string() if c.kind == "text" else pa.float64() for c in contract.columns.values()}
     if contract.columns[contract.id].dtype == "int64":
         fields[contract.id] = pa.int64()
+    if contract.columns[contract.target].kind == "flag":
+        fields[contract.target] = pa.bool_()
     return pa.schema(fields.items())
 
 
@@ -180,22 +200,51 @@ def row_checks(contract: Contract, without: set[str]):
         if dtype == "int64":
             whole = pa.Check(lambda values: values % 1 == 0, error="whole number")
             column.checks = [*column.checks, whole]
+        elif dtype == "float64":
+            column.checks = [*column.checks, pa.Check(np.isfinite, error="finite number")]
         column.dtype = {"int64": "float64", "bool": "boolean"}.get(dtype, dtype)
         column.coerce = dtype in ("int64", "bool")
         column.unique = False
     return schema
 
 
-def check_rows(schema, batch, first_row: int, violations: Violations) -> None:
-    """Validate a pyarrow table whose first row is number `first_row` (counted from 1) of the whole."""
+def failures(schema, rows) -> pd.DataFrame:
+    """What a pandas table does against `row_checks`: a line a failure, with row (from 0), column, rule and value."""
     import pandera.pandas as pa
 
     try:
-        schema.validate(batch.to_pandas(), lazy=True)
+        schema.validate(rows, lazy=True)
     except pa.errors.SchemaErrors as errors:
-        cases = errors.failure_cases
-        for (column, rule), group in cases.groupby(["column", "check"], sort=False):
-            null = rule == "not_nullable"
-            rows = sorted({first_row + int(i) for i in group["index"].dropna()})
-            values = () if null else group["failure_case"]
-            violations.add(column, "null where none is allowed" if null else rule, rows, values)
+        found = errors.failure_cases[["index", "column", "check", "failure_case"]].dropna(subset="index")
+        found.columns = ["row", "column", "rule", "value"]
+        return found.replace({"rule": {"not_nullable": NULL}}).astype({"row": int})
+    return pd.DataFrame({"row": [], "column": [], "rule": [], "value": []})
+
+
+def check_rows(schema, batch, first_row: int, violations: Violations) -> None:
+    """Validate a pyarrow table whose first row is number `first_row` (counted from 1) of the whole."""
+    for (column, rule), group in failures(schema, batch.to_pandas()).groupby(["column", "rule"], sort=False):
+        values = () if rule == NULL else group["value"]
+        violations.add(column, rule, sorted(set(group["row"] + first_row)), values)
+
+
+def duplicates(ids: Callable[[], Iterable[list]]) -> dict[int, object]:
+    """{row number: id} of every row whose id an earlier row has, rows counted from 1.
+
+    Holds about 16 bytes a row: ids are compared by hash, and only those whose hashes meet are compared themselves.
+
+    Args:
+        ids: starts to read the ids, a list a batch; called a second time if two hashes meet.
+    """
+    hashes = np.concatenate([np.array([hash(id) for id in batch], np.int64) for batch in ids()])
+    hashes.sort()
+    suspects = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+    seen, again, row = set(), {}, 0
+    for batch in ids() if suspects else ():
+        for id in batch:
+            row += 1
+            if id is not None and hash(id) in suspects:
+                if id in seen:
+                    again[row] = id
+                seen.add(id)
+    return again

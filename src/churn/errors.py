@@ -1,6 +1,7 @@
 """What a user did wrong, said in one clear message and without a traceback."""
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 
@@ -19,3 +20,6 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

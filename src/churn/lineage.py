@@ -28,6 +28,11 @@ def read_yaml(path: str | Path):
     return YAML(typ="safe").load(Path(path))
 
 
+def parse_yaml(text: str):
+    """A value as it would be read from params.yaml."""
+    return YAML(typ="safe").load(text)
+
+
 def md5(path: str | Path) -> str:
     """The md5 of a file's bytes, as DVC computes it; read in blocks, so the file may be larger than memory."""
     with open(path, "rb") as file:
@@ -59,18 +64,47 @@ def inputs(stage: str) -> dict[str, str]:
     return {path: md5(path) for path in paths}
 
 
-def data() -> dict[str, str]:
-    """md5 tags of the raw table, the contract and the three splits, as dvc.lock chains them.
+def data(*splits: str) -> dict[str, str]:
+    """md5 tags of the raw table, the contract and the splits (all three, or those named), as dvc.lock chains them.
 
     Raises:
         UserError: the splits on disk are not those that `preprocess` wrote; their origin is then unknown.
     """
     preprocess = lock().get("preprocess", {"deps": {}, "outs": {}})
-    for path in map(str, SPLITS.values()):
+    names = splits or tuple(SPLITS)
+    for path in (str(SPLITS[name]) for name in names):
         if not Path(path).exists() or md5(path) != preprocess["outs"].get(path):
             raise UserError(f"{path} is not what dvc.lock says `preprocess` wrote; run `dvc repro`")
-    tags = {f"{name}_md5": preprocess["outs"][str(path)] for name, path in SPLITS.items()}
+    tags = {f"{name}_md5": preprocess["outs"][str(SPLITS[name])] for name in names}
     return {"data_md5": preprocess["deps"][str(RAW)], "schema_md5": preprocess["deps"][str(SCHEMA)], **tags}
+
+
+def fetch(digest: str, what: str) -> Path:
+    """A file that DVC tracks, by its md5: in DVC's cache, brought there from the first remote that has it.
+
+    Raises:
+        UserError: no place that DVC knows has it; the message names the places.
+    """
+    from dvc.repo import Repo
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    with Repo() as repo:
+        path, asked = Path(repo.cache.local.oid_to_path(digest)), []
+        for remote in repo.config["remote"]:
+            if path.exists():
+                break
+            try:
+                if repo.cloud.get_remote_odb(remote).exists(digest):
+                    repo.cloud.pull([HashInfo("md5", digest)], remote=remote)
+                asked.append(remote)
+            except Exception as error:  # each kind of store has errors of its own; the next remote may have the file
+                asked.append(f"{remote}, which failed: {error}")
+    if not path.exists():
+        raise UserError(
+            f"{what} (md5 {digest}) is neither in DVC's cache nor in its remotes ({'; '.join(asked)}); whoever has it "
+            "must `dvc push` it"
+        )
+    return path
 
 
 def code() -> dict[str, str]:
@@ -106,10 +140,14 @@ def environment() -> dict[str, str]:
     }
 
 
+def project() -> dict:
+    """The table [project] of pyproject.toml: the name of the project, its pins."""
+    return tomllib.loads(Path("pyproject.toml").read_text())["project"]
+
+
 def requirements(*packages: str) -> list[str]:
     """The pins of pyproject.toml ("xgboost==3.2.0"), all of them or those of the named packages."""
-    pins = tomllib.loads(Path("pyproject.toml").read_text())["project"]["dependencies"]
-    return [pin for pin in pins if not packages or pin.split("==")[0] in packages]
+    return [pin for pin in project()["dependencies"] if not packages or pin.split("==")[0] in packages]
 
 
 def verify(tags: dict[str, str]) -> None:

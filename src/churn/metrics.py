@@ -38,7 +38,12 @@ def measure(y: np.ndarray, p: np.ndarray, threshold: float, costs) -> dict[str, 
 def value(y: np.ndarray, contacted: np.ndarray, costs) -> float:
     """Expected money from contacting these customers: a contact costs, and with chance `save_chance` keeps one who
     would have left."""
-    return float(y[contacted].sum() * costs.save_chance * costs.saved_customer - contacted.sum() * costs.contact)
+    return float(gains(y, contacted, costs).sum())
+
+
+def gains(y: np.ndarray, contacted: np.ndarray, costs) -> np.ndarray:
+    """Expected money from each customer when these are contacted, shape (rows,)."""
+    return contacted * (y * costs.save_chance * costs.saved_customer - costs.contact)
 
 
 def best_threshold(y: np.ndarray, p: np.ndarray, costs) -> float:
@@ -121,14 +126,26 @@ def intervals(y: np.ndarray, p: np.ndarray, count: int, seed: int) -> dict[str, 
     return {f"{name}_{end}": float(q[name]) for name in MAIN for end, q in (("low", low), ("high", high))}
 
 
-def difference(
-    y: np.ndarray, ours: np.ndarray, theirs: np.ndarray, count: int, seed: int
-) -> tuple[float, float, float]:
-    """ROC AUC of `ours` minus that of `theirs` on the same rows, with its 95 % paired bootstrap interval."""
+def differences(
+    y: np.ndarray, ours: np.ndarray, theirs: np.ndarray, count: int, seed: int, gains: tuple | None = None
+) -> dict[str, tuple[float, float, float]]:
+    """Each main metric of `ours` minus that of `theirs` on the same rows, with its 95 % paired bootstrap interval.
+
+    Args:
+        ours, theirs: probabilities, shape (rows,).
+        gains: money earned on each customer by our and by their decisions (`gains`), each of shape (rows,).
+
+    Returns:
+        (difference, low, high) by metric; with `gains` also `value_per_customer`.
+    """
     a, b = Ranking(y, ours), Ranking(y, theirs)
+    money = gains[0] - gains[1] if gains else None
 
-    def gap(weights: np.ndarray) -> float:
-        return float(a.metrics(weights)["roc_auc"] - b.metrics(weights)["roc_auc"])
+    def gap(weights: np.ndarray) -> dict[str, float]:
+        minus = b.metrics(weights)
+        gaps = {name: float(value - minus[name]) for name, value in a.metrics(weights).items()}
+        return gaps if money is None else gaps | {"value_per_customer": float(weights @ money / weights.sum())}
 
-    low, high = np.quantile([gap(weights) for weights in resamples(y, count, seed)], [0.025, 0.975])
-    return gap(np.ones(len(y))), float(low), float(high)
+    draws = pd.DataFrame(gap(weights) for weights in resamples(y, count, seed))
+    low, high = draws.quantile(0.025), draws.quantile(0.975)
+    return {name: (point, float(low[name]), float(high[name])) for name, point in gap(np.ones(len(y))).items()}

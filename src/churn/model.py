@@ -1,11 +1,17 @@
 """The model: encode, fit, save, load, predict and explain. The one place that does any of it."""
 
+import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+# XGBoost's threads spin while they wait for each other: where another process has one of the cores, a fit of half a
+# second takes ten. Asleep they cost nothing that can be measured. Read when the library is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # XGBoost imports scikit-learn, where it is installed, for estimator classes that nothing here uses: two seconds in
 # every process that trains, scores or serves. None in sys.modules says "not installed" while XGBoost looks.
@@ -17,36 +23,60 @@ if "sklearn" not in sys.modules and "xgboost" not in sys.modules:
 else:
     import xgboost as xgb
 
-from churn.contract import Contract
+from churn.contract import Column, Contract
 from churn.errors import UserError
+
+FLOAT32_MAX = np.finfo(np.float32).max  # XGBoost holds single precision and refuses infinity
 
 
 def encode(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """The feature columns of customer rows, in the contract's order and types: numbers as float64, text as the
-    contract's categories. A null number stays null; XGBoost learns where it belongs.
+    contract's categories. Where the contract allows a null number it stays null; XGBoost learns where it belongs.
 
     Raises:
-        UserError: a missing column, a text in a number, a category that is not in the contract, a null in a text
-            column that allows none; the message names column and values.
+        UserError: a missing column, a null where none is allowed, a text in a number, a number that is infinite or
+            not whole where it must be, a value that the contract does not list or that is out of its range; the
+            message names column and values.
     """
     if missing := [c.name for c in contract.features if c.name not in rows]:
         raise UserError(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}")
     encoded = {}
     for column in contract.features:
         values = rows[column.name]
+        null = values.isna().to_numpy()
+        if not column.nullable:
+            _refuse(column, null, "null where none is allowed")
         if column.kind == "text":
-            bad = ~values.isin(column.allowed) & ~(values.isna() & column.nullable)
-            if bad.any():
-                found = ", ".join(map(repr, values[bad].unique()[:3]))
-                raise UserError(f"column {column.name}: {found} is not one of {', '.join(column.allowed)}")
-            encoded[column.name] = pd.Categorical(values, categories=column.allowed)
-        else:
-            bad = values.map(lambda v: isinstance(v, str)) if values.dtype.kind not in "ifub" else None
-            if bad is not None and bad.any():
-                found = ", ".join(map(repr, values[bad].unique()[:3]))
-                raise UserError(f"column {column.name}: {found} is a text, not a number")
-            encoded[column.name] = values.astype("float64").to_numpy()
+            try:
+                codes = _categories(column.allowed).categories.get_indexer(values)
+            except TypeError:  # it cannot be looked up
+                raise UserError(f"column {column.name}: a list or an object, not a text") from None
+            _refuse(column, (codes < 0) & ~null, f"not one of {', '.join(column.allowed)}", values)
+            encoded[column.name] = pd.Categorical.from_codes(codes, dtype=_categories(column.allowed))
+            continue
+        if values.dtype.kind not in "ifub":
+            _refuse(column, values.map(lambda v: isinstance(v, str)), "a text, not a number", values)
+        numbers = values.to_numpy("float64", na_value=np.nan)
+        _refuse(column, np.abs(numbers) > FLOAT32_MAX, "too large for the model", values)
+        if column.dtype == "int64":
+            _refuse(column, (numbers % 1 != 0) & ~null, "not a whole number", values)
+        if allowed := (0, 1) if column.kind == "flag" else column.allowed:
+            _refuse(column, ~np.isin(numbers, allowed) & ~null, f"not one of {', '.join(map(str, allowed))}", values)
+        outside = (numbers < column.low) | (numbers > column.high)
+        _refuse(column, outside, f"not in the range {column.low:g} to {column.high:g}", values)
+        encoded[column.name] = numbers
     return pd.DataFrame(encoded)
+
+
+@functools.cache  # making it anew for each column would take half the time of a small request's encoding
+def _categories(allowed: tuple) -> pd.CategoricalDtype:
+    return pd.CategoricalDtype(allowed)
+
+
+def _refuse(column: Column, bad: np.ndarray, why: str, values: pd.Series | None = None) -> None:
+    if bad.any():
+        found = "" if values is None else ", ".join(list(dict.fromkeys(map(repr, values[bad])))[:3]) + " is "
+        raise UserError(f"column {column.name}: {found}{why}")
 
 
 def labels(rows: pd.DataFrame, contract: Contract) -> np.ndarray:
@@ -54,10 +84,14 @@ def labels(rows: pd.DataFrame, contract: Contract) -> np.ndarray:
     return (rows[contract.target] == contract.positive).to_numpy(dtype="float64")
 
 
+def matrix(rows: pd.DataFrame, contract: Contract, threads: int = 0) -> xgb.DMatrix:
+    """Customer rows with the target as XGBoost takes them: encoded features and labels, (rows, features)."""
+    return xgb.DMatrix(encode(rows, contract), labels(rows, contract), enable_categorical=True, nthread=threads or None)
+
+
 def fit(
-    train: pd.DataFrame,
-    valid: pd.DataFrame,
-    contract: Contract,
+    train: xgb.DMatrix,
+    watched: dict[str, xgb.DMatrix],
     params,
     seed: int,
     each_round: Callable[[int, dict], None] = lambda round, scores: None,
@@ -68,13 +102,14 @@ def fit(
     "Categorical Data"). The same rows, parameters and seed give the same bytes for any number of threads.
 
     Args:
-        train, valid: customer rows with the target, as the contract says.
+        train: the rows to fit, from `matrix`.
+        watched: the rows to score after each round, by name; "valid" among them decides when to stop.
         params: the `train` section of params.yaml.
         each_round: called with the number of the round (from 0) and its scores by name.
 
     Returns:
-        The booster, cut to its best round, and the learning curves: a row a round, columns round,
-        train_logloss, valid_logloss, train_auc, valid_auc.
+        The booster, cut to its best round, and the learning curves: a row a round, columns round and, for each
+        watched name, <name>_logloss and <name>_auc.
     """
 
     class Report(xgb.callback.TrainingCallback):
@@ -82,11 +117,6 @@ def fit(
             each_round(epoch, {f"{s}_{m}": v[-1] for s, metrics in evals_log.items() for m, v in metrics.items()})
             return False
 
-    threads = params.threads or None
-    matrices = {
-        name: xgb.DMatrix(encode(rows, contract), labels(rows, contract), enable_categorical=True, nthread=threads)
-        for name, rows in (("train", train), ("valid", valid))
-    }
     settings = {
         "objective": "binary:logistic",
         "tree_method": "hist",
@@ -107,14 +137,14 @@ def fit(
     )
     booster = xgb.train(
         settings,
-        matrices["train"],
+        train,
         num_boost_round=params.rounds,
-        evals=[(matrices["train"], "train"), (matrices["valid"], "valid")],
+        evals=[(rows, name) for name, rows in watched.items()],
         evals_result=history,
         verbose_eval=False,
         callbacks=[stop, Report()],
     )
-    curves = {f"{name}_{metric}": history[name][metric] for metric in ("logloss", "auc") for name in matrices}
+    curves = {f"{name}_{metric}": history[name][metric] for metric in ("logloss", "auc") for name in watched}
     return booster, pd.DataFrame(curves).rename_axis("round").reset_index()
 
 

@@ -72,6 +72,32 @@ class Registry(Section):
     model: str = Field(min_length=1)
 
 
+class Monitor(Section):
+    max_psi: float = Field(gt=0)
+    max_invalid: float = Field(ge=0, le=1)
+    max_auc_drop: float = Field(ge=0, le=1)
+
+
+class Range(Section):
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def rise(self):
+        if not self.low < self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low {self.low:g} has no logarithm; it must be above 0")
+        return self
+
+
+class Sweep(Section):
+    trials: int = Field(ge=1)
+    folds: int = Field(ge=1)
+    space: dict[str, Range] = Field(min_length=1)
+
+
 class Params(Section):
     seed: int = Field(ge=0, lt=2**31)
     data: Data
@@ -80,12 +106,29 @@ class Params(Section):
     evaluate: Evaluate
     gate: Gate
     registry: Registry
+    # What follows makes no model: it is no parameter of one, and no part of its identity.
+    monitor: Monitor = Field(exclude=True)
+    sweep: Sweep = Field(exclude=True)
+
+    @model_validator(mode="after")
+    def search_what_train_takes(self):
+        for name, ends in self.sweep.space.items():
+            for end in (ends.low, ends.high):
+                try:
+                    Train.model_validate(self.train.model_dump() | {name: end})
+                except ValidationError as error:
+                    said = error.errors()[0]
+                    what = "train has no such parameter" if said["type"] == "extra_forbidden" else said["msg"]
+                    raise ValueError(f"sweep.space.{name}: {what} (got {end!r})") from None
+        return self
 
 
 def names(section: type[BaseModel] = Params, prefix: str = "") -> list[str]:
-    """The dotted name of every parameter, in the order of params.yaml."""
+    """The dotted name of every parameter of a model, in the order of params.yaml."""
     found = []
     for key, field in section.model_fields.items():
+        if field.exclude:
+            continue
         nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
         found += names(field.annotation, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
     return found
@@ -128,9 +171,11 @@ def load(path: str | Path = "params.yaml") -> Params:
 
 def _explain(error: dict) -> str:
     name = ".".join(str(part) for part in error["loc"])
+    if not name:  # a rule between sections names the parameter itself
+        return error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         tops = {n.split(".")[0] for n in names()}
-        valid = [*names(), *tops]
+        valid = [*names(), *names(Monitor, "monitor."), *names(Sweep, "sweep."), *tops, "monitor", "sweep"]
         nearest = difflib.get_close_matches(name, valid, n=1, cutoff=0)[0]
         return f"{name}: no such parameter; did you mean {nearest}?"
     if error["type"] == "missing":

@@ -1,16 +1,22 @@
-"""A thin client of the MLflow Model Registry: find, compare, register. It never touches the alias `production`."""
+"""A thin client of the MLflow Model Registry: find, load, check, register. It never sets the alias `production`."""
 
 import contextlib
+import hashlib
 import json
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from churn import lineage
+from churn import contract, lineage
 from churn.contract import Contract
+from churn.errors import UserError
+
+# What churn/scoring.py runs, itself among it, when a registered model scores.
+SCORING_CODE = [Path("src/churn", name) for name in ("contract.py", "errors.py", "model.py", "scoring.py")]
 
 
 def log_scoring_model(contract: Contract, threshold: float, example: pd.DataFrame):
@@ -59,6 +65,59 @@ def load(uri: str):
         return mlflow.pyfunc.load_model(uri)
 
 
+def scorer(version):
+    """The scoring model of a version, its files checked, for callers that judge the rows themselves: the ChurnModel of
+    churn/scoring.py (with the code that it was logged with) and its contract."""
+    check_files(version)
+    model = load(f"models:/{version.name}/{version.version}").unwrap_python_model()
+    own = model.contract
+    return model, contract.load(own.path, own.id, own.target, own.positive)
+
+
+def scores(version, rows: pd.DataFrame) -> pd.DataFrame:
+    """What a registered version says of customer rows: `churn_probability` and `churn`, in the rows' order.
+
+    Raises:
+        UserError: it cannot score them, since its contract is another.
+    """
+    import mlflow
+
+    scorer = load(f"models:/{version.name}/{version.version}")
+    wanted = set(scorer.metadata.signature.inputs.input_names())
+    try:
+        return scorer.predict(rows[[column for column in rows if column in wanted]])
+    except mlflow.MlflowException as error:
+        raise UserError(f"version {version.version} cannot score today's test rows: {error}") from None
+
+
+def check_files(version) -> None:
+    """Compare the files inside a registered version with the md5s and the threshold in its tags.
+
+    Raises:
+        UserError: a file is missing or is not the one that was registered.
+    """
+    import mlflow
+
+    what = f"{version.name} version {version.version}"
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}"), "artifacts")
+        code = "".join(lineage.md5(folder.parent / "code/churn" / path.name) for path in SCORING_CODE)
+        found = {
+            "scoring_md5": hashlib.md5(code.encode()).hexdigest(),
+            "model_md5": lineage.md5(folder / lineage.MODEL.name),
+            "schema_md5": lineage.md5(folder / lineage.SCHEMA.name),
+            "threshold": repr(json.loads((folder / "scoring.json").read_text())["threshold"]),
+        }
+    except (mlflow.MlflowException, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{what}: its files cannot be read ({error}); train it again or choose another") from None
+    for tag, value in found.items():
+        if value != version.tags.get(tag):
+            raise UserError(
+                f"{what} is not what was registered: {tag} of its file is {value}, its tag says "
+                f"{version.tags.get(tag)}; somebody changed it, train it again or choose another"
+            )
+
+
 def alias(name: str, alias: str):
     """The version of a registered model that an alias names, or None."""
     import mlflow
@@ -69,15 +128,69 @@ def alias(name: str, alias: str):
     return client.get_model_version(name, version) if version else None
 
 
-def find(name: str, model_md5: str, schema_md5: str, threshold: float):
-    """The version made of exactly this booster, contract and threshold, or None."""
+def named(name: str, wanted: str):
+    """The version that an alias names.
+
+    Raises:
+        UserError: there is no such alias; the message names those that there are.
+    """
     import mlflow
 
-    where = f"name = '{name}' and tags.model_md5 = '{model_md5}'"
-    for version in mlflow.MlflowClient().search_model_versions(where):
-        if version.tags["schema_md5"] == schema_md5 and float(version.tags["threshold"]) == threshold:
-            return version
-    return None
+    found = mlflow.MlflowClient().search_registered_models(f"name = '{name}'")
+    if not found:
+        raise UserError(f"the registry has no model {name}; `dvc repro` makes and registers one")
+    if version := alias(name, wanted):
+        return version
+    known = ", ".join(f"{key} (version {number})" for key, number in found[0].aliases.items()) or "none"
+    hint = '; `python src/promote.py --reason "..."` sets it' if wanted == "production" else ""
+    raise UserError(f"{name} has no alias {wanted!r}; it has {known}{hint}")
+
+
+def exists(name: str) -> bool:
+    """Whether the registry knows a model of this name."""
+    import mlflow
+
+    return bool(mlflow.MlflowClient().search_registered_models(f"name = '{name}'"))
+
+
+def version(name: str, number: str):
+    """A version by its number, or None if there is none (any more)."""
+    import mlflow
+
+    return next(
+        (v for v in mlflow.MlflowClient().search_model_versions(f"name = '{name}'") if str(v.version) == number), None
+    )
+
+
+def measured(version) -> dict[str, float]:
+    """The metrics of the run that a version came from; empty if the run has been deleted for good."""
+    import mlflow
+
+    try:
+        return mlflow.get_run(version.run_id).data.metrics
+    except mlflow.MlflowException:
+        return {}
+
+
+def identity(threshold: float) -> dict[str, str]:
+    """What makes a version of the workspace's model: its booster, its contract, the code that scores with them, and the
+    decision threshold. A change of one is another version."""
+    code = "".join(lineage.md5(path) for path in SCORING_CODE)
+    return {
+        "model_md5": lineage.md5(lineage.MODEL),
+        "schema_md5": lineage.md5(lineage.SCHEMA),
+        "scoring_md5": hashlib.md5(code.encode()).hexdigest(),
+        "threshold": repr(threshold),
+    }
+
+
+def find(name: str, wanted: dict[str, str]):
+    """The version with this identity, or None."""
+    import mlflow
+
+    where = f"name = '{name}' and tags.model_md5 = '{wanted['model_md5']}'"
+    found = mlflow.MlflowClient().search_model_versions(where)
+    return next((version for version in found if wanted.items() <= version.tags.items()), None)
 
 
 def register(name: str, model_uri: str, tags: dict[str, str]):
@@ -87,8 +200,33 @@ def register(name: str, model_uri: str, tags: dict[str, str]):
     return mlflow.register_model(model_uri, name, tags=tags)
 
 
-def stage(name: str, version: str) -> None:
-    """Let `staging` name this version. The alias `production` is a person's to set."""
+def stage(name: str, version: str) -> str:
+    """Let `staging` name this version, unless it is in production already: a version is in one stage of its life.
+
+    The alias `production` is a person's to set (churn/promotion.py, which no stage of the pipeline imports).
+
+    Returns:
+        The alias that the version now has.
+    """
     import mlflow
 
+    before, production = alias(name, "staging"), alias(name, "production")
+    if production and str(production.version) == str(version):
+        return "production"
     mlflow.MlflowClient().set_registered_model_alias(name, "staging", version)
+    mark(name, version, "Staging")
+    if before and str(before.version) != str(version):
+        mark(name, before.version, "None")
+    return "staging"
+
+
+def mark(name: str, version: str, stage: str) -> None:
+    """Note the stage of a version's life (None, Staging, Production, Archived) in its tag `stage`, and in MLflow's
+    deprecated stages, so that `models:/<name>/Production` goes on working where the server still has them."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    client.set_model_version_tag(name, version, "stage", stage)
+    with warnings.catch_warnings(), contextlib.suppress(mlflow.MlflowException):
+        warnings.simplefilter("ignore", FutureWarning)
+        client.transition_model_version_stage(name, version, stage)

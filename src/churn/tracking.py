@@ -40,8 +40,8 @@ def store_file() -> Path | None:
 def connect() -> str:
     """Point MLflow at the store, create what is missing, and return the id of the experiment.
 
-    The experiment is the launcher's (`mlflow run` sets MLFLOW_EXPERIMENT_ID), else MLFLOW_EXPERIMENT_NAME, else
-    "churn".
+    The experiment is the launcher's (`mlflow run` sets MLFLOW_EXPERIMENT_ID), else MLFLOW_EXPERIMENT_NAME, else named
+    as the project is.
     """
     import mlflow
 
@@ -51,7 +51,7 @@ def connect() -> str:
     mlflow.set_tracking_uri(uri())
     if "MLFLOW_EXPERIMENT_ID" in os.environ:
         return os.environ["MLFLOW_EXPERIMENT_ID"]
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "churn")
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or lineage.project()["name"]
     if (experiment := mlflow.get_experiment_by_name(name)) is None:
         # A server knows its artifact store; for a bare database the default would be the current folder.
         local = None if uri().startswith("http") else (root() / "mlartifacts").as_uri()
@@ -133,6 +133,17 @@ def find_run(**tags: str):
     return found[0] if found else None
 
 
+def knows(run_id: str) -> bool:
+    """Whether the store has a run of this id."""
+    import mlflow
+
+    connect()
+    try:
+        return bool(mlflow.get_run(run_id))
+    except mlflow.MlflowException:
+        return False
+
+
 def log_data(path: Path, digest: str, name: str, context: str) -> None:
     """Name a table as an input of the active run, with its DVC md5 as the digest (MLflow's own digest reads
     only the first 10,000 rows)."""
@@ -146,25 +157,27 @@ def log_data(path: Path, digest: str, name: str, context: str) -> None:
     mlflow.log_input(MetaDataset(source, name=name, digest=digest), context=context)
 
 
+def curve_points(curves, time: int) -> list:
+    """Learning curves (a column `round`, and a curve in every other column) as MLflow metrics, all logged at `time`,
+    in milliseconds since 1970."""
+    from mlflow.entities import Metric
+
+    rounds = curves["round"].astype(int).tolist()
+    return [Metric(name, y, time, x) for name in curves.columns.drop("round") for x, y in zip(rounds, curves[name])]
+
+
 def log_training(leaves: dict, origin: dict[str, str], contract, booster) -> None:
     """Log the model run's first half into the active run: parameters, data, learning curves (from the file that
     training left) and the booster in its framework flavor."""
     import mlflow
     import pandas as pd
-    from mlflow.entities import Metric
 
     opened = mlflow.active_run()
     mlflow.log_params(leaves)
     mlflow.set_tags({**origin, "model_md5": lineage.md5(lineage.MODEL)})
     for name, context in (("train", "training"), ("valid", "validation"), ("test", "testing")):
         log_data(lineage.SPLITS[name], origin[f"{name}_md5"], name, context)
-    curves = pd.read_csv(lineage.CURVES)
-    now = opened.info.start_time
-    points = [
-        Metric(name, value, now, int(step))
-        for name in curves.columns[1:]
-        for step, value in zip(curves["round"], curves[name])
-    ]
+    points = curve_points(pd.read_csv(lineage.CURVES), opened.info.start_time)
     client = mlflow.MlflowClient()
     for start in range(0, len(points), 1000):  # the most that one log_batch takes
         client.log_batch(opened.info.run_id, metrics=points[start : start + 1000])
@@ -192,6 +205,49 @@ def log_evaluation(results: dict[str, float], pictures: Path) -> None:
         mlflow.log_artifact(str(path))
 
 
+def log_trial(parent, number: int, state: str, start: int, params: dict, results: dict, curves) -> None:
+    """Write one trial of a search as a child of the search's run, in three calls.
+
+    A child is made when its trial is over: a process that is killed in the middle of a trial leaves none behind.
+
+    Args:
+        parent: the search's run.
+        start: when the trial began, in milliseconds since 1970.
+        curves: as `curve_points` takes them.
+    """
+    import mlflow
+    from mlflow.entities import Metric, Param
+
+    client = mlflow.MlflowClient()
+    now = int(time.time() * 1000)
+    tags = {"mlflow.parentRunId": parent.info.run_id, "stage": "trial", "trial": str(number), "trial_state": state}
+    child = client.create_run(parent.info.experiment_id, start, tags, run_name=f"trial {number}").info.run_id
+    try:
+        client.log_batch(
+            child,
+            metrics=[Metric(name, value, now, 0) for name, value in results.items()] + curve_points(curves, now),
+            params=[Param(name, str(value)) for name, value in params.items()],
+        )
+        client.set_terminated(child)
+    except BaseException:
+        client.set_terminated(child, "KILLED")
+        raise
+
+
+def close_trials(parent, finished: set[str]) -> None:
+    """Set to KILLED the trials' runs that a killed process left open, or wrote for a trial that does not count.
+
+    Args:
+        finished: the numbers of the trials that count.
+    """
+    import mlflow
+
+    where = f"tags.mlflow.parentRunId = '{parent.info.run_id}' and tags.stage = 'trial'"
+    for child in mlflow.search_runs([parent.info.experiment_id], where, output_format="list"):
+        if child.data.tags["trial"] not in finished and child.info.status != "KILLED":
+            mlflow.MlflowClient().set_terminated(child.info.run_id, "KILLED")
+
+
 def executed(launcher: str) -> list[str]:
     """The stages that ran under a launcher's run, rather than come from DVC's cache."""
     import mlflow
@@ -201,6 +257,15 @@ def executed(launcher: str) -> list[str]:
         return bool(mlflow.search_runs(search_all_experiments=True, filter_string=where, output_format="list"))
 
     return [stage for stage in ("preprocess", "train", "evaluate") if ran(stage)]
+
+
+def failure(launcher: str) -> str:
+    """Why a stage failed under a launcher's run, or "" if none did."""
+    import mlflow
+
+    where = f"tags.mlflow.parentRunId = '{launcher}' and attributes.status = 'FAILED'"
+    failed = mlflow.search_runs(search_all_experiments=True, filter_string=where, output_format="list")
+    return failed[0].data.tags.get("error", "") if failed else ""
 
 
 def log_launcher(run_id: str, leaves: dict, results: dict[str, float], tags: dict[str, str]) -> None:

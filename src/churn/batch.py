@@ -1,0 +1,202 @@
+"""Customer tables read and written a record batch at a time: Parquet or CSV, a local path or any fsspec URL.
+
+What is read is judged row by row against the contract: a row that breaks it is set aside with its reasons, and the
+others go on.
+"""
+
+import csv
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from churn import contract
+from churn.contract import Contract
+from churn.errors import UserError
+
+ROWS = 65_536  # of a batch
+FLAGS = {"true": True, "false": False, "1": True, "0": False}
+
+
+def locate(url: str):
+    """The fsspec file system of a path or URL, and the path in it.
+
+    Raises:
+        UserError: nothing that is installed opens such a URL.
+    """
+    try:
+        return fsspec.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{url}: {error}") from None
+
+
+@contextmanager
+def opened(url: str, **how):
+    """The file behind a path or URL; what goes wrong while it is read is the user's to mend."""
+    fs, path = locate(url)
+    try:
+        with fs.open(path, "rb", **how) as file:
+            yield file
+    except IsADirectoryError:
+        raise UserError(f"{url} is a folder; name a Parquet or CSV file") from None
+    except FileNotFoundError:
+        raise UserError(f"{url} does not exist") from None
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise UserError(f"{url} cannot be read: {error}") from None
+
+
+def md5(url: str) -> str:
+    """The md5 of a file's bytes, wherever it lies."""
+    with opened(url) as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+class Table:
+    """Some columns of a Parquet file, or of a CSV (a name with .csv in it, compressed or not, in UTF-8): `schema`.
+
+    Columns that are not wanted are passed over. Of a CSV every cell is a text until it is judged, an empty one null.
+
+    Raises:
+        UserError: the file cannot be read, is empty, or lacks a column or has one of another type, all in one message.
+    """
+
+    def __init__(self, url: str, rules: Contract, wanted: list[str]):
+        self.url, self.wanted = url, wanted
+        self.is_csv = ".csv" in url.rsplit("/", 1)[-1]
+        self.broken: dict[int, str] = {}  # row number: why no row can be made of that line of a CSV
+        self.rows = None  # known beforehand of a Parquet file only
+        if self.is_csv:
+            with opened(url, compression="infer") as file:
+                names = next(csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline="")), [])
+                schema = pa.schema((name, pa.string()) for name in names)
+        else:
+            with opened(url) as file, pq.ParquetFile(file) as table:
+                schema, self.rows = table.schema_arrow, table.metadata.num_rows
+        found = contract.check_columns(rules, schema).found
+        faults = contract.Violations(
+            {
+                (name, rule): entry
+                for (name, rule), entry in found.items()
+                if name in wanted and not (self.is_csv and rule.startswith("must be"))
+            }
+        )
+        if faults.found:
+            raise UserError(f"{url} does not fit the model's contract:\n{faults}")
+        self.schema = pa.schema(pa.field(name, pa.string()) if self.is_csv else schema.field(name) for name in wanted)
+        empty = not (any(len(part) for part in self.batches()) or self.broken) if self.is_csv else self.rows == 0
+        if empty:
+            raise UserError(f"{url} is empty: it has no rows")
+
+    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Its rows in order. Lines of a CSV that are no row come into `broken`, before the batch around them."""
+        columns = columns or self.wanted
+        if not self.is_csv:
+            with opened(self.url) as file:
+                # A pre-buffered file would stay in memory until it is closed.
+                yield from pq.ParquetFile(file, pre_buffer=False).iter_batches(ROWS, columns=columns)
+            return
+        self.broken = {}
+        texts = dict.fromkeys(columns, pa.string())
+        with opened(self.url, compression="infer") as file:
+            reading = pa.csv.open_csv(
+                file,
+                pa.csv.ReadOptions(use_threads=False, block_size=16 * 2**20),  # only so are lines numbered
+                pa.csv.ParseOptions(invalid_row_handler=self._set_aside, newlines_in_values=True),
+                pa.csv.ConvertOptions(
+                    column_types=texts, include_columns=columns, null_values=[""], strings_can_be_null=True
+                ),
+            )
+            with reading:
+                for batch in reading:
+                    self._check_quotes(batch)
+                    yield batch
+                self._check_quotes()
+
+    def _check_quotes(self, batch: pa.RecordBatch | None = None) -> None:
+        # A quote that is never closed makes one cell of all the lines up to the next quote, and one row of customers.
+        swallowed = [number for number, text in self.broken.items() if "\n" in text]
+        if batch and any(pc.any(pc.match_substring(column, "\n")).as_py() for column in batch.columns):
+            swallowed.append("a later one")
+        if swallowed:
+            raise UserError(f"{self.url}, row {swallowed[0]}: a cell runs over several lines; is its quote not closed?")
+
+    def _set_aside(self, line) -> str:
+        cells = f"the line has {line.actual_columns} cells, the header {line.expected_columns}"
+        self.broken[line.number - 1] = f"{cells}: {line.text}"
+        return "skip"
+
+
+def numbers(table: Table, start: int, count: int) -> np.ndarray:
+    """The row numbers (from 1) of the next `count` rows after row `start`, past the broken lines."""
+    ahead = np.arange(start + 1, start + 1 + count + len(table.broken))
+    return ahead[~np.isin(ahead, list(table.broken))][:count]
+
+
+def typed(batch: pa.RecordBatch, rules: Contract) -> tuple[pd.DataFrame, dict[tuple[int, str], str]]:
+    """A batch in the contract's types, and what could not be brought into them: {(row, column): reason}, that cell
+    then being null. Rows count from 0."""
+    schema, faults, columns = contract.arrow_schema(rules), {}, {}
+    for name in batch.schema.names:
+        values, target = batch[name], schema.field(name).type
+        if pa.types.is_string(values.type) and not pa.types.is_string(target):
+            texts = values.to_pandas()
+            if rules.columns[name].kind == "flag":
+                parsed, kind = texts.str.strip().str.lower().map(FLAGS), "true or false"
+            else:
+                parsed, kind = pd.to_numeric(texts, errors="coerce", dtype_backend="pyarrow"), "a number"
+                if pa.types.is_integer(target):  # an id
+                    parsed, kind = parsed.where(parsed % 1 == 0), "a whole number"
+            for row in np.flatnonzero(parsed.isna() & texts.notna()):
+                faults[int(row), name] = f"{texts[row]!r} is not {kind}"
+            values = pa.array(parsed, from_pandas=True)
+        columns[name] = values.cast(target, safe=False)
+    return pa.table(columns).to_pandas(), faults
+
+
+def judge(frame: pd.DataFrame, checks, faults: dict[tuple[int, str], str]) -> dict[int, str]:
+    """{row: reasons} of the rows that break the contract; rows count from 0.
+
+    Args:
+        frame, faults: what `typed` made.
+        checks: contract.row_checks of the same columns.
+    """
+    reasons: dict[int, list[str]] = {}
+    for (row, column), reason in faults.items():
+        reasons.setdefault(row, []).append(f"{column}: {reason}")
+    found = contract.failures(checks, frame)
+    for row, column, rule, value in zip(found["row"], found["column"], found["rule"], found["value"], strict=True):
+        if (row, column) not in faults:
+            what = rule if rule == contract.NULL else f"{value!r} breaks {rule}"
+            reasons.setdefault(int(row), []).append(f"{column}: {what}")
+    return {row: "; ".join(reasons[row]) for row in sorted(reasons)}
+
+
+@contextmanager
+def written(url: str) -> Iterator[Path]:
+    """A path to write to; what stands there at the end becomes the file, in one step. After an error, or a killed
+    process, the file is what it was before.
+
+    A local file is written beside and renamed, one elsewhere is uploaded whole.
+    """
+    fs, path = locate(url)
+    local = "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
+    folder = Path(path).parent if local else Path(tempfile.gettempdir())
+    if not folder.is_dir():
+        raise UserError(f"{url}: the folder {folder} does not exist")
+    part = folder / f".{Path(path).name}.{os.getpid()}.part"
+    try:
+        yield part
+        part.replace(path) if local else fs.put_file(str(part), path)
+    finally:
+        part.unlink(missing_ok=True)

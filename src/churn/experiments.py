@@ -1,0 +1,111 @@
+"""DVC experiments started from Python: one with given parameters, or all that are queued."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from churn import tracking
+from churn.errors import UserError
+
+OPEN = ("Queued", "Running")
+
+
+def environment(parent, threads: int | None = None) -> dict[str, str]:
+    """What a process must inherit to log under `parent`, a run in MLflow, wherever it works: this environment's
+    programs first on PATH (DVC calls a bare `dvc`, a stage a bare `python`), an absolute tracking URI, and at most
+    `threads` threads."""
+    return {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "MLFLOW_TRACKING_URI": tracking.uri(),
+        "MLFLOW_RUN_ID": parent.info.run_id,
+        "MLFLOW_EXPERIMENT_ID": parent.info.experiment_id,
+        **({"OMP_NUM_THREADS": str(threads)} if threads else {}),
+    }
+
+
+def run(settings: dict[str, int | float], parent) -> None:
+    """`dvc exp run` in the workspace with these parameters, as a child of `parent`.
+
+    Raises:
+        UserError: it failed. params.yaml is then as it was; DVC alone would leave the changed one.
+    """
+    before = Path("params.yaml").read_bytes()
+    words = [word for name, value in settings.items() for word in ("-S", f"{name}={value!r}")]
+    if subprocess.run(["dvc", "exp", "run", *words], env=environment(parent)).returncode:
+        Path("params.yaml").write_bytes(before)
+        raise UserError("the experiment failed, see above; params.yaml is as it was")
+
+
+def tasks() -> dict[str, tuple[str, str]]:
+    """Every experiment that DVC's queue knows, done ones included: {revision: (name, state)}, the states being
+    Queued, Running, Failed and Success."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        listed = repo.experiments.celery_queue.status()
+    return {task["rev"]: (task["name"] or task["rev"][:7], task["status"]) for task in listed}
+
+
+def check_queue() -> None:
+    """Refuse to work off a queue in which nothing waits, or at which others are at work.
+
+    Raises:
+        UserError: nothing is queued, or workers of `dvc queue start` would take experiments into an environment that
+            is not ours.
+    """
+    from dvc.repo import Repo
+
+    if not any(state in OPEN for _, state in tasks().values()):
+        raise UserError("the queue is empty; `dvc exp run --queue -S train.max_depth=4,6` fills it")
+    with Repo() as repo:
+        if repo.experiments.celery_queue.worker_status():
+            raise UserError("other workers are at this queue; `dvc queue stop` sends them home, then try again")
+
+
+def run_queue(jobs: int, env: dict[str, str]) -> list[str]:
+    """Run every queued experiment, `jobs` at a time, each in a copy of the project; say how each ends, show the log
+    of one that fails, and say so when a worker dies.
+
+    The workers are what `dvc queue start` starts, but as children of this process, which sees them die, and in `env`.
+    A session of their own lets them finish what they run when Ctrl-C ends this process; the rest stays queued.
+
+    Returns:
+        The names of the experiments that failed or were left behind; the others succeeded.
+    """
+    states = {rev: state for rev, (_, state) in tasks().items() if state not in OPEN}
+    earlier, failed = len(states), []
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    workers = {}
+    for number in range(1, jobs + 1):
+        command = ["dvc", "exp", "queue-worker", f"sweep-{os.getpid()}-{number}@localhost"]
+        workers[number] = subprocess.Popen(command, env=env, start_new_session=True, **quiet)
+    try:
+        while True:
+            time.sleep(1)
+            gone = [number for number, worker in workers.items() if worker.poll() is not None]
+            now = tasks()  # after the workers: one that is gone has written what came of its experiments
+            for rev, (name, state) in now.items():
+                if state != states.get(rev, "Queued"):
+                    states[rev] = state
+                    done = sum(state not in OPEN for state in states.values()) - earlier
+                    print(f"[{done}/{len(now) - earlier}] {name}: {state.lower()}", flush=True)
+                    if state == "Failed":
+                        failed.append(name)
+                        subprocess.run(["dvc", "queue", "logs", name], env=env, stdout=sys.stderr)
+            for number in gone:
+                if code := workers.pop(number).returncode:
+                    print(f"worker {number} died (exit code {code})", file=sys.stderr)
+            left = [name for name, state in now.values() if state in OPEN]
+            if not left or not workers:
+                # To DVC, what a dead worker ran is running for ever. The first kill ends what is left of it; the
+                # second finds no process, and marks the experiment as failed.
+                for name in [name for name, state in now.values() if state == "Running"]:
+                    for _ in range(2):
+                        subprocess.run(["dvc", "queue", "kill", "--force", name], env=env, **quiet)
+                return failed + left
+    finally:
+        for worker in workers.values():
+            worker.terminate()

@@ -1,0 +1,86 @@
+"""Run the pipeline up to a stage, as `mlflow run` asks: entry points main, preprocess, train and evaluate call this.
+
+    mlflow run . -P max_depth=6    (python src/launch.py evaluate, within a run of MLflow's launcher)
+
+With the parameters of params.yaml this is `dvc repro`, with others a DVC experiment. The launching run becomes the
+parent of every stage's run. It gets parameters, metrics and dvc.lock, also when every stage came from DVC's cache; when
+a stage fails it is FAILED and says why.
+"""
+
+import difflib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from churn import lineage, params, tracking
+from churn.errors import UserError, run
+
+
+def changes(given: dict[str, str], defaults: dict[str, object], leaves: dict[str, object]) -> dict[str, str]:
+    """The parameters that were asked for and differ from params.yaml, by dotted name.
+
+    Args:
+        given: what MLflow noted in the launching run, by the last part of a parameter's name, as text. It notes the
+            defaults of MLproject too: those count as not asked for, so that an edited params.yaml holds.
+        defaults: those of MLproject.
+        leaves: params.yaml, flattened.
+
+    Raises:
+        UserError: a name that no parameter ends with, and the nearest that one does.
+    """
+    full = {name.split(".")[-1]: name for name in leaves}
+    asked = {}
+    for short, text in given.items():
+        if short not in full:
+            nearest = difflib.get_close_matches(short, full, n=1, cutoff=0)[0]
+            raise UserError(f"-P {short}: there is no such parameter; did you mean {nearest}?")
+        name, now = full[short], leaves[full[short]]
+        if text not in (str(now), str(defaults.get(short))) and (
+            isinstance(now, str) or lineage.parse_yaml(text) != now
+        ):
+            asked[name] = text
+    return asked
+
+
+def pipeline(stage: str, asked: dict[str, str]) -> None:
+    """`dvc repro`, or `dvc exp run` with changed parameters.
+
+    Raises:
+        UserError: it failed; params.yaml is then as it was.
+    """
+    if not lineage.RAW.exists() and subprocess.run(["dvc", "pull", "--quiet", f"{lineage.RAW}.dvc"]).returncode:
+        raise UserError(f"{lineage.RAW} is missing and `dvc pull {lineage.RAW}.dvc` does not bring it")
+    before = Path("params.yaml").read_bytes()
+    settings = [word for name, text in asked.items() for word in ("-S", f"{name}={text}")]
+    command = ["dvc", "exp", "run", *settings, stage] if asked else ["dvc", "repro", stage]
+    if subprocess.run(command).returncode:
+        Path("params.yaml").write_bytes(before)
+        why = tracking.failure(os.environ["MLFLOW_RUN_ID"])
+        raise UserError(f"{' '.join(command)} failed: {why or 'its message stands above'}")
+
+
+def main() -> None:
+    import mlflow
+
+    stage, launcher = sys.argv[1], os.environ.get("MLFLOW_RUN_ID")
+    if launcher is None:
+        raise UserError(f"this is for `mlflow run . -e {stage}`; without a launcher, `dvc repro {stage}` does the same")
+    tracking.connect()
+    try:
+        listed = lineage.read_yaml("MLproject")["entry_points"]["main"]["parameters"]
+        defaults = {name: parameter["default"] for name, parameter in listed.items()}
+        given, leaves = mlflow.get_run(launcher).data.params, params.flatten(params.load().model_dump())
+        pipeline(stage, changes(given, defaults, leaves))
+        if stage == "evaluate":
+            subprocess.run([sys.executable, "src/report.py"], check=True)
+        else:
+            leaves, executed = params.flatten(params.load().model_dump()), tracking.executed(launcher)
+            tracking.log_launcher(launcher, leaves, {}, {"executed": ", ".join(executed) or "nothing"})
+    except UserError as error:
+        mlflow.MlflowClient().set_tag(launcher, "error", str(error))
+        raise
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,211 @@
+"""Move the model in `staging` to `production`, take production back, and show who did what and why.
+
+    python src/promote.py --reason "higher value on the test rows"     staging becomes production
+    python src/promote.py --rollback --reason "complaints"             the version before becomes production again
+    python src/promote.py --history                                    every promotion and rollback
+    python src/promote.py --status                                     workspace, staging, production and previous
+
+Promotion shows how the candidate compares with production on today's test rows and asks; `--yes` answers in
+advance, `--dry-run` changes nothing. A command that was cut off is finished by the next one.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pandas as pd
+
+from churn import contract, lineage, params, promotion, registry, tracking
+from churn.errors import UserError, run
+from churn.promotion import SHOWN
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Move the model in `staging` to `production`, or take it back.")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--rollback", action="store_true", help="production goes back to the version before")
+    what.add_argument("--history", action="store_true", help="show every promotion and rollback")
+    what.add_argument("--status", action="store_true", help="show workspace, staging, production and previous")
+    parser.add_argument("--reason", help="why; kept in the history")
+    parser.add_argument("--by", help="who (default: git's user name)")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done, and change nothing")
+    return parser.parse_args()
+
+
+def candidate(name: str):
+    """The version in staging, fit to be promoted.
+
+    Raises:
+        UserError: there is none, it is in production, the gate did not pass it, it was judged on other test rows
+            than today's, or its files are no longer those that were registered.
+    """
+    version = registry.alias(name, "staging")
+    if version is None:
+        raise UserError(f"no version of {name} is in staging; `dvc repro` puts one there that passes the gate")
+    what, tags = f"{name} version {version.version}", version.tags
+    production = registry.alias(name, "production")
+    if production and production.version == version.version:
+        raise UserError(f"{what} is in production already")
+    if tags.get("gate") != "passed":
+        raise UserError(f"{what} did not pass the gate ({tags.get('gate_reason', 'it was never judged')})")
+    if not lineage.SPLITS["test"].exists():
+        raise UserError(f"{lineage.SPLITS['test']} is missing; `dvc pull` or `dvc repro` brings today's test rows")
+    today = lineage.md5(lineage.SPLITS["test"])
+    if tags.get("test_md5") != today:
+        raise UserError(
+            f"{what} was judged on other test rows (md5 {tags.get('test_md5')}) than today's ({today}); `dvc repro` "
+            "judges a model on today's, or check out the data that it was judged on"
+        )
+    registry.check_files(version)
+    return version
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask on a terminal; anything but y ends the command.
+
+    Raises:
+        UserError: the answer was no, or there is nobody to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError("this is no terminal to ask on; add --yes to answer in advance")
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UserError("nothing was changed")
+
+
+def promote(name: str, p: params.Params, reason: str, by: str, options: argparse.Namespace) -> None:
+    """Show staging against production, ask, and make it production."""
+    version, production = candidate(name), registry.alias(name, "production")
+    rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    test = pd.read_parquet(lineage.SPLITS["test"])
+    print(promotion.comparison(version, production, test, rules, p.evaluate, p.seed) + "\n")
+    move_to(name, "promote", production, version, reason, by, options)
+
+
+def roll_back(name: str, p: params.Params, reason: str, by: str, options: argparse.Namespace) -> None:
+    """Make the version that was in production before this one production again."""
+    production = registry.alias(name, "production")
+    if production is None:
+        raise UserError(f"nothing of {name} is in production, so there is nothing to roll back")
+    before = promotion.previous(promotion.history(name), str(production.version))
+    if before is None:
+        raise UserError(f"{name} version {production.version} is the first in production; nothing came before it")
+    version = registry.version(name, before)
+    if version is None:
+        raise UserError(f"{name} version {before}, which was in production before, has been deleted; promote another")
+    registry.check_files(version)
+    move_to(name, "rollback", production, version, reason, by, options)
+
+
+def move_to(name: str, kind: str, production, version, reason: str, by: str, options: argparse.Namespace) -> None:
+    """Ask, change production, and say what that means."""
+    old, new = str(production.version) if production else None, str(version.version)
+    instead = f" in place of version {old}" if old else ""
+    what = f"{name} version {new} (model {version.tags['model_md5'][:8]})"
+    if options.dry_run:
+        print(f"dry run: {what} would be production{instead}; nothing was changed")
+        return
+    confirm(f"Make {what} production{instead}?", options.yes)
+    measured = {metric: value for metric, value in registry.measured(version).items() if metric in SHOWN}
+    promotion.make(name, promotion.Move(promotion.now(), kind, by, reason, old, new, measured))
+    print(f"{what} is production{f'; version {old} is archived' if old else ''}.")
+    print("A server or a job that runs goes on with the version that it loaded: restart it.")
+
+
+def history(name: str) -> str:
+    """Every promotion and rollback as a table, the oldest first."""
+    rows = [
+        {
+            "when (UTC)": move.when[:16].replace("T", " "),
+            "what": move.kind,
+            "from": move.old or "-",
+            "to": move.new,
+            "by": move.by,
+            **{metric: f"{move.metrics[metric]:.4f}" for metric in SHOWN if metric in move.metrics},
+            "why": move.why,
+        }
+        for move in promotion.history(name)
+    ]
+    return pd.DataFrame(rows).fillna("-").to_string(index=False) if rows else f"{name} was never promoted"
+
+
+def status(name: str) -> str:
+    """Workspace, staging, production and the version before it as a table."""
+    production = registry.alias(name, "production")
+    before = promotion.previous(promotion.history(name), str(production.version)) if production else None
+    versions = {
+        "staging": registry.alias(name, "staging"),
+        "production": production,
+        "previous": registry.version(name, before) if before else None,
+    }
+    rows = [{name: "workspace", **workspace(name)}]
+    for place, version in versions.items():
+        rows.append({name: place, **(described(version) if version else {})})
+    return pd.DataFrame(rows).fillna("-").to_string(index=False)
+
+
+def workspace(name: str) -> dict[str, str]:
+    """The row of the model that lies in the workspace, registered or not."""
+    if not (lineage.MODEL.exists() and lineage.METRICS.exists()):
+        return {}
+    measured = json.loads(lineage.METRICS.read_text())
+    digest, commit = lineage.md5(lineage.MODEL), lineage.code()
+    version = registry.find(name, registry.identity(measured["threshold"]))
+    return {
+        "version": str(version.version) if version else "not registered",
+        **row(digest, measured, datetime.fromtimestamp(lineage.MODEL.stat().st_mtime, UTC), commit),
+    }
+
+
+def described(version) -> dict[str, str]:
+    """The row of a registered version."""
+    made = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
+    tags = version.tags
+    return {"version": str(version.version), **row(tags["model_md5"], registry.measured(version), made, tags)}
+
+
+def row(digest: str, measured: dict, made: datetime, commit: dict) -> dict[str, str]:
+    """What `status` shows of any model; the commit is followed by + when the code differed from it."""
+    minutes = int((datetime.now(UTC) - made).total_seconds() // 60)
+    return {
+        "model": digest[:8],
+        **{metric: f"{measured[metric]:.4f}" for metric in SHOWN if metric in measured},
+        "age": f"{minutes} min"
+        if minutes < 120
+        else f"{minutes // 60} h"
+        if minutes < 2880
+        else f"{minutes // 1440} d",
+        "commit": commit["git_commit"][:8] + ("+" if commit["git_dirty"] == "true" else ""),
+    }
+
+
+def main() -> None:
+    options, p = arguments(), params.load()
+    name = p.registry.model
+    tracking.connect()
+    if not registry.exists(name):
+        raise UserError(f"the registry has no model {name}; `dvc repro` makes and registers one")
+    if not options.dry_run and (settled := promotion.settle(name)):
+        print(settled, file=sys.stderr)
+    if options.history or options.status:
+        print(history(name) if options.history else status(name))
+        return
+    reason = (options.reason or "").strip()
+    if not reason:
+        raise UserError('say why: --reason "..."; it is kept in the history')
+    by = (options.by or git_user()).strip()
+    if not by:
+        raise UserError('git has no user.name; say who you are: --by "..."')
+    (roll_back if options.rollback else promote)(name, p, reason, by, options)
+
+
+def git_user() -> str:
+    return subprocess.run(["git", "config", "user.name"], capture_output=True, text=True).stdout
+
+
+if __name__ == "__main__":
+    run(main)

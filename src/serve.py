@@ -1,0 +1,64 @@
+"""Serve the model that `production` names over HTTP, on this machine only, until Ctrl-C.
+
+    python src/serve.py    (or make serve; --alias staging to look at a candidate, --port 5001)
+
+The server is MLflow's own (`mlflow models serve`); docs/serving.md says how to ask it. The version is looked up once,
+here: every response names it in the headers x-model-version and x-model-md5. Start again after a promotion.
+"""
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+
+from churn import params, registry, tracking
+from churn.errors import UserError, run
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--port", type=int, default=5001, help="on 127.0.0.1 (default: %(default)s)")
+    parser.add_argument("--alias", default="production", help="which version (default: %(default)s)")
+    return parser.parse_args()
+
+
+def check_port(port: int) -> None:
+    """Refuse a port that cannot be listened on: the server itself would say so in a traceback, some seconds later."""
+    if not 1 <= port <= 65535:
+        raise UserError(f"port {port}: must be 1 to 65535")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that ended a moment ago is no obstacle
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(f"port {port}: {error.strerror}; choose another") from None
+
+
+def main() -> None:
+    asked = arguments()
+    check_port(asked.port)
+    name = params.load().registry.model
+    tracking.connect()
+    version = registry.named(name, asked.alias)
+    registry.check_files(version)
+    digest = version.tags["model_md5"]
+    print(f"{name} version {version.version} ({asked.alias}, model {digest[:8]}) on http://127.0.0.1:{asked.port}")
+    sys.stdout.flush()
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": tracking.uri(),
+        # MLflow's server is started by uvicorn's command line, which takes every option from the environment too.
+        "UVICORN_HEADERS": f"x-model-version:{version.version} x-model-md5:{digest}",
+        # Requests run side by side, each on one thread: XGBoost's own would wait for one another's.
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        # MLflow calls a bare `uvicorn`, which must be this environment's, activated or not.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
+    server = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", f"models:/{name}/{version.version}"]
+    server += ["--host", "127.0.0.1", "--port", str(asked.port), "--env-manager", "local"]
+    os.execve(sys.executable, server, environment)  # in this process's place: a signal reaches the server itself
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,147 @@
+"""Search for better hyperparameters, or work off DVC's queue of experiments.
+
+    python src/sweep.py                     a search: `sweep.trials` trials over `sweep.space` of params.yaml
+    python src/sweep.py --resume            go on with the last search, after Ctrl-C, kill -9, or with more trials
+    python src/sweep.py --jobs 2            two processes at work on one search
+    python src/sweep.py --apply             and run the pipeline with the best parameters, as a DVC experiment
+    python src/sweep.py --queue --jobs 2    run what `dvc exp run --queue` has queued, two experiments at a time
+
+Several machines work on one search when each runs the same command with `--resume --storage URL`. Every trial and
+every experiment is a child of this command's run in MLflow. The search never opens the test split.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from churn import contract, experiments, lineage, params, search, tracking
+from churn.errors import UserError, run
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Search for better hyperparameters, or work off DVC's queue.")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at work at a time (default 1)")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the last search, or start it if there is none"
+    )
+    parser.add_argument("--storage", metavar="URL", help="database of the trials (default: SQLite, sweep.db)")
+    parser.add_argument("--apply", action="store_true", help="run the pipeline with the best parameters found")
+    parser.add_argument("--queue", action="store_true", help="run the experiments that `dvc exp run --queue` queued")
+    given = parser.parse_args()
+    if given.jobs < 1:
+        parser.error("--jobs must be 1 or more")
+    if given.queue and (given.resume or given.storage or given.apply):
+        parser.error("--queue takes no option but --jobs")
+    return given
+
+
+def threads(jobs: int) -> int:
+    """The cores of this machine that each of several processes may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, cores // jobs)
+
+
+def progress(study, trials: int):
+    """A callback that shows the trials: a bar on a terminal, a line every 10 trials in a log."""
+    done = search.counted(study)
+    bar = tqdm(total=trials, initial=done, unit="trial", disable=not sys.stderr.isatty(), leave=False)
+    tens = done // 10
+
+    def each_trial(study, trial) -> None:
+        nonlocal tens
+        done = search.counted(study)  # with the trials of other processes
+        best = f"best ROC AUC {study.best_value:.4f}"
+        bar.set_postfix_str(best, refresh=False)
+        bar.update(done - bar.n)
+        if bar.disable and done // 10 > tens:
+            print(f"trial {done:4} of {trials}: {best}", flush=True)
+        tens = done // 10
+
+    return each_trial
+
+
+def summary(p: params.Params, study, found: dict, table: pd.DataFrame) -> str:
+    """The end of a search as text: the best parameters, and their gain over today's beside its noise."""
+    done, complete = search.counted(study), len(study.get_trials(deepcopy=False, states=search.COUNTED[:1]))
+    best = study.best_trial
+    where = "the validation split" if p.sweep.folds == 1 else f"{p.sweep.folds} folds"
+    lines = [f"best of {done} trials ({done - complete} pruned): trial {best.number}, ROC AUC {best.value:.4f}", ""]
+    lines += [f"train.{name:<18} {getattr(p.train, name):>8} -> {value}" for name, value in found.items()]
+    lines += ["", f"ROC AUC on {where}, mean and standard deviation over {len(table)} other seeds:"]
+    lines += [f"{name:<6} {values.mean():>8.4f} +- {values.std():.4f}" for name, values in table.items()]
+    return "\n".join(lines)
+
+
+def find(p: params.Params, given: argparse.Namespace) -> tuple:
+    """Run the search; its run in MLflow, and the best parameters by name."""
+    import mlflow
+
+    rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    origin = lineage.data("train", "valid")
+    database = search.storage(given.storage or f"sqlite:///{tracking.root() / 'sweep.db'}")
+    study = search.open_study(database, search.question(p, origin), given.resume)
+    known = study.user_attrs.get("mlflow_run")
+    if known and not tracking.knows(known):
+        raise UserError(
+            f"study {study.study_name} logs into a run of another MLflow store than {tracking.uri()}; set "
+            "MLFLOW_TRACKING_URI to the store it began with, or start a new search without --resume"
+        )
+    tags = {"stage": "sweep", "study": study.study_name, **origin, **lineage.code(), **lineage.environment()}
+    with tracking.run("sweep", tags, run_id=known) as parent:
+        if known is None:
+            study.set_user_attr("mlflow_run", parent.info.run_id)
+            mlflow.log_params(params.flatten({**p.model_dump(), "sweep": p.sweep.model_dump(exclude={"trials"})}))
+            for name, context in (("train", "training"), ("valid", "validation")):
+                tracking.log_data(lineage.SPLITS[name], origin[f"{name}_md5"], name, context)
+        print(f"study {study.study_name}: {search.counted(study)} of {p.sweep.trials} trials done", flush=True)
+        try:
+            rest = (parent, p, rules, threads(given.jobs))
+            with search.helpers(given.jobs - 1, database.url, study.study_name, *rest):
+                search.work(study, *rest, progress(study, p.sweep.trials))
+        except KeyboardInterrupt:
+            print("\nstopped; `python src/sweep.py --resume` goes on", file=sys.stderr)
+            raise
+        finished = study.get_trials(deepcopy=False, states=search.COUNTED)
+        tracking.close_trials(parent, {str(trial.number) for trial in finished})
+        found = search.choose(study.best_trial, p.sweep.space)
+        table = search.compare(p, rules, p.train.model_copy(update=found))
+        with tempfile.TemporaryDirectory() as pictures:
+            search.draw(study, Path(pictures))
+            mlflow.log_artifacts(pictures, "plots")
+        gain = table.best - table.today
+        mlflow.log_metrics({"best_trial": study.best_value, **table.mean(), "gain": gain.mean(), "gain_sd": gain.std()})
+        print(summary(p, study, found, table.assign(gain=gain)))
+    return parent, found
+
+
+def work_off(jobs: int) -> None:
+    """Run DVC's queue of experiments under one run in MLflow.
+
+    Raises:
+        UserError: nothing is queued, or not every experiment succeeded.
+    """
+    experiments.check_queue()
+    with tracking.run("queue", {"stage": "queue", **lineage.code(), **lineage.environment()}) as parent:
+        failed = experiments.run_queue(jobs, experiments.environment(parent, threads(jobs)))
+        if failed:
+            raise UserError(f"{', '.join(failed)}: failed or left behind; the others succeeded")
+
+
+def main() -> None:
+    given = arguments()
+    p = params.load()
+    if given.queue:
+        work_off(given.jobs)
+    else:
+        parent, found = find(p, given)
+        if given.apply:
+            experiments.run({f"train.{name}": value for name, value in found.items()}, parent)
+
+
+if __name__ == "__main__":
+    run(main)

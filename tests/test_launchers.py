@@ -1,0 +1,133 @@
+"""`mlflow run`: what its entry points take, and what they leave in MLflow and DVC."""
+
+import pytest
+from conftest import ROOT, TINY, Project
+from mlflow.projects._project_spec import load_project
+
+import launch
+from churn import lineage, params
+from churn.errors import UserError
+
+LEAVES = params.flatten(params.load(ROOT / "params.yaml").model_dump())
+VERBS = {"main", "preprocess", "train", "evaluate", "sweep", "promote", "score", "serve", "monitor"}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Project:
+    """A tiny project that nothing was run in. The tests of this module go on from one another, in order."""
+    return Project(tmp_path_factory.mktemp("launch"), tiny=True)
+
+
+def launched(project: Project, *arguments: str):
+    """`mlflow run` in the project: how it ended, and its run."""
+    result = project.run("mlflow", "run", ".", "--env-manager", "local", *arguments, MLFLOW_TRACKING_URI=project.uri)
+    (newest, *_) = [r for r in project.client.search_runs(["0"]) if "mlflow.project.entryPoint" in r.data.tags]
+    return result, newest
+
+
+def test_entry_points_list_every_parameter():
+    """Each command is there; those of the pipeline take every parameter, with params.yaml's value as the default."""
+    written = lineage.read_yaml(ROOT / "MLproject")["entry_points"]
+    assert set(written) == VERBS
+    project = load_project(str(ROOT))
+    for name in ("main", "preprocess", "train", "evaluate"):
+        found = {key: parameter.default for key, parameter in project.get_entry_point(name).parameters.items()}
+        assert found == {key.split(".")[-1]: value for key, value in LEAVES.items()}
+    assert all(parameter["type"] for entry in written.values() for parameter in entry["parameters"].values())
+
+
+def test_changes():
+    """Only what differs from params.yaml; a wrong name is refused with the nearest."""
+    defaults = {name.split(".")[-1]: str(value) for name, value in LEAVES.items()}
+    assert launch.changes(defaults, {}, LEAVES) == {}
+    assert launch.changes({"min_roc_auc": "0.80", "rounds": "1e3", "positive": "Yes"}, {}, LEAVES) == {}
+    asked = {"max_depth": "6", "positive": "No", "learning_rate": "0.1"}
+    assert launch.changes(asked, {}, LEAVES) == {
+        "train.max_depth": "6",
+        "data.positive": "No",
+        "train.learning_rate": "0.1",
+    }
+    edited = {**LEAVES, "train.max_depth": 5}  # params.yaml was edited, and MLflow hands on MLproject's default
+    assert launch.changes({"max_depth": "4"}, {"max_depth": 4}, edited) == {}
+    with pytest.raises(UserError, match="-P max_dept: there is no such parameter; did you mean max_depth"):
+        launch.changes({"max_dept": "6"}, {}, LEAVES)
+
+
+def test_a_stage(clone):
+    """`-e train` runs the pipeline up to train, under a parent that is not empty."""
+    result, parent = launched(clone, "-e", "train", *tiny())
+    assert result.returncode == 0, result.stderr
+    assert parent.data.tags["executed"] == "preprocess, train" and parent.data.params["train.rounds"] == "20"
+    assert (clone.folder / "models/churn.ubj").exists() and not (clone.folder / "reports/plots").exists()
+
+
+def tiny(**more: object) -> list[str]:
+    """-P for the values of a tiny project, which are not MLproject's, and more."""
+    return [
+        f"-P{name}={value}"
+        for name, value in ({key.split(".")[-1]: value for key, value in TINY.items()} | more).items()
+    ]
+
+
+def test_without_changes_it_is_dvc_repro(clone):
+    """No experiment; run, version and staging as ever; the parent says that train came from the cache."""
+    result, parent = launched(clone, *tiny())
+    assert result.returncode == 0, result.stderr
+    assert parent.data.tags["executed"] == "evaluate" and clone.alias("staging") == "1"
+    assert clone.out("dvc", "exp", "list", "--name-only").split() == []
+
+
+def test_with_changes_it_is_an_experiment(clone):
+    """-P max_depth=2: one DVC experiment, one model run of its name under the parent, the same figures in all three."""
+    result, parent = launched(clone, *tiny(max_depth=2))
+    assert result.returncode == 0, result.stderr
+    (name,) = clone.out("dvc", "exp", "list", "--name-only").split()
+    run = clone.runs("train")[0]
+    assert (run.info.run_name, run.data.tags["dvc_experiment"]) == (name, name)
+    assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert run.data.params["train.max_depth"] == parent.data.params["train.max_depth"] == "2"
+    assert run.data.metrics["roc_auc"] == parent.data.metrics["roc_auc"]
+    shown = clone.out("dvc", "exp", "show", "--json", "--no-pager")
+    assert f"{run.data.metrics['roc_auc']}" in shown
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"max_dept": 6}, "-P max_dept: there is no such parameter; did you mean max_depth?"),
+        ({"learning_rate": 7}, "train.learning_rate"),
+    ],
+)
+def test_wrong_parameters(clone, wrong, says):
+    """One clear line, no traceback of ours; the launching run is FAILED and says why, no run is left RUNNING, and
+    params.yaml is as it was."""
+    before = (clone.folder / "params.yaml").read_bytes()
+    result, parent = launched(clone, *tiny(**wrong))
+    assert result.returncode != 0 and says in result.stderr and 'File "src/' not in result.stderr
+    assert parent.info.status == "FAILED" and says in parent.data.tags["error"]
+    assert (clone.folder / "params.yaml").read_bytes() == before
+    everything = clone.client.search_runs([e.experiment_id for e in clone.client.search_experiments()])
+    assert [run.info.run_id for run in everything if run.info.status == "RUNNING"] == []
+
+
+def test_operations(clone):
+    """promote and score by the launcher: production is set; the parent of a command that failed is FAILED."""
+    result, _ = launched(clone, "-e", "promote", "-P", "reason=first model", "-P", "by=Ada")
+    assert result.returncode == 0, result.stderr
+    assert clone.alias("production") == "2"
+    result, parent = launched(clone, "-e", "score", "-P", "customers=none.csv", "-P", "scores=scores.parquet")
+    assert result.returncode != 0 and parent.info.status == "FAILED"
+
+
+def test_from_outside(clone, tmp_path):
+    """`mlflow run PATH` from another folder, with no data pulled by hand: the runs go to that folder's store."""
+    fresh = Project(tmp_path / "clone")
+    fresh.set(**TINY)
+    fresh.commit("tiny")
+    there = tmp_path / "elsewhere"
+    there.mkdir()
+    command = ["mlflow", "run", str(fresh.folder), "--env-manager", "local", *tiny()]
+    fresh.out(*command, cwd=there)
+    fresh.uri = f"sqlite:///{there}/mlflow.db"
+    assert fresh.alias("staging") == "1"
+    assert (fresh.folder / "models/churn.ubj").exists() and not (fresh.folder / "mlflow.db").exists()

@@ -1,0 +1,291 @@
+"""staging to production and back: what is refused, what is shown, what the history holds, and what a crash leaves."""
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import sys
+
+import mlflow
+import pytest
+from conftest import Project
+
+import promote as verb
+from churn import promotion, registry
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Project:
+    """A project with three versions, the third in staging, and nothing in production."""
+    project = Project(tmp_path_factory.mktemp("promote"), tiny=True)
+    for contact in (40.0, 80.0, 20.0):
+        project.set(**{"evaluate.costs.contact": contact})
+        project.out("dvc", "repro")
+    return project
+
+
+@pytest.fixture
+def project(trained, inside, tmp_path, monkeypatch) -> Project:
+    """The trained project with a registry of its own: a copy, so that no test sees another's moves."""
+    inside(trained)
+    shutil.copy(trained.folder / "mlflow.db", tmp_path / "mlflow.db")
+    monkeypatch.setattr(trained, "uri", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", trained.uri)
+    mlflow.set_tracking_uri(trained.uri)
+    return trained
+
+
+@pytest.fixture
+def promote(project, capsys, monkeypatch):
+    """Call the command in this process: what it printed. What it refuses is a UserError."""
+
+    def call(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["promote.py", *arguments])
+        capsys.readouterr()
+        verb.main()
+        printed = capsys.readouterr()
+        return printed.out + printed.err
+
+    return call
+
+
+def stage(project: Project, version: str) -> None:
+    project.client.set_registered_model_alias("ChurnXGB", "staging", version)
+
+
+def stages(project: Project) -> dict[str, str]:
+    return {str(v.version): v.tags["stage"] for v in project.versions()}
+
+
+def refused(call, *arguments: str) -> str:
+    with pytest.raises(verb.UserError) as caught:
+        call(*arguments)
+    return str(caught.value)
+
+
+def test_promotion_moves_staging_to_production(project, promote):
+    """Alias, stage tag, the old stage URI, who and why; staging is then empty, and the next version is compared."""
+    assert stages(project) == {"1": "None", "2": "None", "3": "Staging"}
+    stage(project, "1")
+    printed = promote("--reason", "first", "--yes")
+    assert "nothing is in production yet" in printed and "version 1" in printed
+    assert (project.alias("production"), project.alias("staging")) == ("1", None)
+    stage(project, "3")
+    printed = promote("--reason", "cheaper contacts", "--yes")
+    assert re.search(r"value_per_customer +\S+ +\S+ +[+-]\S+ +\S+ to \S+", printed)
+    assert re.search(r"roc_auc +0\.\d{4} +0\.\d{4} +\+0\.0000 +\+0\.0000 to \+0\.0000", printed), "the same booster"
+    assert (project.alias("production"), project.alias("staging")) == ("3", None)
+    assert stages(project) == {"1": "Archived", "2": "None", "3": "Production"}
+    tags = project.client.get_model_version("ChurnXGB", "3").tags
+    assert (tags["promoted_by"], tags["promoted_because"]) == ("test", "cheaper contacts")
+    old_uri = mlflow.artifacts.download_artifacts("models:/ChurnXGB/Production")
+    assert old_uri == mlflow.artifacts.download_artifacts("models:/ChurnXGB/3")
+
+
+def test_forced_evaluation_leaves_production_where_it_is(project, promote):
+    """The model in production is judged again: it does not come back as a candidate."""
+    promote("--reason", "first", "--yes")
+    assert registry.stage("ChurnXGB", "3") == "production"
+    assert (project.alias("production"), project.alias("staging")) == ("3", None)
+
+
+def test_asking(project, promote, monkeypatch):
+    """No terminal and no --yes, or an answer that is not yes: nothing is changed. --dry-run asks nothing."""
+    assert "add --yes" in refused(promote, "--reason", "x")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: "")
+    assert "nothing was changed" in refused(promote, "--reason", "x")
+    assert "nothing was changed" in promote("--reason", "x", "--dry-run")
+    assert project.alias("production") is None and promotion.history("ChurnXGB") == []
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    promote("--reason", "x")
+    assert project.alias("production") == "3"
+
+
+def test_refusals(project, promote):
+    """One clear line each, and production stays as it was."""
+    assert "say why" in refused(promote, "--yes") and "say why" in refused(promote, "--reason", " ", "--yes")
+    assert "nothing to roll back" in refused(promote, "--rollback", "--reason", "x", "--yes")
+    client = project.client
+    client.set_model_version_tag("ChurnXGB", "3", "gate", "failed")
+    client.set_model_version_tag("ChurnXGB", "3", "gate_reason", "FAILED: too low")
+    assert "did not pass the gate (FAILED: too low)" in refused(promote, "--reason", "x", "--yes")
+    client.set_model_version_tag("ChurnXGB", "3", "gate", "passed")
+    client.set_model_version_tag("ChurnXGB", "3", "test_md5", "0" * 32)
+    assert "judged on other test rows (md5 000" in refused(promote, "--reason", "x", "--yes")
+    client.delete_registered_model_alias("ChurnXGB", "staging")
+    assert "no version of ChurnXGB is in staging" in refused(promote, "--reason", "x", "--yes")
+    stage(project, "1")
+    promote("--reason", "first", "--yes")
+    stage(project, "1")
+    assert "in production already" in refused(promote, "--reason", "x", "--yes")
+    assert "nothing came before it" in refused(promote, "--rollback", "--reason", "x", "--yes")
+    assert project.alias("production") == "1" and len(promotion.history("ChurnXGB")) == 1
+
+
+@pytest.mark.parametrize("name", ["churn.ubj", "schema.yaml", "scoring.json"])
+def test_changed_files_are_refused(project, promote, name):
+    """A model whose file is no longer what was registered: neither promoted nor rolled back to."""
+    stage(project, "1")
+    promote("--reason", "first", "--yes")
+    stage(project, "2")
+    promote("--reason", "second", "--yes")
+    path = os.path.join(mlflow.artifacts.download_artifacts("models:/ChurnXGB/1"), "artifacts", name)
+    with open(path, "rb") as file:
+        good = file.read()
+    try:
+        with open(path, "wb") as file:
+            file.write(good.replace(b"0", b"1"))
+        assert "is not what was registered" in refused(promote, "--rollback", "--reason", "x", "--yes")
+        stage(project, "1")
+        assert "is not what was registered" in refused(promote, "--reason", "x", "--yes")
+        os.unlink(path)
+        assert "cannot be read" in refused(promote, "--reason", "x", "--yes")
+    finally:
+        with open(path, "wb") as file:
+            file.write(good)
+    assert project.alias("production") == "2"
+
+
+def test_no_model_and_no_user_name(project, promote, monkeypatch, tmp_path):
+    monkeypatch.setattr(verb, "git_user", lambda: "")
+    assert "--by" in refused(promote, "--reason", "x", "--yes")
+    promote("--reason", "x", "--yes", "--by", "Ada")
+    assert promotion.history("ChurnXGB")[0].by == "Ada"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/empty.db")
+    assert "the registry has no model ChurnXGB" in refused(promote, "--status")
+
+
+def test_history_of_twenty_moves(project, promote):
+    """Promotions and rollbacks in a drawn order: each is in the registry, and a rollback goes where an undo would."""
+    draw, pile, expected = random.Random(0), [], []
+    while len(expected) < 20:
+        old = pile[-1] if pile else None
+        if len(pile) > 1 and draw.random() < 0.4:
+            pile.pop()
+            promote("--rollback", "--reason", f"move {len(expected)}", "--yes")
+            kind = "rollback"
+        else:
+            pile.append(draw.choice([version for version in "123" if version != old]))
+            stage(project, pile[-1])
+            promote("--reason", f"move {len(expected)}", "--yes")
+            kind = "promote"
+        expected.append((kind, old, pile[-1], f"move {len(expected)}"))
+        assert project.alias("production") == pile[-1]
+    assert [(m.kind, m.old, m.new, m.why) for m in promotion.history("ChurnXGB")] == expected
+    assert {kind for kind, *_ in expected} == {"promote", "rollback"}
+    printed = promote("--history")
+    assert len(printed.splitlines()) == 21 and "move 19" in printed
+    measured = json.loads((project.folder / "reports/metrics.json").read_text())
+    assert f"{measured['roc_auc']:.4f}" in printed
+    assert sorted(stages(project).values()).count("Production") == 1
+
+
+def test_an_alias_set_by_hand_is_no_gap(project, promote):
+    """Production moved in MLflow's page: a rollback goes back to what was there before that."""
+    stage(project, "1")
+    promote("--reason", "first", "--yes")
+    project.client.set_registered_model_alias("ChurnXGB", "production", "2")
+    promote("--rollback", "--reason", "not that one", "--yes")
+    assert project.alias("production") == "1"
+
+
+def test_status(project, promote):
+    stage(project, "1")
+    promote("--reason", "first", "--yes")
+    stage(project, "2")
+    promote("--reason", "second", "--yes")
+    stage(project, "3")
+    rows = {line.split()[0]: line.split()[1:] for line in promote("--status").splitlines()}
+    digest = project.outs()["models/churn.ubj"][:8]
+    for place, version in {"workspace": "3", "staging": "3", "production": "2", "previous": "1"}.items():
+        assert rows[place][:2] == [version, digest]
+
+
+WRITES = [
+    "set_registered_model_tag",
+    "delete_registered_model_tag",
+    "set_registered_model_alias",
+    "delete_registered_model_alias",
+    "set_model_version_tag",
+    "transition_model_version_stage",
+]
+
+
+def killed_at(write: int) -> bool:
+    """Make version 3 production in a process of its own that is killed before its write number `write`; False if it
+    ended before that."""
+    if (child := os.fork()) == 0:
+        written = 0
+
+        def counted(original):
+            def wrapper(*arguments, **named):
+                nonlocal written
+                if written == write:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                written += 1
+                return original(*arguments, **named)
+
+            return wrapper
+
+        for name in WRITES:
+            setattr(mlflow.MlflowClient, name, counted(getattr(mlflow.MlflowClient, name)))
+        try:
+            old, new = registry.alias("ChurnXGB", "production"), registry.alias("ChurnXGB", "staging")
+            options = argparse.Namespace(dry_run=False, yes=True)
+            verb.move_to("ChurnXGB", "promote", old, new, "second", "Ada", options)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_killed_between_any_two_writes(project, tmp_path, monkeypatch, capsys):
+    """At each step production names the old or the new version, and the next command finishes the move."""
+    stage(project, "1")
+    monkeypatch.setattr(sys, "argv", ["promote.py", "--reason", "first", "--yes"])
+    verb.main()
+    stage(project, "3")
+    before, write = tmp_path / "mlflow.db", 0
+    while True:
+        copy = tmp_path / f"killed{write}.db"
+        shutil.copy(before, copy)
+        monkeypatch.setattr(project, "uri", f"sqlite:///{copy}")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", project.uri)
+        mlflow.set_tracking_uri(project.uri)
+        killed = killed_at(write)
+        assert project.alias("production") in ("1", "3")
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["promote.py", "--status"])
+        verb.main()
+        settled = capsys.readouterr().err
+        if killed and write == 0:  # nothing had been written
+            assert (project.alias("production"), project.alias("staging"), settled) == ("1", "3", "")
+        else:
+            assert ("finished an interrupted promote of version 3" in settled) == killed
+            assert (project.alias("production"), project.alias("staging")) == ("3", None)
+            assert stages(project) == {"1": "Archived", "2": "None", "3": "Production"}
+            assert [move.why for move in promotion.history("ChurnXGB")] == ["first", "second"]
+        assert promotion.pending("ChurnXGB") is None
+        if not killed:
+            break
+        write += 1
+    assert write >= 8, "the writes were not counted"
+
+
+def test_an_interrupted_move_does_not_undo_what_came_after(project, promote):
+    """Cut off, and then production set to a third version by hand: the old intention is dropped, and said so."""
+    move = promotion.Move(promotion.now(), "promote", "Ada", "cut off", None, "1", {})
+    project.client.set_registered_model_tag("ChurnXGB", promotion.PENDING, json.dumps(move.__dict__))
+    project.client.set_registered_model_alias("ChurnXGB", "production", "2")
+    assert "dropped an interrupted promote of version 1" in promote("--status")
+    assert project.alias("production") == "2" and promotion.history("ChurnXGB") == []
+
+
+def test_the_command_line(project):
+    """As typed: a mistake is one line on stderr, exit code 1, no traceback."""
+    result = project.run("python", "src/promote.py", "--rollback", "--reason", "x", MLFLOW_TRACKING_URI=project.uri)
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: nothing of ChurnXGB is in production")

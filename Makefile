@@ -24,7 +24,7 @@ setup: install ## the environment, the MLflow store, the offline page for plots
 .PHONY: install-uv install-pip
 install-uv:
 	uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-	uv pip install --quiet --python $(VENV) --require-hashes -r requirements.txt
+	uv pip install --quiet --compile-bytecode --python $(VENV) --require-hashes -r requirements.txt
 	@cp requirements.txt $(VENV)/requirements.txt
 
 install-pip:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -450,3 +450,35 @@ def outcome(folder: Path) -> dict[str, dict]:
         "outs": {str(path): lineage.md5(folder / path) for path in (*lineage.SPLITS.values(), lineage.MODEL)},
         "metrics": {name: value for name, value in metrics.items() if isinstance(value, int | float)},
     }
+
+
+@contextlib.contextmanager
+def worker(bin: Path) -> Iterator[Callable[..., dict]]:
+    """One process of an environment that runs the stages of any number of workspaces, one after another (rerun.py): a
+    function that takes the folder of one and returns its `outcome`. It imports MLflow once, where `pipeline` does three
+    times a run; the code that it runs is the workspace's own. Its MLflow store is its own, and is thrown away.
+
+    The function also takes `instead`, {path of an output: the file that later stages read in its place}, and raises
+    UserError when a stage failed.
+    """
+    with temporary() as folder, open(folder / "log", "w+") as log:
+        env = clean_environ(folder, bin) | {"DVC_ROOT": str(folder)}  # where the stages keep their artifacts
+        command = [str(bin / "python"), str(Path(__file__).with_name("rerun.py"))]
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
+        process = subprocess.Popen(command, cwd=folder, env=env, text=True, start_new_session=True, **streams)
+
+        def run(workspace: Path, instead: dict[str, Path] | None = None) -> dict:
+            request = {"folder": str(workspace), "instead": {path: str(file) for path, file in (instead or {}).items()}}
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+            if failure := json.loads(answer) if answer else Path(log.name).read_text()[-3000:]:
+                raise UserError(failure)
+            return outcome(workspace)
+
+        try:
+            yield run
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()

@@ -1,0 +1,182 @@
+"""What is different between two models: code, data, parameters, randomness, environment. Nothing is run here."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from churn import contract, drift, lineage, params, workspace
+from churn.errors import UserError
+
+AXES = ("code", "data", "parameters", "randomness", "environment")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two models: its recipe and a checkout of it, with what is read from there."""
+
+    recipe: workspace.Recipe
+    folder: Path
+    code: dict[str, str]  # {path: md5} of the files that a stage runs, and the commands
+    packages: dict[str, str]  # {package: version} of the lock
+    own: dict[str, object]  # its params.yaml, by dotted name: every parameter that the code knows
+    table: pd.DataFrame = field(repr=False, compare=False)
+
+    @property
+    def roles(self) -> tuple[str, str, object]:
+        """The names that go with the data: id, target and positive label."""
+        return tuple(self.own.get(f"data.{name}") for name in ("id", "target", "positive"))
+
+    @property
+    def schema(self) -> Path:
+        return self.folder / lineage.SCHEMA
+
+    @property
+    def raw(self) -> Path:
+        return self.folder / lineage.RAW
+
+    @property
+    def leaves(self) -> dict[str, object]:
+        """The parameters, without the seed and the names that go with the data."""
+        return {name: v for name, v in self.recipe.params.items() if name != "seed" and not name.startswith("data.")}
+
+    @property
+    def seed(self) -> int:
+        return self.own["seed"]
+
+
+def side(recipe: workspace.Recipe, folder: Path) -> Side:
+    """Read a checkout."""
+    stages = lineage.read_yaml(folder / "dvc.yaml")["stages"]
+    outs = {str(out) for stage in stages.values() for out in stage.get("outs", ())}
+    data = {str(lineage.RAW), str(lineage.SCHEMA)}
+    files = {path for stage in stages.values() for path in stage.get("deps", ())} - outs - data
+    code = {path: lineage.md5(folder / path) for path in sorted(files) if (folder / path).is_file()}
+    code |= {f"command of {name}": hashlib.md5(stage["cmd"].encode()).hexdigest() for name, stage in stages.items()}
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", (folder / "requirements.txt").read_text(), re.M)
+    own = params.flatten(lineage.read_yaml(folder / "params.yaml"))
+    return Side(recipe, folder, code, dict(pins), own, pd.read_parquet(folder / lineage.RAW))
+
+
+def digest(content: object) -> str:
+    """md5 over anything that JSON can hold."""
+    return hashlib.md5(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def md5s(one: Side) -> dict[str, str]:
+    """A short identity of each axis of a model: two models that agree in one have that axis in common."""
+    return {
+        "code": digest(one.code),
+        "data": digest([one.recipe.data_md5, lineage.md5(one.schema), one.roles]),
+        "parameters": digest(one.leaves),
+        "randomness": str(one.seed),
+        "environment": digest(one.packages),
+    }
+
+
+def axes(a: Side, b: Side) -> list[str]:
+    """The axes along which two models differ, in the order of AXES."""
+    ours, theirs = md5s(a), md5s(b)
+    return [axis for axis in AXES if ours[axis] != theirs[axis]]
+
+
+def changed(ours: dict, theirs: dict) -> pd.DataFrame:
+    """The names whose values differ, one a row: columns A and B, "-" where a side has no such name."""
+    names = [name for name in {**ours, **theirs} if ours.get(name, "-") != theirs.get(name, "-")]
+    return pd.DataFrame({"A": [ours.get(n, "-") for n in names], "B": [theirs.get(n, "-") for n in names]}, index=names)
+
+
+def commits(a: Side, b: Side) -> tuple[list[str], list[str]]:
+    """The commits from A to B, newest first, one a line; and those of them that touch a file which a stage runs.
+
+    Commits that only A has (B is no descendant of it) are marked with "-".
+    """
+    between = f"{a.recipe.commit}...{b.recipe.commit}"
+    form = ("log", "--left-right", "--format=%m %h %s", between)
+    lines = [text.splitlines() for text in (workspace.git(*form), workspace.git(*form, "--", "dvc.yaml", *files(a, b)))]
+    marked = [[line[2:] if line[0] == ">" else f"- {line[2:]}" for line in part] for part in lines]
+    return marked[0], marked[1]
+
+
+def files(a: Side, b: Side) -> list[str]:
+    """The paths of the code of either side."""
+    return sorted(path for path in {*a.code, *b.code} if not path.startswith("command of "))
+
+
+def same_ids(a: Side, b: Side) -> bool:
+    """Whether customers of the one table can be found in the other."""
+    return a.roles == b.roles and a.roles[0] in a.table and a.roles[0] in b.table
+
+
+def customers(a: Side, b: Side) -> dict[str, int]:
+    """Customers in A, in B, those who came and those who went. Only where `same_ids`."""
+    id = a.roles[0]
+    came, went = ~b.table[id].isin(a.table[id]), ~a.table[id].isin(b.table[id])
+    return {"A": len(a.table), "B": len(b.table), "came": int(came.sum()), "went": int(went.sum())}
+
+
+def churn_rate(one: Side) -> float:
+    _, target, positive = one.roles
+    return float((one.table[target] == positive).mean())
+
+
+def columns(a: Side, b: Side) -> pd.DataFrame:
+    """What became of every column but the id, the most drifted first. Only where `same_ids`.
+
+    Columns of the table, indexed by column: `what` (added, removed, retyped or ""), `changed`: the share of the
+    customers in both tables whose value is another one, `psi` between all rows of A and all of B and its `noise`
+    (drift.compare; NaN where a column is only in one, or of another kind).
+    """
+    id = a.roles[0]
+    rules = contract.load(a.schema, *a.roles)
+    left, right = (one.table.drop_duplicates(id).set_index(id) for one in (a, b))
+    both = left.index.intersection(right.index)
+    left_both, right_both = left.loc[both], right.loc[both]
+    found = {}
+    for name in dict.fromkeys([*left.columns, *right.columns]):
+        what, share, index = "", np.nan, None
+        if name not in left or name not in right:
+            what = "added" if name not in left else "removed"
+        elif kind(left[name]) != kind(right[name]):
+            what = "retyped"
+        else:
+            x, y = left_both[name], right_both[name]
+            share = float(((x != y) & ~(x.isna() & y.isna())).mean()) if len(both) else 0.0
+            bins = drift.bins(left[name], rules.columns.get(name))
+            index = drift.compare(bins.count(left[name]), bins.count(right[name]), len(left.columns))
+        found[name] = {
+            "what": what,
+            "changed": share,
+            "psi": index.psi if index else np.nan,
+            "noise": index.noise if index else np.nan,
+        }
+    return pd.DataFrame.from_dict(found, orient="index").sort_values(
+        ["psi", "changed"], ascending=False, na_position="first", kind="stable"
+    )
+
+
+def kind(values: pd.Series) -> str:
+    """number or text: what a column holds, whatever width it is stored in."""
+    return "number" if values.dtype.kind in "iufb" else "text"
+
+
+def to_put_back(table: pd.DataFrame) -> list[str]:
+    """The columns that differ for the same customers, in the order in which they are put back: added, removed and
+    retyped ones, then by drift, then (a column whose rows were only mixed up has none) by the share of changed values.
+    """
+    moved = table[(table.what != "") | (table.changed > 0)]
+    drifted = moved.psi.where(moved.psi > moved.noise, 0.0).where(moved.what == "", np.inf)
+    order = pd.DataFrame({"drift": drifted, "changed": moved.changed.fillna(1.0)})
+    return order.sort_values(["drift", "changed"], ascending=False, kind="stable").index.tolist()
+
+
+def check(a: Side, b: Side) -> None:
+    """Refuse two models between which nothing differs."""
+    if not axes(a, b):
+        raise UserError(
+            f"{a.recipe.label} and {b.recipe.label} are made of the same code, data, parameters, seed and environment"
+        )

@@ -1,0 +1,151 @@
+"""Planted causes: commits of a project, each of which differs from its first one in ways that are known.
+
+Used by tests/test_why.py and benchmarks/why.py.
+"""
+
+import shutil
+import sys
+import tempfile
+import venv
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tqdm
+from conftest import Project
+
+import why
+from churn import counterfactual, difference, lineage, workspace
+
+MIXED = ["tenure", "contract", "total_charges"]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One planted change, and the words by which why.py must name it."""
+
+    named: tuple[str, ...]  # in `what` of a cause
+    params: dict = field(default_factory=dict)
+    table: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    edit: tuple[str, str, str] | None = None  # file, text, its replacement
+    metric: str = "roc_auc"
+    real: bool = True  # False: it changes nothing, and must be called noise
+
+
+def unit(table: pd.DataFrame) -> pd.DataFrame:
+    """Charges in another currency."""
+    return table.assign(monthly_charges=table.monthly_charges * 3.67)
+
+
+def shifted(table: pd.DataFrame) -> pd.DataFrame:
+    """Three columns joined one row off."""
+    table = table.copy()
+    table[MIXED] = table[MIXED].shift(1).bfill()
+    return table.astype({"tenure": "int64"})
+
+
+def flipped(table: pd.DataFrame) -> pd.DataFrame:
+    drawn = np.random.default_rng(1).random(len(table)) < 0.3
+    other = table.churn.map({"Yes": "No", "No": "Yes"})
+    return table.assign(churn=table.churn.where(~drawn, other))
+
+
+def newest(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values("tenure", kind="stable").head(len(table) // 5)
+
+
+CAUSES = {
+    "another split seed": Cause(("seed",), params={"seed": 7}, real=False),
+    "learning rate x 10": Cause(("train.learning_rate",), params={"train.learning_rate": 1.0}),
+    "unit of one column": Cause(("column monthly_charges",), table=unit, real=False),
+    "three columns shifted": Cause(tuple(f"column {name}" for name in MIXED), table=shifted),
+    "30 % of labels flipped": Cause(("column churn",), table=flipped),
+    "20 % newest customers only": Cause(("customers went",), table=newest),
+    "threshold on the wrong side": Cause(
+        ("code",),
+        edit=("src/churn/metrics.py", "contacted = p >= threshold", "contacted = p < threshold"),
+        metric="value_per_customer",
+    ),
+    "a dropped feature": Cause(
+        ("code",),
+        edit=("src/churn/contract.py", "not in (self.id, self.target)]", 'not in (self.id, self.target, "contract")]'),
+    ),
+    "a version bump": Cause(("packages",), edit=("requirements.txt", "tqdm==4.70.1", "tqdm==4.70.0"), real=False),
+}
+
+
+def project_with_causes(folder: Path, tiny: bool = True) -> Project:
+    """A project whose first commit, on `main`, holds what `dvc repro` made of it; its learning rate is 0.1."""
+    project = Project(folder, tiny)
+    if not tiny:
+        project.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
+    project.set(**{"train.learning_rate": 0.1})
+    (folder / ".git/info/exclude").write_text("/first.parquet\n")
+    shutil.copyfile(folder / lineage.RAW, folder / "first.parquet")
+    project.out("dvc", "repro", "-q")
+    project.commit("first")
+    return project
+
+
+def explain(a: str, b: str, workers: Callable, metric: str = "roc_auc", seeds: int = 3) -> dict:
+    """What `python src/why.py A B --attribute` finds, in this process and with workers that are already started."""
+    with ExitStack() as stack:
+        sides = [
+            difference.side(recipe, stack.enter_context(workspace.checkout(recipe)))
+            for recipe in (workspace.resolve(a), workspace.resolve(b))
+        ]
+        comparison = counterfactual.Comparison(counterfactual.Pipelines(*sides, workers), metric, seeds)
+        return why.attribute(comparison, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+
+
+def overlay(project: Project, caches: Path) -> None:
+    """An environment for the lock in the project's workspace, where `workspace.environment` looks for it: this one,
+    with tqdm under another version. To install the whole lock would take minutes."""
+    name = f"{lineage.md5(project.folder / 'requirements.txt')}-{sys.version_info.major}.{sys.version_info.minor}"
+    folder = caches / "churn-environments" / name
+    venv.create(folder)
+    (packages,) = folder.glob("lib/*/site-packages")
+    (packages / "ours.pth").write_text(f"{Path(pd.__file__).parent.parent}\n")
+    shutil.copytree(Path(tqdm.__file__).parent, packages / "tqdm")
+    (packages / "tqdm/_version.py").write_text('__version__ = "4.70.0"\n')
+
+
+def plant(project: Project, branch: str, run: Callable, *causes: Cause) -> str:
+    """Commit the project's first commit with these changes, and with what its stages make of it, on a branch.
+
+    Args:
+        run: a worker (workspace.worker); `dvc repro` would give the same and take five times as long.
+    """
+    project.out("git", "checkout", "-q", "-f", "-B", branch, "main")
+    table = pd.read_parquet(project.folder / "first.parquet")
+    for cause in causes:
+        if cause.params:
+            project.set(**cause.params)
+        if cause.table:
+            table = cause.table(table)
+        if cause.edit:
+            path, old, new = cause.edit
+            text = (project.folder / path).read_text()
+            assert old in text
+            (project.folder / path).write_text(text.replace(old, new))
+    raw = project.folder / lineage.RAW
+    raw.unlink()
+    if any(cause.table for cause in causes):
+        table.to_parquet(raw, index=False)
+    else:
+        shutil.copyfile(project.folder / "first.parquet", raw)
+    keep(project, raw)
+    run(project.folder)
+    project.commit(branch)
+    return branch
+
+
+def keep(project: Project, path: Path) -> None:
+    """Put a file into the project's DVC cache."""
+    digest = lineage.md5(path)
+    cached = project.folder / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, cached)

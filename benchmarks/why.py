@@ -8,7 +8,6 @@ Prints a Markdown table: what was planted, what was found, by how much the metri
 import argparse
 import itertools
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -18,23 +17,15 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-from conftest import Project  # noqa: E402
-from planted import CAUSES, explain, plant, project_with_causes  # noqa: E402
-
-from churn import counterfactual, workspace  # noqa: E402
+from planted import CAUSES, Answer, explain, plant, project_with_causes, start  # noqa: E402
 
 
-def row(answer: dict, causes: tuple, seconds: float, before: int) -> str:
-    """One line of the table: what was planted, what was found first, and the sentence."""
-    found = [c for c in answer["causes"] if not c["within_noise"]]
-    ranked = answer["causes"][: len(answer["causes"])]
-    share = sum(
-        c["contribution"] for c in ranked if any(c["what"].find(n) >= 0 for cause in causes for n in cause.named)
-    )
-    change = answer["b"] - answer["a"]
+def row(answer: Answer, causes: tuple, seconds: float) -> str:
+    """The right half of a line: what was found, and at what price."""
+    found = [cause.what for cause in answer.causes if not cause.within_noise]
     return (
-        f"{change:+.4f} ± {answer['noise']:.4f} | {'; '.join(c['what'] for c in found) or 'noise'} | "
-        f"{share / change if change else 1:.0%} | {answer['run_now']} of {answer['combinations']} | {seconds:.0f} |"
+        f"{answer.change:+.4f} ± {answer.noise:.4f} | {'; '.join(found) or 'all is noise'} | {answer.share(*causes):.0%} | "
+        f"{answer.asked}, {answer.ran} new | {seconds:.0f} |"
     )
 
 
@@ -50,21 +41,19 @@ def main() -> None:
         project = project_with_causes(folder, options.tiny)
         os.chdir(folder)
         os.environ["MLFLOW_TRACKING_URI"] = project.uri
-        run = stack.enter_context(workspace.worker(Path(sys.executable).parent))
-        workers = counterfactual.workers(stack)
+        os.environ["XDG_CACHE_HOME"] = base
+        workers, run = start(stack)
         planted = [(name,) for name in CAUSES]
         planted += list(itertools.combinations(CAUSES, 2)) if options.pairs else []
-        print(
-            "| planted | metric | change | found | its share | runs | seconds |\n| --- | --- | --- | --- | --- | --- | --- |"
-        )
+        print("| planted | metric | change | found | share of the planted | combinations | seconds |")
+        print("| --- | --- | --- | --- | --- | --- | --- |")
         for names in planted:
             causes = tuple(CAUSES[name] for name in names)
-            metrics = {cause.metric for cause in causes}
-            for metric in sorted(metrics, reverse=True):
-                branch = plant(project, "planted", run, *causes)
-                start = time.monotonic()
-                answer = explain("main", branch, workers, metric, options.seeds)
-                line = row(answer, causes, time.monotonic() - start, 0)
+            plant(project, "planted", run, *causes)
+            for metric in sorted({cause.metric for cause in causes}):
+                begin = time.monotonic()
+                answer = explain("main", "planted", workers, metric, options.seeds)
+                line = row(answer, causes, time.monotonic() - begin)
                 print(f"| {' + '.join(names)} | {metric} | {line}", flush=True)
 
 

@@ -1,0 +1,229 @@
+"""src/why.py: planted causes are found, what changes nothing is called noise, and nothing of the project is touched."""
+
+import itertools
+import json
+from contextlib import ExitStack
+
+import numpy as np
+import pandas as pd
+import planted
+import pytest
+import yaml
+from conftest import Project
+from planted import CAUSES
+
+from churn import attribution, counterfactual, difference, workspace
+
+pytestmark = pytest.mark.sample
+
+
+def test_shapley_values_add_up():
+    """What two axes do only together is shared; what one does alone is its own; the steps of an axis are told apart;
+    all of it is the whole change. Four axes need 16 runs, two of them four."""
+    table = {(0, 0): 1.0, (1, 0): 1.5, (0, 1): 1.0, (1, 1): 2.5}
+    assert attribution.shapley(table.__getitem__, [1, 1]) == [[1.0], [0.5]]
+    assert len(attribution.positions([1, 1, 1, 1])) == 16 and len(attribution.positions([1, 1])) == 4
+    draw = np.random.default_rng(0)
+    steps = [1, 3, 1]
+    values = {place: draw.normal() for place in attribution.positions(steps)}
+    assert len(values) == 4 * 4
+    found = attribution.shapley(values.__getitem__, steps)
+    assert [len(part) for part in found] == steps
+    assert sum(map(sum, found)) == pytest.approx(values[1, 3, 1] - values[0, 0, 0], abs=1e-12)
+    additive = attribution.shapley(lambda place: 2.0 * place[0] + 0.5 * place[1] ** 2, [1, 2])
+    assert np.allclose(list(itertools.chain(*additive)), [2.0, 0.5, 1.5])
+
+
+def test_noise_has_the_promised_rate_of_false_alarms():
+    """Of contributions that are luck alone, 5 % are called a cause at most, with any number of reruns."""
+    for draws in (4, 6):
+        luck = np.random.default_rng(1).normal(size=(4000, draws))
+        alarms = [abs(row[0]) > attribution.limit(attribution.spread(row), draws) for row in luck]
+        assert np.mean(alarms) <= 0.05
+
+
+@pytest.fixture
+def sides(tmp_path):
+    """Two sides without a recipe: tables and contracts only. The contract of A has a column that B has not, and the
+    other way round; one customer came, one went."""
+
+    def make(name: str, table: pd.DataFrame, columns: dict) -> difference.Side:
+        folder = tmp_path / name / "project"
+        (folder / "data").mkdir(parents=True)
+        table.to_parquet(folder / "data/raw.parquet", index=False)
+        (folder / "data/schema.yaml").write_text(yaml.safe_dump({"columns": columns}, sort_keys=False))
+        own = {"data.id": "id", "data.target": "y", "data.positive": "Yes"}
+        return difference.Side(None, folder, {}, {}, own, table)
+
+    label = {"dtype": "str", "isin": ["No", "Yes"]}
+    a = pd.DataFrame({"id": ["1", "2", "3"], "y": ["No", "Yes", "No"], "x": [1, 2, 3], "old": [True, False, True]})
+    b = pd.DataFrame({"id": ["4", "3", "2"], "y": ["No", "No", "No"], "x": [9, 3, 7], "new": [0.5, 1.5, 2.5]})
+    rules = {"id": {"dtype": "str"}, "y": label}
+    return (
+        make("a", a, rules | {"x": {"dtype": "int64", "isin": [1, 2, 3]}, "old": {"dtype": "bool"}}),
+        make("b", b, rules | {"x": {"dtype": "int64", "isin": [3, 7, 9]}, "new": {"dtype": "float64"}}),
+    )
+
+
+def test_columns_are_put_back_by_customer(sides, tmp_path):
+    """Known customers get A's values, a new one keeps B's or has none; the contract takes both."""
+    a, b = sides
+    table = difference.columns(a, b)
+    assert dict(table.what) == {"old": "removed", "new": "added", "x": "", "y": ""}
+    assert (table.changed["x"], table.changed["y"]) == (0.5, 0.5)
+    assert difference.customers(a, b) == {"A": 3, "B": 3, "came": 1, "went": 1}
+    assert set(difference.to_put_back(table)) == {"x", "y", "old", "new"}
+    made = counterfactual.put_back(a, b, ["x", "old", "new"], tmp_path / "made")
+    rows, rules = pd.read_parquet(made.raw), yaml.safe_load(made.schema.read_text())["columns"]
+    assert rows.id.tolist() == ["4", "3", "2"] and rows.y.tolist() == ["No", "No", "No"]
+    assert rows.x.tolist() == [9, 3, 2] and rows.old.tolist() == [None, True, False] and "new" not in rows
+    assert list(rules) == ["id", "y", "x", "old"] and rules["old"]["nullable"]
+    assert set(rules["x"]["isin"]) == {1, 2, 3, 7, 9}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A tiny project in which causes are planted; the tests of this module share its results."""
+    with pytest.MonkeyPatch.context() as patch:
+        project = planted.project_with_causes(tmp_path_factory.mktemp("why"))
+        patch.chdir(project.folder)
+        patch.setenv("MLFLOW_TRACKING_URI", project.uri)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
+        yield project
+
+
+@pytest.fixture(scope="module")
+def workers(project):
+    """Workers, and the one that plants."""
+    with ExitStack() as stack:
+        yield planted.start(stack)
+
+
+def found(project: Project, workers, *names: str) -> planted.Answer:
+    """Plant causes and explain the change of the first one's metric; recorded figures must come out, and add up."""
+    causes = [CAUSES[name] for name in names]
+    planted.plant(project, "planted", workers[1], *causes)
+    answer = planted.explain("main", "planted", workers[0], causes[0].metric)
+    assert answer.warnings == []
+    assert sum(cause.contribution for cause in answer.causes) == pytest.approx(answer.change, abs=1e-12)
+    return answer
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_a_planted_cause_is_found(project, workers, name):
+    """It comes first, with at least 80 % of the change; what changes nothing is called noise."""
+    cause, answer = CAUSES[name], found(project, workers, name)
+    if cause.real:
+        assert planted.names((cause,), answer.causes[0]) and not answer.causes[0].within_noise
+        assert answer.share(cause) >= 0.8, answer
+    else:
+        assert all(found.within_noise for found in answer.causes), answer
+        assert "within noise" in answer.sentence
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("30 % of labels flipped", "20 % newest customers only"),  # both in the data
+        ("a dropped kind of feature", "three columns shifted"),
+        ("30 % of labels flipped", "another split seed"),
+        ("learning rate x 10", "a version bump"),
+    ],
+)
+def test_two_planted_causes(project, workers, names):
+    """Both before anything else, and 80 % of the change is theirs; the one that does nothing is noise beside the other."""
+    causes, answer = tuple(CAUSES[name] for name in names), found(project, workers, *names)
+    real = tuple(cause for cause in causes if cause.real)
+    for cause in answer.causes:
+        if planted.names(tuple(c for c in causes if not c.real), cause):
+            assert cause.within_noise, answer
+    others = [place for place, cause in enumerate(answer.causes) if not planted.names(causes, cause)]
+    theirs = [place for place, cause in enumerate(answer.causes) if planted.names(real, cause)]
+    assert not others or max(theirs) < min(others)
+    assert not answer.causes[0].within_noise and answer.share(*causes) >= 0.8
+    for cause in real:  # each of the two, not only the larger
+        assert any(planted.names((cause,), c) and not c.within_noise for c in answer.causes), answer
+
+
+def test_the_command(project, workers):
+    """The sentence on top, JSON, the picture and the run in MLflow; free the second time; and neither git, nor the
+    registry, nor DVC's cache, nor a file of the workspace is another one afterwards."""
+    cause = CAUSES["30 % of labels flipped"]
+    planted.plant(project, "planted", workers[1], cause)
+    project.out("git", "checkout", "-q", "-f", "main")
+
+    def state() -> tuple:
+        cache = sorted(path.name for path in (project.folder / ".dvc/cache").rglob("*") if path.is_file())
+        return cache, project.out("git", "status", "--short"), [dict(v.tags) for v in project.versions()]
+
+    before, runs = state(), project.runs()
+    command = ("python", "src/why.py", "1", "planted", "--attribute", "--seeds", "3", "--output", "../why.png")
+    text = project.out(*command, MLFLOW_TRACKING_URI=project.uri)
+    assert text.startswith("AUC fell by 0.2") and "because column churn changed in the data" in text.splitlines()[0]
+    assert "test split of A" in text and "A  version 1" in text and "raw.parquet" in text
+    assert (project.folder / "../why.png").stat().st_size > 10_000
+    answer = json.loads(project.out(*command, "--json", MLFLOW_TRACKING_URI=project.uri))
+    assert answer["run_now"] == 0 and answer["warnings"] == [] and list(answer["differs"]) == ["data"]
+    (model_a, model_b) = answer["two_by_two"]["figures"]
+    assert model_a[0] == answer["a"] and model_b[1] == answer["b"]
+    assert model_a[0] - model_a[1] > 0.1 and abs(model_a[0] - model_b[0]) < 0.1, "it is the test that got harder"
+    assert state() == before and [run.info.run_id for run in project.runs()] == [run.info.run_id for run in runs]
+    ids = [experiment.experiment_id for experiment in project.client.search_experiments()]
+    logged = [run for run in project.client.search_runs(ids) if "why" in run.data.tags]
+    assert len(logged) == 2 and logged[0].data.tags["why"] == answer["sentence"]
+    assert not {"stage", "model_md5", "params_md5"} & set(logged[0].data.tags)
+    assert {f.path for f in project.client.list_artifacts(logged[0].info.run_id)} == {"why.png", "why.txt", "why.json"}
+
+
+def test_a_figure_that_does_not_come_again_is_said_loudly(project, workers):
+    """B's recorded figure is not what its own recipe gives."""
+    planted.plant(project, "planted", workers[1], CAUSES["30 % of labels flipped"])
+    path = project.folder / "reports/metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"roc_auc": 0.9}))
+    project.commit("better")
+    (warning,) = planted.explain("main", "planted", workers[0]).warnings
+    assert warning.startswith("WARNING: B was recorded with roc_auc 0.900000, and its rerun here gives 0.6")
+
+
+def test_fifty_commits_and_a_parameter_that_only_one_side_knows(project, workers):
+    """Fifty commits are one switch: as many runs as with one. The one that touches a stage is named. What only the newer
+    code knows is left at its default under the older, and said."""
+    project.out("git", "checkout", "-q", "-f", "-B", "many", "main")
+    for number in range(50):
+        project.out("git", "commit", "-q", "--allow-empty", "-m", f"commit {number}")
+    for path, old, new in (
+        ("src/churn/params.py", "class Train(Section):\n", "class Train(Section):\n    gamma: float = Field(ge=0)\n"),
+        ("src/churn/model.py", '"subsample": params', '"gamma": params.gamma,\n        "subsample": params'),
+        ("params.yaml", "  subsample: 0.8\n", "  subsample: 0.8\n  gamma: 5.0\n"),
+        ("dvc.yaml", "      - train.subsample\n", "      - train.subsample\n      - train.gamma\n"),
+    ):
+        text = (project.folder / path).read_text()
+        assert old in text
+        (project.folder / path).write_text(text.replace(old, new, 1))
+    workers[1](project.folder)
+    project.commit("regularise")
+    text = project.out("python", "src/why.py", "main", "many", MLFLOW_TRACKING_URI=project.uri)
+    assert "commits between: 51, 1 of them change what a stage runs" in text and "regularise" in text
+    answer = planted.explain("main", "many", workers[0])
+    assert answer.warnings == [] and answer.asked == 4 * 4
+    assert {cause.axis for cause in answer.causes} == {"code", "parameters"}
+    with workspace.checkout(workspace.resolve("main")) as a, workspace.checkout(workspace.resolve("many")) as b:
+        sides = [difference.side(workspace.resolve(name), folder) for name, folder in (("main", a), ("many", b))]
+        said = counterfactual.Pipelines(*sides, workers[0]).unknown()
+    assert said == ["train.gamma is a parameter of B only: the other code runs without it"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("main", "main"), "made of the same code, data, parameters, seed and environment"),
+        (("main", "nothing"), "nothing: no version"),
+        (("main", "planted", "--attribute", "--metric", "auc"), "the pipeline measures no auc; it measures roc_auc"),
+        (("main", "planted", "--attribute", "--seeds", "0"), "--seeds must be at least 1"),
+    ],
+)
+def test_mistakes(project, workers, arguments, says):
+    """One line, and no traceback."""
+    planted.plant(project, "planted", workers[1], CAUSES["30 % of labels flipped"])
+    result = project.run("python", "src/why.py", *arguments, MLFLOW_TRACKING_URI=project.uri)
+    assert result.returncode == 1 and says in result.stderr and "Traceback" not in result.stderr

@@ -189,6 +189,7 @@ def plant(project: Project, branch: str, run: Callable, *causes: Cause) -> str:
     keep(project, raw)
     run(project.folder)
     project.commit(branch)
+    project.out("git", "checkout", "-q", "main")
     return branch
 
 

@@ -224,7 +224,11 @@ class Comparison:
 
         table = self.tables[at["data"]] if "data" in at else self.tables[0]
         seed = side("randomness").seed if seed is None else seed
-        found = self.pipelines.metrics(side("code"), table, side("parameters"), seed, side("environment"))
+        return self.measured(side("code"), table, side("parameters"), seed, side("environment"))
+
+    def measured(self, *combination, test: Path | None = None) -> float:
+        """The metric of a combination of `Pipelines.metrics`."""
+        found = self.pipelines.metrics(*combination, test)
         if self.metric not in found:
             raise UserError(f"the pipeline measures no {self.metric}; it measures {', '.join(found)}")
         return found[self.metric]
@@ -323,8 +327,11 @@ class Comparison:
                     path = folder / f"test-of-{'AB'[test]}-for-{'AB'[model]}.parquet"
                     rows.to_parquet(path, index=False)
                 counts[model][test] = len(rows)
-                with contextlib.suppress(UserError):
-                    figures[model][test] = self.pipelines.metrics(*ends[model], test=path)[self.metric]
+                if path is None:
+                    figures[model][test] = self.measured(*ends[model])
+                    continue
+                with contextlib.suppress(UserError):  # its contract does not know these values
+                    figures[model][test] = self.measured(*ends[model], test=path)
         return figures, counts
 
 

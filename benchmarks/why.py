@@ -22,9 +22,9 @@ from planted import CAUSES, Answer, explain, plant, project_with_causes, start  
 
 def row(answer: Answer, causes: tuple, seconds: float) -> str:
     """The right half of a line: what was found, and at what price."""
-    found = [cause.what for cause in answer.causes if not cause.within_noise]
+    found = "; ".join(cause.what for cause in answer.causes if not cause.within_noise) or "all is noise"
     change, share = f"{answer.change:+.4f} ± {answer.noise:.4f}", f"{answer.share(*causes):.0%}"
-    return f"{change} | {'; '.join(found) or 'all is noise'} | {share} | {answer.asked}, {answer.ran} new | {seconds:.0f} |"
+    return f"{change} | {found} | {share} | {answer.asked}, {answer.ran} new | {seconds:.0f} |"
 
 
 def main() -> None:

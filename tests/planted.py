@@ -190,6 +190,7 @@ def plant(project: Project, branch: str, run: Callable, *causes: Cause) -> str:
     run(project.folder)
     project.commit(branch)
     project.out("git", "checkout", "-q", "main")
+    shutil.copyfile(project.folder / "first.parquet", raw)
     return branch
 
 

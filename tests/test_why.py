@@ -135,7 +135,6 @@ def test_a_planted_cause_is_found(project, workers, name):
         ("30 % of labels flipped", "20 % newest customers only"),  # both in the data
         ("a dropped kind of feature", "30 % of labels flipped"),
         ("30 % of labels flipped", "another split seed"),
-        ("learning rate x 10", "a version bump"),
     ],
 )
 def test_two_planted_causes(project, workers, names):
@@ -153,7 +152,7 @@ def test_two_planted_causes(project, workers, names):
         assert any(planted.names((cause,), c) and not c.within_noise for c in answer.causes), answer
 
 
-def test_the_command(project, labels):
+def test_the_command(project, labels, monkeypatch, capsys):
     """The sentence on top, JSON, the picture and the run in MLflow; free the second time; and neither git, nor the
     registry, nor DVC's cache, nor a file of the workspace is another one afterwards."""
 
@@ -162,12 +161,14 @@ def test_the_command(project, labels):
         return cache, project.out("git", "status", "--short"), [dict(v.tags) for v in project.versions()]
 
     before, runs = state(), project.runs()
-    command = ("python", "src/why.py", "1", labels, "--attribute", "--seeds", "3", "--output", "../why.png")
-    text = project.out(*command, MLFLOW_TRACKING_URI=project.uri)
+    command = ("src/why.py", "1", labels, "--attribute", "--seeds", "3", "--output", "../why.png")
+    text = project.out("python", *command, MLFLOW_TRACKING_URI=project.uri)
     assert text.startswith("AUC fell by 0.2") and "because column churn changed in the data" in text.splitlines()[0]
     assert "test split of A" in text and "A  version 1" in text and "raw.parquet" in text
     assert (project.folder / "../why.png").stat().st_size > 10_000
-    answer = json.loads(project.out(*command, "--json", MLFLOW_TRACKING_URI=project.uri))
+    monkeypatch.setattr("sys.argv", [*command, "--json"])
+    why.main()
+    answer = json.loads(capsys.readouterr().out)
     assert answer["run_now"] == 0 and answer["warnings"] == [] and list(answer["differs"]) == ["data"]
     (model_a, model_b) = answer["two_by_two"]["figures"]
     assert model_a[0] == answer["a"] and model_b[1] == answer["b"]
@@ -211,9 +212,11 @@ def test_fifty_commits_and_a_parameter_that_only_one_side_knows(project, workers
     project.out("git", "checkout", "-q", "main")
     text = project.out("python", "src/why.py", "main", "many", MLFLOW_TRACKING_URI=project.uri)
     assert "commits between: 51, 1 of them change what a stage runs" in text and "regularise" in text
-    answer = planted.explain("main", "many", workers[0])
-    assert answer.warnings == [] and answer.asked == 4 * 4
-    assert {cause.axis for cause in answer.causes} == {"code", "parameters"}
+    answer = planted.explain("main", "many", workers[0], seeds=1)
+    assert (
+        answer.warnings == [] and answer.asked == 3 * 2
+    )  # A's code is the same with B's parameters: it knows no gamma
+    assert [(c.axis, c.contribution == 0) for c in answer.causes] == [("code", False), ("parameters", True)]
     with workspace.checkout(workspace.resolve("main")) as a, workspace.checkout(workspace.resolve("many")) as b:
         sides = [difference.side(workspace.resolve(name), folder) for name, folder in (("main", a), ("many", b))]
         said = counterfactual.Pipelines(*sides, workers[0]).unknown()

@@ -213,9 +213,7 @@ def test_fifty_commits_and_a_parameter_that_only_one_side_knows(project, workers
     text = project.out("python", "src/why.py", "main", "many", MLFLOW_TRACKING_URI=project.uri)
     assert "commits between: 51, 1 of them change what a stage runs" in text and "regularise" in text
     answer = planted.explain("main", "many", workers[0], seeds=1)
-    assert (
-        answer.warnings == [] and answer.asked == 3 * 2
-    )  # A's code is the same with B's parameters: it knows no gamma
+    assert answer.warnings == [] and answer.asked == 2 * 2  # gamma comes and goes with the code, whoever's parameters
     assert [(c.axis, c.contribution == 0) for c in answer.causes] == [("code", False), ("parameters", True)]
     with workspace.checkout(workspace.resolve("main")) as a, workspace.checkout(workspace.resolve("many")) as b:
         sides = [difference.side(workspace.resolve(name), folder) for name, folder in (("main", a), ("many", b))]

@@ -105,7 +105,10 @@ def run_queue(jobs: int, env: dict[str, str]) -> list[str]:
                 for name in [name for name, state in now.values() if state == "Running"]:
                     for _ in range(2):
                         subprocess.run(["dvc", "queue", "kill", "--force", name], env=env, **quiet)
-                return failed + left
+                break
     finally:
         for worker in workers.values():
             worker.terminate()
+    for worker in workers.values():
+        worker.wait()  # they answer until they are gone, and the next command would call them other workers
+    return failed + left

@@ -22,7 +22,7 @@ PYTHON = Path(os.environ.get("VENV", ".venv"), "bin/python")  # as in the Makefi
 SAMPLE = {"id": "customer_id", "target": "churn", "positive": "Yes"}
 LICENCES = {"Apache-2.0": "Apache-2.0", "MIT": "MIT", "proprietary": "LicenseRef-Proprietary"}  # SPDX
 TEMPLATE_ONLY = ("cookiecutter/", ".ci/", "docs/start-a-project.md", "tests/test_cookiecutter.py")
-SAMPLE_ONLY = ("data/sample/", "data/raw.parquet.dvc", "dvc.lock", "reports/metrics.json")
+SAMPLE_ONLY = ("data/sample/", "data/raw.parquet.dvc", "dvc.lock", "reports/metrics.json", "tests/planted.py")
 EXAMPLES = "The examples on this page are of the template's sample table: with yours, columns and figures differ."
 # A passage of a text that only some projects get: `# only sample` and `# end`, or `<!-- only sample -->` and
 # `<!-- end -->`, as lines of their own; the latter also within a line.

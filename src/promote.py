@@ -35,12 +35,13 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def candidate(name: str):
+def candidate(name: str, require_reproduced: bool):
     """The version in staging, fit to be promoted.
 
     Raises:
         UserError: there is none, it is in production, the gate did not pass it, it was judged on other test rows
-            than today's, or its files are no longer those that were registered.
+            than today's, nobody has rebuilt it identically where that is required, or its files are no longer those
+            that were registered.
     """
     version = registry.alias(name, "staging")
     if version is None:
@@ -51,6 +52,11 @@ def candidate(name: str):
         raise UserError(f"{what} is in production already")
     if tags.get("gate") != "passed":
         raise UserError(f"{what} did not pass the gate ({tags.get('gate_reason', 'it was never judged')})")
+    if require_reproduced and tags.get("reproduced") != "identical":
+        raise UserError(
+            f"{what} was {'rebuilt, and ' + tags['reproduced'] if 'reproduced' in tags else 'never rebuilt'}; "
+            f"gate.require_reproduced asks for an identical rebuild: `python src/reproduce.py {version.version}`"
+        )
     if not lineage.SPLITS["test"].exists():
         raise UserError(f"{lineage.SPLITS['test']} is missing; `dvc pull` or `dvc repro` brings today's test rows")
     today = lineage.md5(lineage.SPLITS["test"])
@@ -79,7 +85,7 @@ def confirm(question: str, yes: bool) -> None:
 
 def promote(name: str, p: params.Params, reason: str, by: str, options: argparse.Namespace) -> None:
     """Show staging against production, ask, and make it production."""
-    version, production = candidate(name), registry.alias(name, "production")
+    version, production = candidate(name, p.gate.require_reproduced), registry.alias(name, "production")
     rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
     test = pd.read_parquet(lineage.SPLITS["test"])
     print(promotion.comparison(version, production, test, rules, p.evaluate, p.seed) + "\n")

@@ -80,7 +80,8 @@ def unlike_recorded(comparison: Comparison, ends: tuple[float, float]) -> list[s
         elif abs(recorded - again) > 1e-6:
             words.append(
                 f"WARNING: {name} was recorded with {comparison.metric} {recorded:.6f}, and its rerun here gives "
-                f"{again:.6f}: what follows explains the reruns"
+                f"{again:.6f}: what follows explains the reruns. `python src/reproduce.py {side.recipe.name}` says "
+                "what is different"
             )
     return words
 

@@ -119,7 +119,8 @@ class Answer:
 
 def names(planted: tuple["Cause", ...], found: counterfactual.Cause) -> bool:
     """Whether what was found is one of the planted causes."""
-    return any(word in found.what for cause in planted for word in cause.named)
+    text = found.what.replace("columns ", "column ").replace(", ", ", column ")
+    return any(word in text for cause in planted for word in cause.named)
 
 
 def explain(a: str, b: str, workers: Callable, metric: str = "roc_auc", seeds: int = 3) -> Answer:

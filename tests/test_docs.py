@@ -39,16 +39,28 @@ def clone(project) -> Project:
     return project
 
 
-def test_operations(clone):
-    """docs/operations.md: promote, serve, score, shift the data, monitor, train again, promote, roll back."""
+def follow(page: str, clone: Project, blocks: int) -> None:
+    """Run every command of a page, of which there are so many, and compare what it prints."""
     port = str(free_port())
-    blocks = list(BLOCK.finditer((ROOT / "docs/operations.md").read_text()))
-    assert len(blocks) == 7
-    for block in blocks:
+    found = list(BLOCK.finditer((ROOT / page).read_text()))
+    assert len(found) == blocks
+    for block in found:
         command = f"source .venv/bin/activate\n{block['command']}".replace("5001", port)
         result = clone.run("bash", "-euc", f"exec 2>&1\n{command}")
         assert result.returncode == 0, result.stdout
         assert missing(block["shown"] or "", result.stdout) == [], result.stdout
+
+
+def test_operations(clone):
+    """docs/operations.md: promote, serve, score, shift the data, monitor, train again, promote, roll back."""
+    follow("docs/operations.md", clone, 7)
     assert (clone.alias("production"), clone.alias("staging")) == ("1", None)
     assert {str(v.version): v.tags["stage"] for v in clone.versions()} == {"1": "Production", "2": "Archived"}
     assert "batches" not in clone.out("git", "status", "--short"), "customers do not enter git"
+
+
+def test_tuesday_and_friday(clone):
+    """docs/tuesday-friday.md: two models 0.10 apart, the cause found, the old one rebuilt; then the workspace is clean."""
+    follow("docs/tuesday-friday.md", clone, 4)
+    assert clone.out("git", "status", "--short") == ""
+    assert clone.alias("staging") == "1" and clone.versions()[0].tags["reproduced"] == "identical"

@@ -9,7 +9,7 @@ from churn import lineage, params
 from churn.errors import UserError
 
 LEAVES = params.flatten(params.load(ROOT / "params.yaml").model_dump())
-VERBS = {"main", "preprocess", "train", "evaluate", "sweep", "promote", "score", "serve", "monitor", "why"}
+VERBS = {"main", "preprocess", "train", "evaluate", "sweep", "promote", "reproduce", "why", "score", "serve", "monitor"}
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,7 @@ def patch() -> str:
 
 
 def environment() -> dict[str, str]:
-    """lock_md5 of requirements.txt, and whether the pinned packages are the installed ones."""
+    """lock_md5 of requirements.txt, whether the pinned packages are the installed ones, and the machine."""
     moved = []
     for pin in requirements():
         name, wanted = pin.split("==")
@@ -137,7 +137,19 @@ def environment() -> dict[str, str]:
         "environment": "as pinned" if not moved else "differs: " + ", ".join(moved),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
     }
+
+
+def processor() -> str:
+    """The models of this machine's processor and NVIDIA GPUs, as Linux names them: "Intel Xeon E5, NVIDIA H100"."""
+    named = [(Path("/proc/cpuinfo"), "model name")]
+    named += [(path, "Model") for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))]
+    found = []
+    for path, key in named:
+        lines = path.read_text().splitlines() if path.exists() else []
+        found += [line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == key][:1]
+    return ", ".join(found) or platform.processor() or platform.machine()
 
 
 def project() -> dict:

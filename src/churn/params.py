@@ -66,6 +66,7 @@ class Gate(Section):
     min_roc_auc: float = Field(ge=0, le=1)
     max_calibration_error: float = Field(ge=0, le=1)
     max_auc_drop: float = Field(ge=0, le=1)
+    require_reproduced: bool = Field(exclude=True)  # asked at promotion: no parameter of a model
 
 
 class Registry(Section):
@@ -176,6 +177,7 @@ def _explain(error: dict) -> str:
     if error["type"] == "extra_forbidden":
         tops = {n.split(".")[0] for n in names()}
         valid = [*names(), *names(Monitor, "monitor."), *names(Sweep, "sweep."), *tops, "monitor", "sweep"]
+        valid += ["gate.require_reproduced"]
         nearest = difflib.get_close_matches(name, valid, n=1, cutoff=0)[0]
         return f"{name}: no such parameter; did you mean {nearest}?"
     if error["type"] == "missing":

@@ -39,13 +39,13 @@ class Recipe:
     data_md5: str
     schema_md5: str
     params: dict[str, object]  # by dotted name, seed among them
+    params_md5: str  # params.digest of them
     lock_md5: str  # of requirements.txt
     outs: dict[str, str]  # {path: md5} of the splits and the model
     metrics: dict[str, float]
-    deps: dict[str, str] = field(
-        default_factory=dict
-    )  # {path: md5} of the code and the contract, as the stages read it
-    machine: dict[str, str] = field(default_factory=dict)  # environment, python, platform; empty: not recorded
+    deps: dict[str, str] = field(default_factory=dict)  # {path: md5} of code and contract, as the stages read them
+    machine: dict[str, str] = field(default_factory=dict)  # environment, python, platform, processor
+    model: str | None = None  # the name in the registry
     version: str | None = None
     run_id: str | None = None
 
@@ -105,7 +105,7 @@ def of_version(what: str, version) -> Recipe:
         tags |= {key: run.data.tags[key] for key in ("git_commit", "git_dirty") if key in run.data.tags}
         tags |= {key: value for key, value in run.data.tags.items() if key.endswith(".inputs")}
     leaves = json.loads(tags["params"]) if "params" in tags else {}
-    return _recipe(what, f"version {version.version}", tags, leaves, run, str(version.version))
+    return _recipe(what, f"{version.name} version {version.version}", tags, leaves, run, version)
 
 
 def of_run(what: str, run) -> Recipe:
@@ -123,20 +123,23 @@ def of_run(what: str, run) -> Recipe:
         raise UserError(
             f"run {run.info.run_id} ({stage}, {run.info.status}) made no model, so there is none to rebuild"
         )
-    leaves = {name: lineage.parse_yaml(text) for name, text in run.data.params.items()}
-    if isinstance(leaves.get("data.positive"), int):  # 1 or "1"? The file that was logged knows
-        with contextlib.suppress(mlflow.MlflowException):
-            written = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/params.yaml")
-            leaves["data.positive"] = lineage.parse_yaml(written)["data"]["positive"]
+    written = {}  # MLflow keeps parameters as text; whether a 1 was a number or a text, the logged file knows
+    with contextlib.suppress(mlflow.MlflowException, OSError):
+        written = params.flatten(lineage.parse_yaml(mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/params.yaml")))
+    leaves = {
+        name: written[name] if str(written.get(name)) == text else lineage.parse_yaml(text)
+        for name, text in run.data.params.items()
+    }
     registered = run.data.tags.get("model_version", "").split("/")
-    found = registry.version(*registered) if len(registered) == 2 else None
-    number = str(found.version) if found and found.run_id == run.info.run_id else None
+    version = registry.version(*registered) if len(registered) == 2 else None
+    if version and version.run_id != run.info.run_id:  # the same model under parameters that only evaluate reads
+        version = None
     kind = "experiment" if run.data.tags.get("dvc_experiment") == what else "run"
-    return _recipe(what, f"{kind} {what[:12] if kind == 'run' else what}", run.data.tags, leaves, run, number)
+    return _recipe(what, f"{kind} {what[:12] if kind == 'run' else what}", run.data.tags, leaves, run, version)
 
 
-def _recipe(what: str, label: str, tags: dict, leaves: dict, run, version: str | None) -> Recipe:
-    needed = ("git_commit", "git_dirty", "data_md5", "schema_md5", "lock_md5", "model_md5", *OUTS)
+def _recipe(what: str, label: str, tags: dict, leaves: dict, run, version) -> Recipe:
+    needed = ("git_commit", "git_dirty", "data_md5", "schema_md5", "params_md5", "lock_md5", "model_md5", *OUTS)
     if missing := [name for name in needed if not tags.get(name)]:
         raise UserError(f"{label} has no tag {', '.join(missing)}: it does not say what it was made of")
     deps = {}
@@ -150,13 +153,15 @@ def _recipe(what: str, label: str, tags: dict, leaves: dict, run, version: str |
         data_md5=tags["data_md5"],
         schema_md5=tags["schema_md5"],
         params=leaves,
+        params_md5=tags["params_md5"],
         lock_md5=tags["lock_md5"],
         outs={str(lineage.SPLITS[split]): tags[tag] for tag, split in OUTS.items()}
         | {str(lineage.MODEL): tags["model_md5"]},
         metrics=_test_metrics(run.data.metrics) if run else {},
         deps={path: digest for path, digest in deps.items() if path == str(lineage.SCHEMA) or path.startswith("src/")},
         machine={key: tags[key] for key in ("environment", "python", "platform", "processor") if key in tags},
-        version=version,
+        model=version.name if version else None,
+        version=str(version.version) if version else None,
         run_id=run.info.run_id if run else None,
     )
 
@@ -204,6 +209,7 @@ def of_commit(what: str, commit: str, label: str) -> Recipe:
         data_md5=deps[str(lineage.RAW)],
         schema_md5=deps[str(lineage.SCHEMA)],
         params=leaves,
+        params_md5=params.digest(leaves),
         lock_md5=hashlib.md5(content).hexdigest(),
         outs={path: outs[path] for path in wanted},
         metrics={name: value for name, value in json.loads(metrics).items() if isinstance(value, int | float)},
@@ -230,7 +236,10 @@ def interruptible() -> Iterator[None]:
     def stop(number, frame):
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # `nohup` asked for that
+            signal.signal(number, stop)
     try:
         yield
     finally:
@@ -328,7 +337,7 @@ def set_params(folder: Path, leaves: dict[str, object]) -> list[str]:
         node = tree
         for section in sections:
             node = node.setdefault(section, {})
-        if leaf not in node or node[leaf] != value or type(node[leaf]) is bool is not type(value):
+        if leaf not in node or (node[leaf], type(node[leaf]) is bool) != (value, type(value) is bool):
             node[leaf] = value
             changed.append(name)
     if changed:
@@ -379,7 +388,8 @@ def _moved(folder: Path) -> bool:
 def _install(target: Path, lock: Path) -> None:
     if shutil.which("uv"):
         make = ["uv", "venv", "--quiet", "--python", sys.executable, str(target)]
-        fill = ["uv", "pip", "install", "--quiet", "--python", str(target), "--require-hashes", "-r", str(lock)]
+        fill = ["uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", str(target)]
+        fill += ["--require-hashes", "-r", str(lock)]
     else:
         make = [sys.executable, "-m", "venv", str(target)]
         fill = [str(target / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

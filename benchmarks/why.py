@@ -17,7 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-from planted import CAUSES, Answer, Cause, explain, plant, project_with_causes, start  # noqa: E402
+from conftest import Project  # noqa: E402
+from planted import CAUSES, Answer, Cause, explain, first_commit, plant, start  # noqa: E402
 
 # Of all features the one that is missed the most; the tests drop all texts, which three reruns are enough to see.
 DROPPED = ("src/churn/contract.py", "not in (self.id, self.target)]", 'not in (self.id, self.target, "contract")]')
@@ -40,7 +41,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as base, ExitStack() as stack:
         folder = Path(base, "project")
         folder.mkdir()
-        project = project_with_causes(folder, options.tiny)
+        project = Project.clone(folder, options.tiny)
+        project.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
+        first_commit(project)
         os.chdir(folder)
         os.environ["MLFLOW_TRACKING_URI"] = project.uri
         os.environ["XDG_CACHE_HOME"] = base

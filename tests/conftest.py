@@ -2,10 +2,14 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import filelock
 import pytest
 
 from churn import lineage
@@ -36,13 +40,17 @@ def pytest_collection_modifyitems(items):
 class Project:
     """A clone of this project in a folder of its own."""
 
-    def __init__(self, folder: Path, tiny: bool = False):
-        """Clone what git would commit now, so that the tests see uncommitted changes too.
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+
+    @classmethod
+    def clone(cls, folder: Path, tiny: bool = False) -> "Project":
+        """What git would commit now, so that the tests see uncommitted changes too.
 
         A tiny project has a quick model's parameters, and its data pulled.
         """
-        self.folder = folder
-        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self = cls(folder)
         listed = self.out("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
         for name in filter(None, listed.split("\0")):
             if (ROOT / name).exists():
@@ -65,6 +73,18 @@ class Project:
             self.set(**TINY)
             self.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
         self.commit("clone")
+        return self
+
+    def copy(self, folder: Path) -> "Project":
+        """This project in another folder: its files, its cache, its runs and its registry."""
+        shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
+        moved = (str(self.folder), str(folder))
+        with closing(sqlite3.connect(folder / "mlflow.db")) as store, store:  # MLflow keeps absolute paths
+            for (table,) in store.execute("select name from sqlite_master where type = 'table'").fetchall():
+                for _, column, *_ in store.execute(f"pragma table_info({table})").fetchall():
+                    change = f"update {table} set {column} = replace({column}, ?, ?) where instr({column}, ?)"
+                    store.execute(change, (*moved, moved[0]))
+        return Project(folder)
 
     def run(self, *command: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess:
         """Run a command in the clone, with this environment's programs first on PATH."""
@@ -136,16 +156,51 @@ class Project:
 @pytest.fixture
 def project(tmp_path) -> Project:
     """A clone with nothing pulled and nothing run."""
-    return Project(tmp_path)
+    return Project.clone(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def pipelines(tmp_path_factory) -> list[Project]:
+def once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], None]], Path]:
+    """A folder for all the processes of this test run (pytest-xdist), filled by the first one that asks for it."""
+    root = tmp_path_factory.getbasetemp()
+    root = root if worker_id == "master" else root.parent
+
+    def filled(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        with filelock.FileLock(root / f"{name}.lock"):
+            if not done.exists():
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(once) -> Project:
+    """A tiny project after `dvc repro`, committed: to be copied, not to be changed."""
+
+    def fill(folder: Path) -> None:
+        project = Project.clone(folder, tiny=True)
+        project.out("dvc", "repro")
+        project.commit("tiny")
+
+    return Project(once("tiny", fill))
+
+
+@pytest.fixture(scope="session")
+def pipelines(once) -> list[Project]:
     """Two clones in different folders after `dvc repro --force` with the committed parameters, run at once: one
-    with one thread, the other with two and another order of Python's sets."""
-    clones, running = [], []
+    with one thread, the other with two and another order of Python's sets. To be looked at or copied."""
+    folder = once("pipelines", fill_pipelines)
+    return [Project(folder / threads) for threads in ("1", "2")]
+
+
+def fill_pipelines(folder: Path) -> None:
+    running = []
     for threads in ("1", "2"):
-        clone = Project(tmp_path_factory.mktemp(f"threads{threads}"))
+        clone = Project.clone(folder / threads)
         clone.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
         env = {
             **os.environ,
@@ -157,16 +212,14 @@ def pipelines(tmp_path_factory) -> list[Project]:
         running.append(
             subprocess.Popen(command, cwd=clone.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         )
-        clones.append(clone)
     for process in running:
         printed = process.communicate()[0].decode()
         assert process.returncode == 0, printed
-    return clones
 
 
 @pytest.fixture(scope="session")
 def pipeline(pipelines) -> Project:
-    """One of the two, to be looked at and not changed."""
+    """One of the two, with what `make repro` leaves."""
     return pipelines[0]
 
 

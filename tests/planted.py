@@ -82,14 +82,11 @@ CAUSES = {
 }
 
 
-def project_with_causes(folder: Path, tiny: bool = True) -> Project:
-    """A project whose first commit, on `main`, holds what `dvc repro` made of it; its learning rate is 0.1."""
-    project = Project(folder, tiny)
-    if not tiny:
-        project.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
+def first_commit(project: Project) -> Project:
+    """Commit on `main` what `dvc repro` makes of a project with a learning rate of 0.1."""
     project.set(**{"train.learning_rate": 0.1})
-    (folder / ".git/info/exclude").write_text("/first.parquet\n")
-    shutil.copyfile(folder / lineage.RAW, folder / "first.parquet")
+    (project.folder / ".git/info/exclude").write_text("/first.parquet\n")
+    shutil.copyfile(project.folder / lineage.RAW, project.folder / "first.parquet")
     project.out("dvc", "repro", "-q")
     project.commit("first")
     return project

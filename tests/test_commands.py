@@ -20,7 +20,7 @@ README = (ROOT / "README.md").read_text()
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     """A fresh clone after `make repro`. Its .venv is this environment; .ci/run builds real ones, by uv and by pip."""
-    clone = Project(tmp_path_factory.mktemp("newcomer"))
+    clone = Project.clone(tmp_path_factory.mktemp("newcomer"))
     (clone.folder / ".venv").symlink_to(sys.prefix)
     if not Path(sys.prefix, "requirements.txt").exists():
         shutil.copy(ROOT / "requirements.txt", sys.prefix)

@@ -30,7 +30,7 @@ class Workshop:
     def __init__(self, folder: Path):
         self.folder = folder
         (folder / "template").mkdir()
-        self.template = Project(folder / "template")
+        self.template = Project.clone(folder / "template")
         home = folder / "home"
         home.mkdir()
         (home / ".gitconfig").write_text("[user]\n    name = Ann\n    email = ann@example.com\n")

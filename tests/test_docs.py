@@ -32,10 +32,10 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def clone(project) -> Project:
-    """A fresh clone after `make repro`."""
+def clone(pipeline, tmp_path) -> Project:
+    """A clone after `make repro`."""
+    project = pipeline.copy(tmp_path)
     (project.folder / ".venv").symlink_to(sys.prefix)
-    project.out("make", "repro")
     return project
 
 

@@ -83,7 +83,7 @@ def test_own_data_cannot_enter_git_through_the_sample_remote(project):
 def test_push_and_pull_work_at_once(pipeline, tmp_path):
     """`dvc push` fills the default remote, and a second clone gets the outputs from there without running."""
     pipeline.out("dvc", "push", "-q")
-    other = Project(tmp_path)
+    other = Project.clone(tmp_path)
     other.out("dvc", "remote", "modify", "--local", "storage", "url", str(pipeline.folder / "storage"))
     other.out("dvc", "pull", "-q")
     assert lineage.md5(other.folder / "models/churn.ubj") == pipeline.outs()["models/churn.ubj"]

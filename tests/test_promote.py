@@ -18,10 +18,10 @@ from churn import promotion, registry
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Project:
+def trained(tiny_pipeline, tmp_path_factory) -> Project:
     """A project with three versions, the third in staging, and nothing in production."""
-    project = Project(tmp_path_factory.mktemp("promote"), tiny=True)
-    for contact in (40.0, 80.0, 20.0):
+    project = tiny_pipeline.copy(tmp_path_factory.mktemp("promote"))
+    for contact in (80.0, 20.0):
         project.set(**{"evaluate.costs.contact": contact})
         project.out("dvc", "repro")
     return project

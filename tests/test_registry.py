@@ -4,19 +4,15 @@ import json
 import shutil
 
 import pytest
-from conftest import Project
 
 GOOD = {"train.rounds": 20, "train.max_depth": 4}
 BAD = {"train.rounds": 1, "train.max_depth": 1}
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory):
+def clone(tiny_pipeline, tmp_path_factory):
     """A project with one good model in staging. The tests of this module go on from one another, in order."""
-    clone = Project(tmp_path_factory.mktemp("registry"), tiny=True)
-    clone.out("dvc", "repro")
-    clone.commit("good")
-    return clone
+    return tiny_pipeline.copy(tmp_path_factory.mktemp("registry"))
 
 
 def test_the_pipeline_never_sets_production(clone):

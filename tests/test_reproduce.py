@@ -19,10 +19,10 @@ RAW = str(lineage.RAW)
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory) -> Project:
+def clone(tiny_pipeline, tmp_path_factory) -> Project:
     """Four models: version 1 of a commit; version 2 of a tree that differed from it in code, parameters and lock;
     version 3 of an experiment; version 4 of a commit whose training draws from a clock."""
-    clone = Project(tmp_path_factory.mktemp("reproduce") / "clone", tiny=True)
+    clone = tiny_pipeline.copy(tmp_path_factory.mktemp("reproduce") / "clone")
     clone.set(**{"gate.min_roc_auc": 0.5})
     clone.out("dvc", "repro")
     clone.commit("version 1")

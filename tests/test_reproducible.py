@@ -2,7 +2,6 @@
 
 import pandas as pd
 import pytest
-from conftest import Project
 
 
 def test_two_clones_make_the_same_bytes(pipelines):
@@ -33,12 +32,9 @@ def test_threads_change_no_byte_of_the_model(pipeline, inside, tmp_path, threads
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def tiny(tiny_pipeline, tmp_path_factory):
     """A clone with a small model, to be changed by the tests of this module."""
-    clone = Project(tmp_path_factory.mktemp("tiny"), tiny=True)
-    clone.out("dvc", "repro")
-    clone.commit("tiny")
-    return clone
+    return tiny_pipeline.copy(tmp_path_factory.mktemp("changed"))
 
 
 def test_repro_runs_what_changed_and_nothing_else(tiny):

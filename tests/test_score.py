@@ -23,10 +23,9 @@ pytestmark = pytest.mark.sample
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Project:
+def trained(tiny_pipeline, tmp_path_factory) -> Project:
     """A project with a model in production."""
-    project = Project(tmp_path_factory.mktemp("score"), tiny=True)
-    project.out("dvc", "repro")
+    project = tiny_pipeline.copy(tmp_path_factory.mktemp("score"))
     project.out("python", "src/promote.py", "--reason", "first", "--yes")
     return project
 

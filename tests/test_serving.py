@@ -104,13 +104,12 @@ def members(group: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Project:
+def project(tiny_pipeline, tmp_path_factory) -> Project:
     """A quick model, which a person has put into production."""
-    project = Project(tmp_path_factory.mktemp("serving"), tiny=True)
+    project = tiny_pipeline.copy(tmp_path_factory.mktemp("serving"))
     (project.folder / ".venv").symlink_to(sys.prefix)
     if not Path(sys.prefix, "requirements.txt").exists():
         shutil.copy(ROOT / "requirements.txt", sys.prefix)
-    project.out("dvc", "repro")
     project.client.set_registered_model_alias("ChurnXGB", "production", "1")
     return project
 
@@ -489,7 +488,7 @@ def test_unknown_alias_taken_port(server, project):
 
 def test_no_model_at_all(tmp_path):
     """An empty store: what to do, and no server."""
-    empty = Project(tmp_path)
+    empty = Project.clone(tmp_path)
     result = empty.run("python", "src/serve.py", "--port", str(free_port()))
     assert result.returncode == 1
     assert "the registry has no model ChurnXGB; `dvc repro` makes and registers one" in result.stderr

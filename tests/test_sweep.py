@@ -8,7 +8,6 @@ import time
 
 import optuna
 import pytest
-from conftest import Project
 from optuna.trial import TrialState
 
 SMALL = {"sweep.trials": 8, "sweep.folds": 3, "train.early_stopping": 5}
@@ -30,8 +29,8 @@ def best(printed: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory):
-    clone = Project(tmp_path_factory.mktemp("sweep"), tiny=True)
+def clone(tiny_pipeline, tmp_path_factory):
+    clone = tiny_pipeline.copy(tmp_path_factory.mktemp("sweep"))
     clone.set(**SMALL)
     clone.out("dvc", "repro")
     clone.commit("tiny")

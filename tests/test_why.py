@@ -84,10 +84,10 @@ def test_columns_are_put_back_by_customer(sides, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def project(tiny_pipeline, tmp_path_factory):
     """A tiny project in which causes are planted; the tests of this module share its results."""
     with pytest.MonkeyPatch.context() as patch:
-        project = planted.project_with_causes(tmp_path_factory.mktemp("why"))
+        project = planted.first_commit(tiny_pipeline.copy(tmp_path_factory.mktemp("why")))
         patch.chdir(project.folder)
         patch.setenv("MLFLOW_TRACKING_URI", project.uri)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))

@@ -60,7 +60,7 @@ def test_operations(clone):
 
 
 def test_tuesday_and_friday(clone):
-    """docs/tuesday-friday.md: two models 0.10 apart, the cause found, the old one rebuilt; then the workspace is clean."""
+    """docs/tuesday-friday.md: two models 0.10 apart, the cause found, the old one rebuilt; git is clean."""
     follow("docs/tuesday-friday.md", clone, 4)
     assert clone.out("git", "status", "--short") == ""
     assert clone.alias("staging") == "1" and clone.versions()[0].tags["reproduced"] == "identical"

@@ -69,7 +69,7 @@ def test_a_dead_worker_is_noticed(clone):
         if "orphan: running" in line:
             break
     listed = subprocess.run(["pgrep", "-P", str(running.pid), "-f", "queue-worker"], capture_output=True, text=True)
-    assert listed.stdout, running.communicate()[1]
+    assert listed.stdout, running.communicate()
     (worker,) = map(int, listed.stdout.split())
     os.kill(worker, signal.SIGKILL)
     _, printed = running.communicate(timeout=120)

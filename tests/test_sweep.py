@@ -80,7 +80,7 @@ def test_the_same_seed_gives_the_same_best(clone, searched):
 def test_killed_and_resumed_nothing_counts_twice(clone, searched):
     """Ctrl-C, then kill -9, then two processes to the end: as many trials as asked for, each once in Optuna and once
     in MLflow, no run left open, one parent."""
-    clone.set(**{"sweep.trials": 40, "train.rounds": 100})  # another question, and longer
+    clone.set(**{"sweep.trials": 24, "train.rounds": 100})  # another question, and longer
     command = [sys.executable, "src/sweep.py", "--resume"]
     options = {"cwd": clone.folder, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
@@ -105,7 +105,7 @@ def test_killed_and_resumed_nothing_counts_twice(clone, searched):
     drawn = kept(clone, parent)
     assert {trial.state for trial in drawn} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
     counted = [trial for trial in drawn if trial.state != TrialState.FAIL]
-    assert len(counted) in (40, 41)  # two that end in the same moment may both begin another
+    assert len(counted) in (24, 25)  # two that end in the same moment may both begin another
     assert len({tuple(trial.params.items()) for trial in counted}) == len(counted), "a point was drawn twice"
     spans = [(trial.datetime_start, trial.datetime_complete) for trial in counted]
     assert any(a[0] < b[0] < a[1] for a in spans for b in spans), "one process ran all trials"

@@ -101,7 +101,7 @@ def attribute(comparison: Comparison, folder: Path) -> dict:
         "a": ends[0],
         "b": ends[1],
         "noise": noise,
-        "causes": [asdict(cause) | {"within_noise": cause.within_noise} for cause in causes],
+        "causes": [asdict(cause) for cause in causes],
         "two_by_two": {"figures": figures, "customers": counts},
         "warnings": warnings,
         "seeds": comparison.seeds,

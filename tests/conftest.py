@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -35,6 +36,13 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("sample"):
                 item.add_marker(pytest.mark.skip(reason="needs the sample table"))
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 class Project:

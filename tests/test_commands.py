@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import BIN, ROOT, Project
+from conftest import BIN, ROOT, Project, free_port
 
 README = (ROOT / "README.md").read_text()
 
@@ -59,9 +58,7 @@ def test_second_repro_adds_nothing(clone):
 
 def test_make_ui_serves_the_runs(clone):
     """The MLflow page answers on loopback, and through it, as a team's server, the pipeline's commands find it all."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     server = subprocess.Popen(["make", "ui", f"PORT={port}"], cwd=clone.folder, env=env, start_new_session=True)
     try:

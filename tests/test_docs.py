@@ -1,11 +1,10 @@
 """The pages of docs/ that tell a story: every command runs, in order, and prints what the page shows below it."""
 
 import re
-import socket
 import sys
 
 import pytest
-from conftest import ROOT, Project
+from conftest import ROOT, Project, free_port
 
 pytestmark = pytest.mark.sample
 
@@ -23,12 +22,6 @@ def missing(shown: str, printed: str) -> list[str]:
     """The lines that a page shows and that were not printed, in this order; `...` stands for any lines."""
     lines = iter(comparable(printed))
     return [line for line in comparable(shown) if line != "..." and line not in lines]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.fixture

@@ -1,7 +1,12 @@
 """`mlflow run`: what its entry points take, and what they leave in MLflow and DVC."""
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
-from conftest import ROOT, TINY, Project
+from conftest import ROOT, TINY, Project, free_port
+from mlflow.artifacts import download_artifacts
 from mlflow.projects._project_spec import load_project
 
 import launch
@@ -126,6 +131,20 @@ def test_wrong_parameters(clone, wrong, says):
     assert [run.info.run_id for run in everything if run.info.status == "RUNNING"] == []
 
 
+def test_sweep(clone):
+    """The search by the launcher: its run is the launcher's child, its trials are that run's, in one experiment."""
+    before = (clone.folder / "params.yaml").read_bytes()
+    clone.set(**{"sweep.trials": 2, "sweep.folds": 1})
+    result, parent = launched(clone, "-e", "sweep")
+    (clone.folder / "params.yaml").write_bytes(before)
+    assert result.returncode == 0 and parent.info.status == "FINISHED", result.stderr
+    (search,) = clone.runs("sweep")
+    assert search.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    trials = clone.runs("trial")
+    assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {search.info.run_id} and len(trials) == 2
+    assert {run.info.experiment_id for run in (search, *trials)} == {parent.info.experiment_id}
+
+
 def test_operations(clone):
     """promote and score by the launcher: production is set; the parent of a command that failed is FAILED."""
     result, _ = launched(clone, "-e", "promote", "-P", "reason=first model", "-P", "by=Ada")
@@ -135,15 +154,47 @@ def test_operations(clone):
     assert result.returncode != 0 and parent.info.status == "FAILED"
 
 
-def test_from_outside(clone, tmp_path):
-    """`mlflow run PATH` from another folder, with no data pulled by hand: the runs go to that folder's store."""
-    fresh = Project.clone(tmp_path / "clone")
+@pytest.fixture
+def fresh(tmp_path) -> Project:
+    """A tiny project in which nothing was pulled or run."""
+    fresh = Project.clone(tmp_path / "fresh")
     fresh.set(**TINY)
     fresh.commit("tiny")
-    there = tmp_path / "elsewhere"
+    return fresh
+
+
+def from_elsewhere(fresh: Project, uri: str, **env: str) -> None:
+    """`mlflow run URI` in a folder beside the project: its runs and its version are in that folder's store."""
+    there = fresh.folder.with_name("elsewhere")
     there.mkdir()
-    command = ["mlflow", "run", str(fresh.folder), "--env-manager", "local", *tiny()]
-    fresh.out(*command, cwd=there)
+    fresh.out("mlflow", "run", uri, "--env-manager", "local", *tiny(), cwd=there, **env)
     fresh.uri = f"sqlite:///{there}/mlflow.db"
-    assert fresh.alias("staging") == "1"
-    assert (fresh.folder / "models/churn.ubj").exists() and not (fresh.folder / "mlflow.db").exists()
+    assert fresh.alias("staging") == "1" and not (fresh.folder / "mlflow.db").exists()
+
+
+def test_a_path_from_outside(fresh):
+    """`mlflow run PATH` from another folder, with no data pulled by hand."""
+    from_elsewhere(fresh, str(fresh.folder))
+    assert (fresh.folder / "models/churn.ubj").exists()
+
+
+def test_a_git_url_from_outside(fresh, tmp_path):
+    """`mlflow run URL` clones the project into a temporary folder. When that is gone, the version still has its
+    artifacts, and names the commit that it was made of."""
+    port, temporary = free_port(), tmp_path / "temporary"
+    temporary.mkdir()
+    daemon = Path(fresh.out("git", "--exec-path").strip(), "git-daemon")
+    options = ["--listen=127.0.0.1", f"--port={port}", f"--base-path={tmp_path}", "--export-all", "--reuseaddr"]
+    server = subprocess.Popen([daemon, *options], stderr=subprocess.DEVNULL)
+    try:
+        from_elsewhere(fresh, f"git://127.0.0.1:{port}/fresh", TMPDIR=str(temporary))
+    finally:
+        server.terminate()
+        server.wait()
+    assert not (fresh.folder / "models/churn.ubj").exists()
+    shutil.rmtree(temporary)
+    (version,) = fresh.versions()
+    assert version.tags["git_commit"] == fresh.out("git", "rev-parse", "HEAD").strip()
+    artifacts = fresh.client.get_model_version_download_uri("ChurnXGB", "1")
+    copied = download_artifacts(artifacts, tracking_uri=fresh.uri, dst_path=str(tmp_path / "copied"))
+    assert lineage.md5(next(Path(copied).rglob("churn.ubj"))) == version.tags["model_md5"]

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import BIN, ROOT, Project
+from conftest import BIN, ROOT, Project, free_port
 
 pytestmark = pytest.mark.sample
 
@@ -53,12 +52,6 @@ class Server:
         status, answer, _ = self.ask(body, content_type)
         assert status == 200, answer
         return [row["churn_probability"] for row in answer["predictions"]]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @contextlib.contextmanager

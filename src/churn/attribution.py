@@ -57,9 +57,20 @@ def spread(draws: list[float]) -> float:
 
 
 def limit(sd: float, draws: int) -> float:
-    """How large chance makes a contribution that is zero on average, with 95 % confidence.
+    """How large chance makes a single contribution that is zero on average, with 95 % confidence.
 
     Two standard deviations, if we knew it; it is estimated from a few draws, so Student's quantile takes the place of
     the 2: 3.2 for four draws, 2.6 for six, 2.3 for ten.
     """
     return float(t.ppf((1 + CONFIDENCE) / 2, max(draws - 1, 1)) * sd)
+
+
+def within_noise(draws: list[float]) -> bool:
+    """Whether chance alone explains a contribution: Student's t-test, with 95 % confidence, that it is zero on average.
+
+    Args:
+        draws: the reported contribution, then those of reruns with other seeds, of shape (draws,). One whose reruns
+            go the other way on average is chance too, however large.
+    """
+    mean = float(np.mean(draws))
+    return mean * draws[0] <= 0 or abs(mean) <= limit(spread(draws), len(draws)) / len(draws) ** 0.5

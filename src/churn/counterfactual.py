@@ -197,11 +197,7 @@ class Cause:
     because: str  # for a sentence: "column tenure changed in the data"
     contribution: float
     noise: float  # one standard deviation over seeds
-    limit: float  # what chance makes of nothing, with 95 % confidence
-
-    @property
-    def within_noise(self) -> bool:
-        return abs(self.contribution) <= self.limit
+    within_noise: bool  # whether chance alone explains it, with 95 % confidence
 
 
 class Comparison:
@@ -253,7 +249,7 @@ class Comparison:
         while len(names) > len(done) and not (len(names) == len(done) + 1 and not people["came"] + people["went"]):
             self.tables = [start, tables[-1]]
             gaps = [self.figure({**others, "data": 1}, s) - self.figure({**others, "data": 0}, s) for s in self.draws]
-            if abs(gaps[0]) <= 2 * attribution.spread(gaps):  # laxer than the verdict: one column more costs few runs
+            if attribution.within_noise(gaps):
                 break
             done.append(names[len(done)])
             tables.append(put_back(self.a, self.b, done, folder / f"table{len(done)}"))
@@ -285,11 +281,13 @@ class Comparison:
         for axis, values in reported.items():
             named = self.parts if axis == "data" else [said(axis, self.a, self.b)]
             for step, (value, (what, because)) in enumerate(zip(values, named, strict=True)):
-                if axis == "randomness":
+                if axis == "randomness":  # a single draw: reruns with other seeds have no step from A's to B's
                     noise = self.luck()
+                    chance = abs(value) <= attribution.limit(noise, len(self.draws))
                 else:
-                    noise = attribution.spread([value, *(rerun[axis][step] for rerun in reruns)])
-                found.append(Cause(axis, what, because, value, noise, attribution.limit(noise, len(self.draws))))
+                    draws = [value, *(rerun[axis][step] for rerun in reruns)]
+                    noise, chance = attribution.spread(draws), attribution.within_noise(draws)
+                found.append(Cause(axis, what, because, value, noise, chance))
         return sorted(found, key=lambda cause: (cause.within_noise, -abs(cause.contribution)))
 
     def luck(self) -> float:

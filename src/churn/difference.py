@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from churn import contract, drift, lineage, params, workspace
 from churn.errors import UserError
@@ -112,11 +113,38 @@ def same_ids(a: Side, b: Side) -> bool:
     return a.roles == b.roles and a.roles[0] in a.table and a.roles[0] in b.table
 
 
+def matched(a: Side, b: Side) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The customers who are in both tables, indexed by id, in the same order."""
+    left, right = (one.table.drop_duplicates(a.roles[0]).set_index(a.roles[0]) for one in (a, b))
+    both = left.index.intersection(right.index)
+    return left.loc[both], right.loc[both]
+
+
+def unlike(x: pd.Series, y: pd.Series) -> pd.Series:
+    """Where two values differ; two nulls do not."""
+    return ~((x == y).fillna(False).astype(bool) | (x.isna() & y.isna()))
+
+
 def customers(a: Side, b: Side) -> dict[str, int]:
-    """Customers in A, in B, those who came and those who went. Only where `same_ids`."""
-    id = a.roles[0]
+    """Customers in A, in B, those who came, those who went, and those of whom another value is known (in columns of
+    both tables). Only where `same_ids`."""
+    id, (left, right) = a.roles[0], matched(a, b)
     came, went = ~b.table[id].isin(a.table[id]), ~a.table[id].isin(b.table[id])
-    return {"A": len(a.table), "B": len(b.table), "came": int(came.sum()), "went": int(went.sum())}
+    names = [name for name in left if name in right and kind(left[name]) == kind(right[name])]
+    moved = sum((unlike(left[name], right[name]) for name in names), pd.Series(False, left.index))
+    counted = {"came": came, "went": went, "changed": moved > 0}
+    return {"A": len(a.table), "B": len(b.table), **{what: int(rows.sum()) for what, rows in counted.items()}}
+
+
+def split_rows(one: Side) -> dict[str, int]:
+    """Customers in each split of a model, by the splits' md5s; empty where DVC's cache does not have them."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        cache = repo.cache.local
+        paths = {name: cache.oid_to_path(one.recipe.outs[str(path)]) for name, path in lineage.SPLITS.items()}
+    kept = all(Path(path).exists() for path in paths.values())
+    return {name: pq.read_metadata(path).num_rows for name, path in paths.items()} if kept else {}
 
 
 def churn_rate(one: Side) -> float:
@@ -131,11 +159,9 @@ def columns(a: Side, b: Side) -> pd.DataFrame:
     customers in both tables whose value is another one, `psi` between all rows of A and all of B and its `noise`
     (drift.compare; NaN where a column is only in one, or of another kind).
     """
-    id = a.roles[0]
     rules = contract.load(a.schema, *a.roles)
-    left, right = (one.table.drop_duplicates(id).set_index(id) for one in (a, b))
-    both = left.index.intersection(right.index)
-    left_both, right_both = left.loc[both], right.loc[both]
+    left, right = (one.table.drop(columns=a.roles[0]) for one in (a, b))
+    left_both, right_both = matched(a, b)
     found = {}
     for name in dict.fromkeys([*left.columns, *right.columns]):
         what, share, index = "", np.nan, None
@@ -144,8 +170,7 @@ def columns(a: Side, b: Side) -> pd.DataFrame:
         elif kind(left[name]) != kind(right[name]):
             what = "retyped"
         else:
-            x, y = left_both[name], right_both[name]
-            share = float(((x != y) & ~(x.isna() & y.isna())).mean()) if len(both) else 0.0
+            share = float(unlike(left_both[name], right_both[name]).mean()) if len(left_both) else 0.0
             bins = drift.bins(left[name], rules.columns.get(name))
             index = drift.compare(bins.count(left[name]), bins.count(right[name]), len(left.columns))
         found[name] = {

@@ -92,6 +92,8 @@ def differences(a: Side, b: Side) -> str:
         }[axis](a, b)
         head = f"{axis:<12} differs: {one} → {other}"
         blocks.append(head + "".join(f"\n    {line}" for line in details.splitlines()))
+    if len(difference.changed(a.recipe.outs, b.recipe.outs)):
+        blocks.append(f"{'splits':<12} {_splits(a, b)}")
     machines = difference.changed(a.recipe.machine, b.recipe.machine) if a.recipe.machine and b.recipe.machine else []
     if len(machines):
         details = "".join(f"\n    {line}" for line in machines.to_string().splitlines())
@@ -123,8 +125,8 @@ def _data(a: Side, b: Side) -> str:
         return "\n".join([*lines, "the customers cannot be matched: id, target or positive label have other names"])
     people = difference.customers(a, b)
     lines.append(
-        f"customers {people['A']:,} → {people['B']:,}: {people['came']:,} came, {people['went']:,} went; "
-        f"churn rate {difference.churn_rate(a):.1%} → {difference.churn_rate(b):.1%}"
+        f"customers {people['A']:,} → {people['B']:,}: {people['came']:,} came, {people['went']:,} went, "
+        f"{people['changed']:,} changed; churn rate {difference.churn_rate(a):.1%} → {difference.churn_rate(b):.1%}"
     )
     table = difference.columns(a, b)
     moved = table[(table.what != "") | (table.changed > 0) | (table.psi > table.noise)]
@@ -134,6 +136,15 @@ def _data(a: Side, b: Side) -> str:
         )
         lines += shown.splitlines() + ([f"and {len(moved) - 10} more columns"] if len(moved) > 10 else [])
     return "\n".join(lines)
+
+
+def _splits(a: Side, b: Side) -> str:
+    """How many customers each split has, and which share that is."""
+    counts = [difference.split_rows(side) for side in (a, b)]
+    if not all(counts):
+        return "differ; how many customers each has is not known: DVC's cache lacks them (`dvc fetch`)"
+    said = [{name: f"{rows:,} ({rows / sum(count.values()):.1%})" for name, rows in count.items()} for count in counts]
+    return "differ: " + ", ".join(f"{name} {said[0][name]} → {said[1][name]}" for name in said[0])
 
 
 def waterfall(metric: str, ends: tuple[float, float], causes: list[Cause], path: Path) -> None:

@@ -81,6 +81,7 @@ def find(p: params.Params, given: argparse.Namespace) -> tuple:
     """Run the search; its run in MLflow, and the best parameters by name."""
     import mlflow
 
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # a server's links to every trial would bury the rest
     rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
     origin = lineage.data("train", "valid")
     database = search.storage(given.storage or f"sqlite:///{tracking.root() / 'sweep.db'}")

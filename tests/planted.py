@@ -55,28 +55,26 @@ def flipped(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def newest(table: pd.DataFrame) -> pd.DataFrame:
-    return table.sort_values("tenure", kind="stable").head(len(table) // 5)
+    """The fifth of the customers with the shortest tenure, in the order of the table."""
+    return table.loc[table.tenure.sort_values(kind="stable").index[: len(table) // 5].sort_values()]
 
 
 CAUSES = {
     "another split seed": Cause(("seed",), params={"seed": 7}, real=False),
     "learning rate x 10": Cause(("train.learning_rate",), params={"train.learning_rate": 1.0}),
+    # Before the other tables: they must not decide who is new.
+    "20 % newest customers only": Cause(("customers went",), table=newest),
     "unit of one column": Cause(("column monthly_charges",), table=unit, real=False),
     "three columns shifted": Cause(tuple(f"column {name}" for name in MIXED), table=shifted),
     "30 % of labels flipped": Cause(("column churn",), table=flipped),
-    "20 % newest customers only": Cause(("customers went",), table=newest),
     "threshold on the wrong side": Cause(
         ("code",),
         edit=("src/churn/metrics.py", "contacted = p >= threshold", "contacted = p < threshold"),
         metric="value_per_customer",
     ),
-    "a dropped kind of feature": Cause(
+    "a dropped feature": Cause(  # the one that is missed the most
         ("code",),
-        edit=(
-            "src/churn/contract.py",
-            "not in (self.id, self.target)]",
-            'not in (self.id, self.target) and c.kind != "text"]',
-        ),
+        edit=("src/churn/contract.py", "not in (self.id, self.target)]", 'not in (self.id, self.target, "contract")]'),
     ),
     "a version bump": Cause(("packages",), edit=("requirements.txt", "tqdm==4.70.1", "tqdm==4.70.0"), real=False),
 }

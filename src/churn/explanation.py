@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from churn import difference
+from churn import difference, lineage
 from churn.counterfactual import Cause
 from churn.difference import Side
 
@@ -92,8 +92,8 @@ def differences(a: Side, b: Side) -> str:
         }[axis](a, b)
         head = f"{axis:<12} differs: {one} → {other}"
         blocks.append(head + "".join(f"\n    {line}" for line in details.splitlines()))
-    if len(difference.changed(a.recipe.outs, b.recipe.outs)):
-        blocks.append(f"{'splits':<12} {_splits(a, b)}")
+    if a.recipe.outs | {str(lineage.MODEL): ""} != b.recipe.outs | {str(lineage.MODEL): ""}:
+        blocks.append(f"{'splits':<12} differ" + "".join(f"\n    {line}" for line in _splits(a, b).splitlines()))
     machines = difference.changed(a.recipe.machine, b.recipe.machine) if a.recipe.machine and b.recipe.machine else []
     if len(machines):
         details = "".join(f"\n    {line}" for line in machines.to_string().splitlines())
@@ -117,7 +117,7 @@ def _code(a: Side, b: Side) -> str:
 
 def _data(a: Side, b: Side) -> str:
     md5s = [
-        {"raw.parquet": side.recipe.data_md5[:8], "schema.yaml": difference.lineage.md5(side.schema)[:8]}
+        {"raw.parquet": side.recipe.data_md5[:8], "schema.yaml": lineage.md5(side.schema)[:8]}
         for side in (a, b)
     ]
     lines = difference.changed(*md5s).to_string().splitlines()
@@ -142,9 +142,9 @@ def _splits(a: Side, b: Side) -> str:
     """How many customers each split has, and which share that is."""
     counts = [difference.split_rows(side) for side in (a, b)]
     if not all(counts):
-        return "differ; how many customers each has is not known: DVC's cache lacks them (`dvc fetch`)"
+        return "how many customers each has is not known: DVC's cache lacks them (`dvc fetch`)"
     said = [{name: f"{rows:,} ({rows / sum(count.values()):.1%})" for name, rows in count.items()} for count in counts]
-    return "differ: " + ", ".join(f"{name} {said[0][name]} → {said[1][name]}" for name in said[0])
+    return pd.DataFrame(said, index=["A", "B"]).T.to_string()
 
 
 def waterfall(metric: str, ends: tuple[float, float], causes: list[Cause], path: Path) -> None:

@@ -54,7 +54,8 @@ def storage(url: str) -> optuna.storages.RDBStorage:
             grace_period=15,
         )
     except (ImportError, sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
-        raise UserError(f"{url.split('@')[-1]} is no database for a search: {str(error).splitlines()[0]}") from None
+        why = str(error.__cause__ or error).splitlines()[0]  # the cause names the driver that is missing
+        raise UserError(f"{url.split('@')[-1]} is no database for a search: {why}") from None
     if url.startswith("sqlite"):
         # A trial is some 20 small transactions. In WAL mode a crash of the machine may cost the last of them, and
         # never the file; each costs a tenth of what it does with SQLite's default.

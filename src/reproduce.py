@@ -19,8 +19,9 @@ import sys
 import time
 from pathlib import Path
 
-from churn import lineage, promotion, proof, workspace
+from churn import environment, lineage, promotion, proof, workspace
 from churn.errors import run
+from churn.recipe import Recipe, resolve
 
 DIFFERS = 5
 
@@ -39,7 +40,7 @@ def progress(line: str) -> None:
         print(f"running {line.split(chr(39))[1]}", file=sys.stderr, flush=True)
 
 
-def rebuild(recipe: workspace.Recipe, folder: Path, bin: Path) -> proof.Rebuilt:
+def rebuild(recipe: Recipe, folder: Path, bin: Path) -> proof.Rebuilt:
     """Run the pipeline of a checkout, and look at what it read and made."""
     read = {path: lineage.md5(folder / path) for path in recipe.deps if (folder / path).exists()}
     read |= {
@@ -64,7 +65,7 @@ def machine(folder: Path, bin: Path) -> dict[str, str]:
     return json.loads(seen.stdout)
 
 
-def write_back(recipe: workspace.Recipe, verdict: proof.Verdict, machine: dict[str, str]) -> None:
+def write_back(recipe: Recipe, verdict: proof.Verdict, machine: dict[str, str]) -> None:
     """Tag the registered version with the result, when and where."""
     import mlflow
 
@@ -76,9 +77,9 @@ def write_back(recipe: workspace.Recipe, verdict: proof.Verdict, machine: dict[s
 
 def main() -> None:
     started, what = time.monotonic(), arguments().model
-    recipe = workspace.resolve(what)
+    recipe = resolve(what)
     with workspace.checkout(recipe) as folder:
-        bin = workspace.environment(folder)
+        bin = environment.locked(folder)
         rebuilt = rebuild(recipe, folder, bin)
 
         def again() -> proof.Rebuilt:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from churn import contract, experiments, lineage, params, search, tracking
 from churn.errors import UserError, run
+from churn.signals import held_back
 
 
 def arguments() -> argparse.Namespace:
@@ -93,7 +94,7 @@ def find(p: params.Params, given: argparse.Namespace) -> tuple:
             "MLFLOW_TRACKING_URI to the store it began with, or start a new search without --resume"
         )
     tags = {"stage": "sweep", "study": study.study_name, **origin, **lineage.code(), **lineage.environment()}
-    with tracking.run("sweep", tags, run_id=known) as parent:
+    with held_back() as check, tracking.run("sweep", tags, run_id=known) as parent:
         if known is None:
             study.set_user_attr("mlflow_run", parent.info.run_id)
             mlflow.log_params(params.flatten({**p.model_dump(), "sweep": p.sweep.model_dump(exclude={"trials"})}))
@@ -103,14 +104,16 @@ def find(p: params.Params, given: argparse.Namespace) -> tuple:
         try:
             rest = (parent, p, rules, threads(given.jobs))
             with search.helpers(given.jobs - 1, database.url, study.study_name, *rest):
-                search.work(study, *rest, progress(study, p.sweep.trials))
+                search.work(study, *rest, progress(study, p.sweep.trials), check)
         except KeyboardInterrupt:
             print("\nstopped; `python src/sweep.py --resume` goes on", file=sys.stderr)
             raise
         finished = study.get_trials(deepcopy=False, states=search.COUNTED)
         tracking.close_trials(parent, {str(trial.number) for trial in finished})
         found = search.choose(study.best_trial, p.sweep.space)
-        table = search.compare(p, rules, p.train.model_copy(update=found))
+        print("scoring the best and today's parameters with 5 other seeds", flush=True)
+        seeds = tqdm(range(p.seed + 1, p.seed + 6), unit="seed", disable=not sys.stderr.isatty(), leave=False)
+        table = search.compare(p, rules, p.train.model_copy(update=found), seeds, check)
         with tempfile.TemporaryDirectory() as pictures:
             search.draw(study, Path(pictures))
             mlflow.log_artifacts(pictures, "plots")

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from churn import difference, explanation, tracking, workspace
-from churn.counterfactual import Comparison, Pipelines, workers
+from churn import difference, explanation, recipe, tracking, workspace
+from churn.comparison import Comparison
+from churn.counterfactual import Pipelines, workers
 from churn.errors import UserError, run
 
 SECONDS = 3.0  # a run of the sample's pipeline, as long as none was timed
@@ -124,9 +125,9 @@ def log(answer: dict, a: difference.Side, b: difference.Side, text: str, picture
 
 def main() -> None:
     options = arguments()
-    recipes = workspace.resolve(options.a), workspace.resolve(options.b)
+    recipes = recipe.resolve(options.a), recipe.resolve(options.b)
     with ExitStack() as stack:
-        a, b = (difference.side(recipe, stack.enter_context(workspace.checkout(recipe))) for recipe in recipes)
+        a, b = (difference.side(one, stack.enter_context(workspace.checkout(one))) for one in recipes)
         difference.check(a, b)
         head = "\n".join(
             f"{name}  {side.recipe.label}, commit {side.recipe.commit[:8]}"

@@ -20,6 +20,9 @@ from conftest import Project
 
 import why
 from churn import counterfactual, difference, explanation, lineage, workspace
+from churn.comparison import Cause as Found
+from churn.comparison import Comparison
+from churn.recipe import resolve
 
 MIXED = ["tenure", "contract", "total_charges"]
 
@@ -95,7 +98,7 @@ class Answer:
     """What `python src/why.py A B --attribute` finds."""
 
     ends: tuple[float, float]
-    causes: list[counterfactual.Cause]
+    causes: list[Found]
     noise: float
     sentence: str
     warnings: list[str]
@@ -112,7 +115,7 @@ class Answer:
         return sum(ours) / self.change if self.change else 1.0
 
 
-def names(planted: tuple["Cause", ...], found: counterfactual.Cause) -> bool:
+def names(planted: tuple["Cause", ...], found: Found) -> bool:
     """Whether what was found is one of the planted causes."""
     text = found.what.replace("columns ", "column ").replace(", ", ", column ")
     return any(word in text for cause in planted for word in cause.named)
@@ -123,10 +126,10 @@ def explain(a: str, b: str, workers: Callable, metric: str = "roc_auc", seeds: i
     with ExitStack() as stack:
         sides = [
             difference.side(recipe, stack.enter_context(workspace.checkout(recipe)))
-            for recipe in (workspace.resolve(a), workspace.resolve(b))
+            for recipe in (resolve(a), resolve(b))
         ]
         pipelines = counterfactual.Pipelines(*sides, workers)
-        comparison = counterfactual.Comparison(pipelines, metric, seeds)
+        comparison = Comparison(pipelines, metric, seeds)
         comparison.split_data(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         ends, causes, noise = comparison.ends(), comparison.causes(), comparison.noise()
         told = explanation.sentence(metric, ends, noise, causes)
@@ -137,13 +140,13 @@ def explain(a: str, b: str, workers: Callable, metric: str = "roc_auc", seeds: i
 def start(stack: ExitStack) -> tuple[Callable, Callable]:
     """Workers for `explain` and, of the first commit's environment, the one for `plant`."""
     workers = counterfactual.workers(stack)
-    recipe = workspace.resolve("main")
+    recipe = resolve("main")
     with workspace.checkout(recipe) as folder:
         return workers, workers(difference.side(recipe, folder))
 
 
 def overlay(project: Project, caches: Path) -> None:
-    """An environment for the lock in the project's workspace, where `workspace.environment` looks for it: this one,
+    """An environment for the lock in the project's workspace, where `environment.locked` looks for it: this one,
     with tqdm under another version. To install the whole lock would take minutes."""
     name = f"{lineage.md5(project.folder / 'requirements.txt')}-{sys.version_info.major}.{sys.version_info.minor}"
     folder = caches / "churn-environments" / name

@@ -45,11 +45,11 @@ def test_changes():
     """Only what differs from params.yaml; a wrong name is refused with the nearest."""
     defaults = {name.split(".")[-1]: str(value) for name, value in LEAVES.items()}
     assert launch.changes(defaults, {}, LEAVES) == {}
-    assert launch.changes({"min_roc_auc": "0.80", "rounds": "1e3", "positive": "Yes"}, {}, LEAVES) == {}
-    asked = {"max_depth": "6", "positive": "No", "learning_rate": "0.1"}
+    assert launch.changes({"min_roc_auc": "0.80", "rounds": "1e3"}, {}, LEAVES) == {}
+    asked = {"max_depth": "6", "positive": "gone", "learning_rate": "0.1"}
     assert launch.changes(asked, {}, LEAVES) == {
         "train.max_depth": "6",
-        "data.positive": "No",
+        "data.positive": "gone",
         "train.learning_rate": "0.1",
     }
     edited = {**LEAVES, "train.max_depth": 5}  # params.yaml was edited, and MLflow hands on MLproject's default
@@ -163,21 +163,24 @@ def fresh(tmp_path) -> Project:
     return fresh
 
 
-def from_elsewhere(fresh: Project, uri: str, **env: str) -> None:
-    """`mlflow run URI` in a folder beside the project: its runs and its version are in that folder's store."""
+def from_elsewhere(fresh: Project, *arguments: str, **env: str) -> None:
+    """`mlflow run` in a folder beside the project, whose store is used."""
     there = fresh.folder.with_name("elsewhere")
     there.mkdir()
-    fresh.out("mlflow", "run", uri, "--env-manager", "local", *tiny(), cwd=there, **env)
+    fresh.out("mlflow", "run", *arguments, "--env-manager", "local", *tiny(), cwd=there, **env)
+    assert not (fresh.folder / "mlflow.db").exists()
     fresh.uri = f"sqlite:///{there}/mlflow.db"
-    assert fresh.alias("staging") == "1" and not (fresh.folder / "mlflow.db").exists()
 
 
 def test_a_path_from_outside(fresh):
     """`mlflow run PATH` from another folder, with no data pulled by hand."""
-    from_elsewhere(fresh, str(fresh.folder))
-    assert (fresh.folder / "models/churn.ubj").exists()
+    from_elsewhere(fresh, str(fresh.folder), "-e", "preprocess")
+    (run,) = fresh.runs("preprocess")
+    assert run.info.status == "FINISHED" and "mlflow.parentRunId" in run.data.tags
+    assert (fresh.folder / lineage.SPLITS["test"]).exists()
 
 
+@pytest.mark.sample  # own data is on a remote that a test does not reach
 def test_a_git_url_from_outside(fresh, tmp_path):
     """`mlflow run URL` clones the project into a temporary folder. When that is gone, the version still has its
     artifacts, and names the commit that it was made of."""
@@ -194,6 +197,7 @@ def test_a_git_url_from_outside(fresh, tmp_path):
     assert not (fresh.folder / "models/churn.ubj").exists()
     shutil.rmtree(temporary)
     (version,) = fresh.versions()
+    assert fresh.alias("staging") == str(version.version)
     assert version.tags["git_commit"] == fresh.out("git", "rev-parse", "HEAD").strip()
     artifacts = fresh.client.get_model_version_download_uri("ChurnXGB", "1")
     copied = download_artifacts(artifacts, tracking_uri=fresh.uri, dst_path=str(tmp_path / "copied"))

@@ -14,7 +14,9 @@ import planted
 import pytest
 from conftest import BIN, Project
 
-from churn import lineage, params, proof, workspace
+from churn import environment, lineage, params, proof
+from churn.errors import UserError
+from churn.recipe import Recipe
 
 pytestmark = pytest.mark.sample
 
@@ -146,11 +148,11 @@ def test_an_environment_is_built_from_a_lock(clone, inside, tmp_path, monkeypatc
     (block,) = re.findall(r"^tqdm==.*\n(?:    .*\n)+", Path("requirements.txt").read_text(), re.M)
     lock = tmp_path / "requirements.txt"
     lock.write_text(block)
-    python = workspace.environment(tmp_path) / "python"
+    python = environment.locked(tmp_path) / "python"
     printed = subprocess.run([python, "-c", "import tqdm; print(tqdm.__file__)"], capture_output=True, text=True)
     assert printed.stdout.startswith(str(tmp_path / "caches")), printed.stderr
     assert "building the environment" in capsys.readouterr().err
-    assert workspace.environment(tmp_path) / "python" == python and capsys.readouterr().err == ""
+    assert environment.locked(tmp_path) / "python" == python and capsys.readouterr().err == ""
     assert len(list((tmp_path / "caches/churn-environments").iterdir())) == 1
 
 
@@ -230,7 +232,7 @@ def test_promotion_can_demand_it(clone):
 
 
 LEAVES = {"seed": 1, "train.rounds": 20}
-RECIPE = workspace.Recipe(
+RECIPE = Recipe(
     name="3",
     label="version 3",
     commit="c" * 40,
@@ -295,6 +297,6 @@ def test_a_package_that_is_gone(tmp_path, inside, clone, monkeypatch):
     if "UV_CACHE_DIR" not in os.environ:
         monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     (tmp_path / "requirements.txt").write_text(f"tqdm==0.0.1 --hash=sha256:{'0' * 64}\n")
-    with pytest.raises(workspace.UserError, match=r"cannot be built here:[\s\S]*tqdm==0.0.1"):
-        workspace.environment(tmp_path)
+    with pytest.raises(UserError, match=r"cannot be built here:[\s\S]*tqdm==0.0.1"):
+        environment.locked(tmp_path)
     assert list((tmp_path / "caches/churn-environments").iterdir()) == []

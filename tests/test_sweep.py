@@ -10,7 +10,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from churn.signals import held_back
+
 SMALL = {"sweep.trials": 8, "sweep.folds": 3, "train.early_stopping": 5}
+OPEN_GATE = {
+    "gate.min_roc_auc": 0.5,
+    "gate.max_calibration_error": 1.0,
+}  # the best of 8 small models passes, on any table
 
 
 def children(clone, parent) -> list:
@@ -31,7 +37,7 @@ def best(printed: str) -> list[str]:
 @pytest.fixture(scope="module")
 def clone(tiny_pipeline, tmp_path_factory):
     clone = tiny_pipeline.copy(tmp_path_factory.mktemp("sweep"))
-    clone.set(**SMALL)
+    clone.set(**SMALL, **OPEN_GATE)
     clone.out("dvc", "repro")
     clone.commit("tiny")
     return clone
@@ -75,6 +81,25 @@ def test_the_same_seed_gives_the_same_best(clone, searched):
     assert best(again) and best(again) == best(searched)
     assert again.splitlines()[-3:] == searched.splitlines()[-3:]
     assert len(clone.runs("sweep")) == 2 and len(kept(clone, clone.runs("sweep")[0])) == 8
+
+
+def test_ctrl_c_waits_for_a_write():
+    """One Ctrl-C ends the work at the next check, or at the end; a second one at once; then all is as before."""
+    before, reached = signal.getsignal(signal.SIGINT), []
+    with pytest.raises(KeyboardInterrupt), held_back() as check:
+        check()
+        signal.raise_signal(signal.SIGINT)
+        reached.append("the write")
+        check()
+        reached.append("beyond")
+    with pytest.raises(KeyboardInterrupt), held_back():
+        signal.raise_signal(signal.SIGINT)
+        reached.append("the end")
+    with pytest.raises(KeyboardInterrupt), held_back():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        reached.append("beyond")
+    assert reached == ["the write", "the end"] and signal.getsignal(signal.SIGINT) == before
 
 
 def test_killed_and_resumed_nothing_counts_twice(clone, searched):

@@ -13,7 +13,7 @@ from conftest import Project
 from planted import CAUSES
 
 import why
-from churn import attribution, counterfactual, difference, workspace
+from churn import attribution, counterfactual, difference, recipe, workspace
 from churn.errors import UserError
 
 pytestmark = pytest.mark.sample
@@ -219,8 +219,8 @@ def test_fifty_commits_and_a_parameter_that_only_one_side_knows(project, workers
     answer = planted.explain("main", "many", workers[0], seeds=1)
     assert answer.warnings == [] and answer.asked == 2 * 2  # gamma comes and goes with the code, whoever's parameters
     assert [(c.axis, c.contribution == 0) for c in answer.causes] == [("code", False), ("parameters", True)]
-    with workspace.checkout(workspace.resolve("main")) as a, workspace.checkout(workspace.resolve("many")) as b:
-        sides = [difference.side(workspace.resolve(name), folder) for name, folder in (("main", a), ("many", b))]
+    with workspace.checkout(recipe.resolve("main")) as a, workspace.checkout(recipe.resolve("many")) as b:
+        sides = [difference.side(recipe.resolve(name), folder) for name, folder in (("main", a), ("many", b))]
         said = counterfactual.Pipelines(*sides, workers[0]).unknown()
     assert said == ["train.gamma is a parameter of B only: the other code runs without it"]
 

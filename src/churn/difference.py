@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from churn import contract, drift, lineage, params, workspace
+from churn import contract, drift, lineage, params
 from churn.errors import UserError
+from churn.recipe import Recipe, git
 
 AXES = ("code", "data", "parameters", "randomness", "environment")
 
@@ -20,7 +21,7 @@ AXES = ("code", "data", "parameters", "randomness", "environment")
 class Side:
     """One of the two models: its recipe and a checkout of it, with what is read from there."""
 
-    recipe: workspace.Recipe
+    recipe: Recipe
     folder: Path
     code: dict[str, str]  # {path: md5} of the files that a stage runs, and the commands
     packages: dict[str, str]  # {package: version} of the lock
@@ -50,7 +51,7 @@ class Side:
         return self.own["seed"]
 
 
-def side(recipe: workspace.Recipe, folder: Path) -> Side:
+def side(recipe: Recipe, folder: Path) -> Side:
     """Read a checkout."""
     stages = lineage.read_yaml(folder / "dvc.yaml")["stages"]
     outs = {str(out) for stage in stages.values() for out in stage.get("outs", ())}
@@ -98,7 +99,7 @@ def commits(a: Side, b: Side) -> tuple[list[str], list[str]]:
     """
     between = f"{a.recipe.commit}...{b.recipe.commit}"
     form = ("log", "--left-right", "--format=%m %h %s", between)
-    lines = [text.splitlines() for text in (workspace.git(*form), workspace.git(*form, "--", "dvc.yaml", *files(a, b)))]
+    lines = [text.splitlines() for text in (git(*form), git(*form, "--", "dvc.yaml", *files(a, b)))]
     marked = [[line[2:] if line[0] == ">" else f"- {line[2:]}" for line in part] for part in lines]
     return marked[0], marked[1]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from churn import difference, lineage
-from churn.counterfactual import Cause
+from churn.comparison import Cause
 from churn.difference import Side
 
 NAMES = {"roc_auc": "AUC"}
@@ -116,10 +116,7 @@ def _code(a: Side, b: Side) -> str:
 
 
 def _data(a: Side, b: Side) -> str:
-    md5s = [
-        {"raw.parquet": side.recipe.data_md5[:8], "schema.yaml": lineage.md5(side.schema)[:8]}
-        for side in (a, b)
-    ]
+    md5s = [{"raw.parquet": side.recipe.data_md5[:8], "schema.yaml": lineage.md5(side.schema)[:8]} for side in (a, b)]
     lines = difference.changed(*md5s).to_string().splitlines()
     if not difference.same_ids(a, b):
         return "\n".join([*lines, "the customers cannot be matched: id, target or positive label have other names"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from churn import lineage, params
 from churn.promotion import SHOWN
-from churn.workspace import Recipe
+from churn.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import multiprocessing
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from churn import lineage, model, params, tracking
 from churn.contract import Contract
 from churn.errors import UserError
+from churn.signals import held_back
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -117,11 +118,13 @@ def folds(p: params.Params, contract: Contract, seed: int) -> list[tuple]:
     return [tuple(model.matrix(rows, contract, p.train.threads) for rows in pair) for pair in pairs]
 
 
-def scores(train: params.Train, folds: list[tuple], seed: int) -> Iterator[tuple[float, float, pd.DataFrame]]:
+def scores(
+    train: params.Train, folds: list[tuple], seed: int, check: Callable = lambda *_: None
+) -> Iterator[tuple[float, float, pd.DataFrame]]:
     """Fit fold after fold; ROC AUC and log loss on the rows left out, at the round that the model keeps, and the
-    learning curves."""
+    learning curves. `check` is called in every round."""
     for fit, score in folds:
-        booster, curves = model.fit(fit, {"valid": score}, train, seed)
+        booster, curves = model.fit(fit, {"valid": score}, train, seed, check)
         best = curves.iloc[booster.num_boosted_rounds() - 1]
         yield best.valid_auc, best.valid_logloss, curves
 
@@ -137,7 +140,9 @@ def choose(trial: optuna.Trial | optuna.trial.FrozenTrial, space: dict[str, para
     return chosen
 
 
-def work(study: optuna.Study, parent, p: params.Params, contract: Contract, threads: int, tell: Callable) -> None:
+def work(
+    study: optuna.Study, parent, p: params.Params, contract: Contract, threads: int, tell: Callable, check: Callable
+) -> None:
     """Run trials until `sweep.trials` of the study count, whoever ran them, and none is running.
 
     Each is scored by its mean ROC AUC over the folds, given up if its mean so far is below the median of the earlier
@@ -146,6 +151,7 @@ def work(study: optuna.Study, parent, p: params.Params, contract: Contract, thre
     Args:
         threads: how many XGBoost may use.
         tell: called with study and trial after each trial.
+        check: from `signals.held_back`; Ctrl-C ends a trial while it fits, not while it is written down.
     """
     model.xgb.set_config(nthread=threads)
     pairs = folds(p, contract, p.seed)
@@ -154,7 +160,7 @@ def work(study: optuna.Study, parent, p: params.Params, contract: Contract, thre
         start, found = int(time.time() * 1000), []
         train = p.train.model_copy(update=choose(trial, p.sweep.space))
         pruned = False
-        for number, score in enumerate(scores(train, pairs, p.seed), start=1):
+        for number, score in enumerate(scores(train, pairs, p.seed, check), start=1):
             found.append(score)
             auc = np.array([auc for auc, *_ in found])
             if 1 < number < len(pairs):  # a single fold says too little
@@ -179,6 +185,7 @@ def work(study: optuna.Study, parent, p: params.Params, contract: Contract, thre
             study.optimize(objective, callbacks=[tell, enough])
         elif begun > counted(study):  # others are at the last trials, or were killed at them
             time.sleep(1)
+            check()
             optuna.storages.fail_stale_trials(study)
         else:
             return
@@ -190,7 +197,7 @@ def helpers(count: int, url: str, study: str, *rest) -> Iterator[None]:
 
     Args:
         url, study: the database and the name of the study in it.
-        rest: what `work` takes after the study, less `tell`.
+        rest: what `work` takes after the study, less `tell` and `check`.
     """
     context = multiprocessing.get_context("spawn")
     started = [context.Process(target=assist, args=(url, study, *rest), daemon=True) for _ in range(count)]
@@ -212,17 +219,19 @@ def assist(url: str, study: str, parent, p: params.Params, contract: Contract, t
         if not main.is_alive():
             study.stop()
 
-    with contextlib.suppress(KeyboardInterrupt):
-        work(optuna.load_study(study_name=study, storage=storage(url)), parent, p, contract, threads, tell)
+    with contextlib.suppress(KeyboardInterrupt), held_back() as check:
+        work(optuna.load_study(study_name=study, storage=storage(url)), parent, p, contract, threads, tell, check)
 
 
-def compare(p: params.Params, contract: Contract, best: params.Train) -> pd.DataFrame:
-    """Mean ROC AUC of today's parameters and of the best found, a row for each of five seeds that the search did not
-    use: other folds, and other draws while fitting. Columns today, best."""
+def compare(
+    p: params.Params, contract: Contract, best: params.Train, seeds: Iterable[int], check: Callable
+) -> pd.DataFrame:
+    """Mean ROC AUC of today's parameters and of the best found, a row for each seed: other folds, and other draws while
+    fitting. Columns today, best. `check` as in `work`."""
     rows = []
-    for seed in range(p.seed + 1, p.seed + 6):
+    for seed in seeds:
         pairs = folds(p, contract, seed)
-        rows.append([np.mean([auc for auc, *_ in scores(train, pairs, seed)]) for train in (p.train, best)])
+        rows.append([np.mean([auc for auc, *_ in scores(train, pairs, seed, check)]) for train in (p.train, best)])
     return pd.DataFrame(rows, columns=["today", "best"])
 
 

@@ -144,11 +144,14 @@ def test_nothing_is_left_over(projects, workshop, name):
 
 @pytest.mark.parametrize("name", ["sample", "own"])
 def test_its_tests_can_be_run(projects, name):
-    """Every test of the new project is collected; about a table of one's own, none that proves the sample's."""
+    """Every test of the new project is collected, about a table of one's own none that proves the sample's; those that
+    need no pipeline pass. (The whole `make test` takes as long as this project's: see docs/start-a-project.md.)"""
     project = projects[name]
     listed = project.out("python", "-m", "pytest", "--collect-only", "-q", "-n0")
     assert "test_registered_model.py" in listed
     assert ("test_preprocess.py" in listed) == (name == "sample")
+    quick = ["test_metrics_and_gate.py", "test_launchers.py::test_changes", "test_launchers.py::test_entry_points"]
+    assert " passed" in project.out("python", "-m", "pytest", "-q", "-n0", *(f"tests/{test}" for test in quick))
 
 
 def test_ci_runs_the_two_commands(projects):

@@ -30,7 +30,7 @@ def launched(project: Project, *arguments: str):
     return result, newest
 
 
-def test_entry_points_list_every_parameter():
+def test_entry_points():
     """Each command is there; those of the pipeline take every parameter, with params.yaml's value as the default."""
     written = lineage.read_yaml(ROOT / "MLproject")["entry_points"]
     assert set(written) == VERBS

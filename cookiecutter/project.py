@@ -204,9 +204,11 @@ def build(answers: dict) -> None:
     git("add", "--all")
     if not own:
         git("add", "--force", "data/sample")  # ignored, but for the one blob
-    commit = output("git", "-C", str(REPO), "rev-parse", "--short", "HEAD")
+    commit = output("git", "-C", str(REPO), "describe", "--always", "--exclude=*", "--dirty")
     git("commit", "--quiet", "--message", f"Start from the churn template, {commit}")
     git("branch", "template")
+    if commit.endswith("-dirty"):
+        print(f"{REPO} has uncommitted changes: they are in the new project.")
     print(after(answers, own))
 
 

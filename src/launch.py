@@ -8,12 +8,13 @@ a stage fails it is FAILED and says why.
 """
 
 import difflib
+import functools
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from churn import lineage, params, tracking
+from churn import experiments, lineage, params, tracking
 from churn.errors import UserError, run
 
 
@@ -41,6 +42,19 @@ def changes(given: dict[str, str], defaults: dict[str, object], leaves: dict[str
         ):
             asked[name] = text
     return asked
+
+
+def check(asked: dict[str, str]) -> None:
+    """Refuse values that params.yaml cannot have, before anything runs.
+
+    Raises:
+        UserError: every wrong value.
+    """
+    tree = lineage.read_yaml("params.yaml")
+    for name, text in asked.items():
+        *sections, leaf = name.split(".")
+        functools.reduce(lambda node, section: node[section], sections, tree)[leaf] = lineage.parse_yaml(text)
+    params.check(tree, "params.yaml with the values of -P")
 
 
 def pipeline(stage: str, asked: dict[str, str]) -> None:
@@ -71,7 +85,11 @@ def main() -> None:
         listed = lineage.read_yaml("MLproject")["entry_points"]["main"]["parameters"]
         defaults = {name: parameter["default"] for name, parameter in listed.items()}
         given, leaves = mlflow.get_run(launcher).data.params, params.flatten(params.load().model_dump())
-        pipeline(stage, changes(given, defaults, leaves))
+        asked = changes(given, defaults, leaves)
+        check(asked)
+        pipeline(stage, asked)
+        if asked:
+            mlflow.MlflowClient().set_tag(launcher, "dvc_experiment", experiments.latest())
         if stage == "evaluate":
             subprocess.run([sys.executable, "src/report.py"], check=True)
         else:

@@ -105,15 +105,15 @@ def find(p: params.Params, given: argparse.Namespace) -> tuple:
             rest = (parent, p, rules, threads(given.jobs))
             with search.helpers(given.jobs - 1, database.url, study.study_name, *rest):
                 search.work(study, *rest, progress(study, p.sweep.trials), check)
+            finished = study.get_trials(deepcopy=False, states=search.COUNTED)
+            tracking.close_trials(parent, {str(trial.number) for trial in finished})
+            found = search.choose(study.best_trial, p.sweep.space)
+            print("scoring the best and today's parameters with 5 other seeds", flush=True)
+            seeds = tqdm(range(p.seed + 1, p.seed + 6), unit="seed", disable=not sys.stderr.isatty(), leave=False)
+            table = search.compare(p, rules, p.train.model_copy(update=found), seeds, check)
         except KeyboardInterrupt:
             print("\nstopped; `python src/sweep.py --resume` goes on", file=sys.stderr)
             raise
-        finished = study.get_trials(deepcopy=False, states=search.COUNTED)
-        tracking.close_trials(parent, {str(trial.number) for trial in finished})
-        found = search.choose(study.best_trial, p.sweep.space)
-        print("scoring the best and today's parameters with 5 other seeds", flush=True)
-        seeds = tqdm(range(p.seed + 1, p.seed + 6), unit="seed", disable=not sys.stderr.isatty(), leave=False)
-        table = search.compare(p, rules, p.train.model_copy(update=found), seeds, check)
         with tempfile.TemporaryDirectory() as pictures:
             search.draw(study, Path(pictures))
             mlflow.log_artifacts(pictures, "plots")

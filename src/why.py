@@ -95,7 +95,7 @@ def attribute(comparison: Comparison, folder: Path) -> dict:
         ends, causes, noise = comparison.ends(), comparison.causes(), comparison.noise()
     warnings = [*unlike_recorded(comparison, ends), *comparison.pipelines.unknown()]
     told = explanation.sentence(comparison.metric, ends, noise, causes)
-    tables = [explanation.causes_table(causes, ends), explanation.squares(figures, counts)]
+    tables = [explanation.causes_table(causes, ends, len(comparison.seeds)), explanation.squares(figures, counts)]
     return {
         "sentence": told,
         "metric": comparison.metric,

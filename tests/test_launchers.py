@@ -104,7 +104,11 @@ def test_with_changes_it_is_an_experiment(clone):
     assert result.returncode == 0, result.stderr
     (name,) = clone.out("dvc", "exp", "list", "--name-only").split()
     run = clone.runs("train")[0]
-    assert (run.info.run_name, run.data.tags["dvc_experiment"]) == (name, name)
+    assert (
+        (run.info.run_name, run.data.tags["dvc_experiment"])
+        == (name, name)
+        == (name, parent.data.tags["dvc_experiment"])
+    )
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert run.data.params["train.max_depth"] == parent.data.params["train.max_depth"] == "2"
     assert run.data.metrics["roc_auc"] == parent.data.metrics["roc_auc"]

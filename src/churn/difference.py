@@ -89,7 +89,8 @@ def axes(a: Side, b: Side) -> list[str]:
 def changed(ours: dict, theirs: dict) -> pd.DataFrame:
     """The names whose values differ, one a row: columns A and B, "-" where a side has no such name."""
     names = [name for name in {**ours, **theirs} if ours.get(name, "-") != theirs.get(name, "-")]
-    return pd.DataFrame({"A": [ours.get(n, "-") for n in names], "B": [theirs.get(n, "-") for n in names]}, index=names)
+    sides = {"A": [ours.get(n, "-") for n in names], "B": [theirs.get(n, "-") for n in names]}
+    return pd.DataFrame(sides, index=names, dtype=object)  # else a column of 4 and 0.1 would show 4.0
 
 
 def commits(a: Side, b: Side) -> tuple[list[str], list[str]]:

@@ -39,6 +39,12 @@ def run(settings: dict[str, int | float], parent) -> None:
         raise UserError("the experiment failed, see above; params.yaml is as it was")
 
 
+def latest() -> str:
+    """The name of the experiment that was made last."""
+    form = ("--sort=-creatordate", "--count=1", "--format=%(refname:lstrip=-1)", "refs/exps/[0-9a-f][0-9a-f]/*/*")
+    return subprocess.run(["git", "for-each-ref", *form], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def tasks() -> dict[str, tuple[str, str]]:
     """Every experiment that DVC's queue knows, done ones included: {revision: (name, state)}, the states being
     Queued, Running, Failed and Success."""

@@ -30,8 +30,8 @@ def sentence(metric: str, ends: tuple[float, float], noise: float, causes: list[
     return f"{text}: {', '.join(parts)}."
 
 
-def causes_table(causes: list[Cause], ends: tuple[float, float]) -> str:
-    """Every cause with what it contributed, its share of the change, its noise and the verdict."""
+def causes_table(causes: list[Cause], ends: tuple[float, float], reruns: int) -> str:
+    """Each cause with what it contributed, its share of the change, its noise and the verdict; and how it was found."""
     change = ends[1] - ends[0]
     rows = {
         cause.what: {
@@ -50,7 +50,8 @@ def causes_table(causes: list[Cause], ends: tuple[float, float]) -> str:
         "noise": "",
         "verdict": f"{ends[0]:.4f} to {ends[1]:.4f}",
     }
-    return pd.DataFrame(rows).T.to_string()
+    noise = f"noise: one standard deviation over {reruns} reruns with other seeds"
+    return f"{pd.DataFrame(rows).T.to_string()}\n({noise}; a cause: Student's t-test over them, 95 %)"
 
 
 def squares(figures: list[list[float | None]], counts: list[list[int]]) -> str:

@@ -158,16 +158,26 @@ def load(path: str | Path = "params.yaml") -> Params:
         UserError: every unknown, missing, mistyped or out-of-range parameter, with the nearest valid name.
     """
     try:
-        params = Params.model_validate(read_yaml(path))
+        params = check(read_yaml(path), path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; run this from the root of the project") from None
     except YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
-    except ValidationError as error:
-        raise UserError(f"{path}:\n" + "\n".join(f"  {_explain(e)}" for e in error.errors())) from None
     random.seed(params.seed)
     np.random.seed(params.seed)
     return params
+
+
+def check(tree: object, where: str | Path) -> Params:
+    """The parameters of a tree as params.yaml holds it.
+
+    Raises:
+        UserError: as `load`; `where` is what the message names as their place.
+    """
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"{where}:\n" + "\n".join(f"  {_explain(e)}" for e in error.errors())) from None
 
 
 def _explain(error: dict) -> str:

@@ -119,7 +119,8 @@ def run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator:
         try:
             yield opened
         except BaseException as error:
-            mlflow.set_tag("error", f"{type(error).__name__}: {error}"[:5000])
+            why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__  # Ctrl-C has no words
+            mlflow.set_tag("error", why[:5000])
             raise
 
 

@@ -14,8 +14,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ruamel.yaml.error import YAMLError
+
 from churn import experiments, lineage, params, tracking
 from churn.errors import UserError, run
+
+
+def value(text: str) -> object:
+    """What -P means, as params.yaml would hold it; what is no YAML is a text."""
+    try:
+        return lineage.parse_yaml(text)
+    except YAMLError:
+        return text
 
 
 def changes(given: dict[str, str], defaults: dict[str, object], leaves: dict[str, object]) -> dict[str, str]:
@@ -37,9 +47,7 @@ def changes(given: dict[str, str], defaults: dict[str, object], leaves: dict[str
             nearest = difflib.get_close_matches(short, full, n=1, cutoff=0)[0]
             raise UserError(f"-P {short}: there is no such parameter; did you mean {nearest}?")
         name, now = full[short], leaves[full[short]]
-        if text not in (str(now), str(defaults.get(short))) and (
-            isinstance(now, str) or lineage.parse_yaml(text) != now
-        ):
+        if text not in (str(now), str(defaults.get(short))) and (isinstance(now, str) or value(text) != now):
             asked[name] = text
     return asked
 
@@ -53,7 +61,7 @@ def check(asked: dict[str, str]) -> None:
     tree = lineage.read_yaml("params.yaml")
     for name, text in asked.items():
         *sections, leaf = name.split(".")
-        functools.reduce(lambda node, section: node[section], sections, tree)[leaf] = lineage.parse_yaml(text)
+        functools.reduce(lambda node, section: node[section], sections, tree)[leaf] = value(text)
     params.check(tree, "params.yaml with the values of -P")
 
 

@@ -41,7 +41,7 @@ def test_entry_points():
     assert all(parameter["type"] for entry in written.values() for parameter in entry["parameters"].values())
 
 
-def test_changes():
+def test_changes(monkeypatch):
     """Only what differs from params.yaml; a wrong name is refused with the nearest."""
     defaults = {name.split(".")[-1]: str(value) for name, value in LEAVES.items()}
     assert launch.changes(defaults, {}, LEAVES) == {}
@@ -52,6 +52,10 @@ def test_changes():
         "data.positive": "gone",
         "train.learning_rate": "0.1",
     }
+    assert launch.changes({"max_depth": "[6"}, {}, LEAVES) == {"train.max_depth": "[6"}
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError, match=r"train.max_depth: Input should be a valid integer.*\(got '\[6'\)"):
+        launch.check({"train.max_depth": "[6"})
     edited = {**LEAVES, "train.max_depth": 5}  # params.yaml was edited, and MLflow hands on MLproject's default
     assert launch.changes({"max_depth": "4"}, {"max_depth": 4}, edited) == {}
     with pytest.raises(UserError, match="-P max_dept: there is no such parameter; did you mean max_depth"):

@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,19 @@ def choose(trial: optuna.Trial | optuna.trial.FrozenTrial, space: dict[str, para
     return chosen
 
 
+def fail_silent_trials(study: optuna.Study) -> None:
+    """Mark as failed the trials of a process that was killed before their first sign of life, a minute after their
+    start: Optuna's own `fail_stale_trials` looks only among trials that gave one."""
+    from sqlalchemy import text
+
+    store = study._storage
+    with store._backend.engine.connect() as connection:
+        heard = {row[0] for row in connection.execute(text("SELECT trial_id FROM trial_heartbeats"))}
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial._trial_id not in heard and (datetime.now() - trial.datetime_start).total_seconds() > 60:
+            store.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
 def work(
     study: optuna.Study, parent, p: params.Params, contract: Contract, threads: int, tell: Callable, check: Callable
 ) -> None:
@@ -187,6 +201,7 @@ def work(
             time.sleep(1)
             check()
             optuna.storages.fail_stale_trials(study)
+            fail_silent_trials(study)
         else:
             return
 

@@ -10,6 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from churn import search
 from churn.signals import held_back
 
 SMALL = {"sweep.trials": 8, "sweep.folds": 3, "train.early_stopping": 5}
@@ -100,6 +101,19 @@ def test_ctrl_c_waits_for_a_write():
         signal.raise_signal(signal.SIGINT)
         reached.append("beyond")
     assert reached == ["the write", "the end"] and signal.getsignal(signal.SIGINT) == before
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_trial_killed_before_its_first_sign_of_life_is_failed(tmp_path):
+    """A minute after its start, so that nobody waits for it; one that has just begun is left alone."""
+    database = search.storage(f"sqlite:///{tmp_path}/sweep.db")
+    study = optuna.create_study(storage=database, study_name="killed")
+    study.ask(), study.ask()
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE trials SET datetime_start = '2026-01-01 00:00:00' WHERE number = 0")
+    study = optuna.load_study(study_name="killed", storage=search.storage(f"sqlite:///{tmp_path}/sweep.db"))
+    search.fail_silent_trials(study)
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.RUNNING]
 
 
 def test_killed_and_resumed_nothing_counts_twice(clone, searched):

@@ -71,6 +71,20 @@ def check_queue() -> None:
             raise UserError("other workers are at this queue; `dvc queue stop` sends them home, then try again")
 
 
+def bury(rev: str, env: dict[str, str]) -> None:
+    """Have an experiment marked as failed whose worker died: to DVC it is running for ever.
+
+    The first kill ends what is left of it. A later one, which finds no process any more, marks it; how much later
+    depends on how busy the machine is.
+    """
+    name, _ = tasks()[rev]
+    for _ in range(10):
+        subprocess.run(["dvc", "queue", "kill", "--force", name], env=env, capture_output=True)
+        if tasks()[rev][1] != "Running":
+            return
+        time.sleep(1)
+
+
 def run_queue(jobs: int, env: dict[str, str]) -> list[str]:
     """Run every queued experiment, `jobs` at a time, each in a copy of the project; say how each ends, show the log
     of one that fails, and say so when a worker dies.
@@ -109,11 +123,8 @@ def run_queue(jobs: int, env: dict[str, str]) -> list[str]:
                     print(f"worker {number} died (exit code {code})", file=sys.stderr)
             left = [name for name, state in now.values() if state in OPEN]
             if not left or not workers:
-                # To DVC, what a dead worker ran is running for ever. The first kill ends what is left of it; the
-                # second finds no process, and marks the experiment as failed.
-                for name in [name for name, state in now.values() if state == "Running"]:
-                    for _ in range(2):
-                        subprocess.run(["dvc", "queue", "kill", "--force", name], env=env, **quiet)
+                for rev in [rev for rev, (_, state) in now.items() if state == "Running"]:
+                    bury(rev, env)
                 break
     finally:
         for worker in workers.values():

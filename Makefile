@@ -8,7 +8,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup repro test ui serve plots lock clean
+.PHONY: help install setup repro test ui serve plots lock clean reset
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -16,24 +16,26 @@ help: ## list the targets
 # The environment is rebuilt when requirements.txt is no longer the one it was made from.
 install: ## environment from the hashed lock
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: python3 is " + sys.version.split()[0] + "; 3.11 or later is needed (make PYTHON=... names another)")'
-	@cmp -s requirements.txt $(VENV)/requirements.txt || $(MAKE) --no-print-directory install-$(INSTALLER)
+	@cmp -s requirements.txt $(VENV)/requirements.txt || { \
+	  echo "$(INSTALLER) installs the $$(grep -c '^[a-z].*==' requirements.txt) packages of requirements.txt into $(VENV), once; this takes minutes ..."; \
+	  $(MAKE) --no-print-directory install-$(INSTALLER); }
 
 setup: install ## the environment, the MLflow store, the offline page for plots
 	@python src/init.py
 
 .PHONY: install-uv install-pip
 install-uv:
-	uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-	uv pip install --quiet --compile-bytecode --python $(VENV) --require-hashes -r requirements.txt
+	@uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	@uv pip install --compile-bytecode --python $(VENV) --require-hashes -r requirements.txt
 	@cp requirements.txt $(VENV)/requirements.txt
 
 install-pip:
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.txt
 	@cp requirements.txt $(VENV)/requirements.txt
 
 repro: setup ## run the pipeline: data, splits, model, evaluation, registration
-	@test -f data/raw.parquet || dvc pull --quiet data/raw.parquet.dvc
+	@test -f data/raw.parquet || python src/launch.py table
 	dvc repro
 	@python src/report.py
 
@@ -67,3 +69,18 @@ export CONDA
 clean: ## remove what `dvc repro` makes again (data, caches and the MLflow store stay)
 	rm -rf data/prepared models/*.ubj reports/plots dvc_plots .pytest_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+# Commits are kept in a branch, environment, remote folder and local settings where they are.
+KEPT = --exclude=/$(VENV) --exclude=/storage --exclude=/.dvc/config.local
+reset: ## back to the state after `git clone`: data, models, runs, experiments and changes are deleted (asks; YES=1 does not)
+	@git clean -ndx $(KEPT); git status --short --untracked-files=no
+	@echo "These files and changes, the MLflow store, DVC's cache and all experiments will be gone for good."
+	@echo "Commits that the upstream branch does not have stay in a branch before-reset-..."
+	@test -n "$(YES)" || { printf 'reset? [y/N] '; read answer; test "$$answer" = y; } || { echo "nothing was changed"; exit 1; }
+	@git for-each-ref --format='delete %(refname)' refs/exps | git update-ref --stdin
+	@start=$$(git rev-parse --quiet --verify '@{upstream}' || git rev-parse HEAD); \
+	  test "$$start" = "$$(git rev-parse HEAD)" || { \
+	  kept=before-reset-$$(git rev-parse --short HEAD); \
+	  git branch --force $$kept && echo "the commits since then are in the branch $$kept"; }; \
+	  git reset --quiet --hard "$$start"
+	@git clean -fdxq $(KEPT)

@@ -28,13 +28,11 @@ def value(text: str) -> object:
         return text
 
 
-def changes(given: dict[str, str], defaults: dict[str, object], leaves: dict[str, object]) -> dict[str, str]:
+def changes(given: dict[str, str], leaves: dict[str, object]) -> dict[str, str]:
     """The parameters that were asked for and differ from params.yaml, by dotted name.
 
     Args:
-        given: what MLflow noted in the launching run, by the last part of a parameter's name, as text. It notes the
-            defaults of MLproject too: those count as not asked for, so that an edited params.yaml holds.
-        defaults: those of MLproject.
+        given: what MLflow noted in the launching run, by the last part of a parameter's name, as text.
         leaves: params.yaml, flattened.
 
     Raises:
@@ -47,7 +45,7 @@ def changes(given: dict[str, str], defaults: dict[str, object], leaves: dict[str
             nearest = difflib.get_close_matches(short, full, n=1, cutoff=0)[0]
             raise UserError(f"-P {short}: there is no such parameter; did you mean {nearest}?")
         name, now = full[short], leaves[full[short]]
-        if text not in (str(now), str(defaults.get(short))) and (isinstance(now, str) or value(text) != now):
+        if text != str(now) and (isinstance(now, str) or value(text) != now):
             asked[name] = text
     return asked
 
@@ -65,14 +63,30 @@ def check(asked: dict[str, str]) -> None:
     params.check(tree, "params.yaml with the values of -P")
 
 
+def fetch_table() -> None:
+    """Bring the raw table into the workspace, if it is missing.
+
+    The sample is in this repository, under the remote `sample`. Its pointer does not name that remote: `dvc add` of
+    another table would keep the name, and `dvc push` would take the table there, where no colleague gets it.
+
+    Raises:
+        UserError: no remote has it.
+    """
+    if lineage.RAW.exists():
+        return
+    command = ["dvc", "pull", "--quiet", f"{lineage.RAW}.dvc"]
+    from_sample = [*command, "--remote", "sample"]
+    if subprocess.run(from_sample, capture_output=True).returncode and subprocess.run(command).returncode:
+        raise UserError(f"{lineage.RAW} is missing and `dvc pull {lineage.RAW}.dvc` does not bring it")
+
+
 def pipeline(stage: str, asked: dict[str, str]) -> None:
     """`dvc repro`, or `dvc exp run` with changed parameters.
 
     Raises:
         UserError: it failed; params.yaml is then as it was.
     """
-    if not lineage.RAW.exists() and subprocess.run(["dvc", "pull", "--quiet", f"{lineage.RAW}.dvc"]).returncode:
-        raise UserError(f"{lineage.RAW} is missing and `dvc pull {lineage.RAW}.dvc` does not bring it")
+    fetch_table()
     before = Path("params.yaml").read_bytes()
     settings = [word for name, text in asked.items() for word in ("-S", f"{name}={text}")]
     command = ["dvc", "exp", "run", *settings, stage] if asked else ["dvc", "repro", stage]
@@ -86,14 +100,15 @@ def main() -> None:
     import mlflow
 
     stage, launcher = sys.argv[1], os.environ.get("MLFLOW_RUN_ID")
+    if stage == "table":  # `make repro`
+        fetch_table()
+        return
     if launcher is None:
         raise UserError(f"this is for `mlflow run . -e {stage}`; without a launcher, `dvc repro {stage}` does the same")
     tracking.connect()
     try:
-        listed = lineage.read_yaml("MLproject")["entry_points"]["main"]["parameters"]
-        defaults = {name: parameter["default"] for name, parameter in listed.items()}
         given, leaves = mlflow.get_run(launcher).data.params, params.flatten(params.load().model_dump())
-        asked = changes(given, defaults, leaves)
+        asked = changes(given, leaves)
         check(asked)
         pipeline(stage, asked)
         if asked:

@@ -24,6 +24,9 @@ for name in [n for n in os.environ if n.startswith(("MLFLOW_", "DVC_", "OMP_", "
     del os.environ[name]
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
+# Whether the tests' parameters are those that the committed dvc.lock was made with.
+PARAMETERS = lineage.read_yaml(Path(__file__).with_name("params.yaml"))
+AS_COMMITTED = (lineage.read_yaml(ROOT / "params.yaml") | PARAMETERS) == lineage.read_yaml(ROOT / "params.yaml")
 TINY = {"train.rounds": 20, "train.learning_rate": 0.3, "evaluate.bootstrap": 100}
 
 
@@ -45,6 +48,17 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
+def flat(tree: dict) -> dict[str, object]:
+    """Parameters by dotted name. A range of `sweep.space` is one value."""
+    leaves = {}
+    for name, value in tree.items():
+        if isinstance(value, dict) and "low" not in value:
+            leaves |= {f"{name}.{rest}": leaf for rest, leaf in flat(value).items()}
+        else:
+            leaves[name] = value
+    return leaves
+
+
 class Project:
     """A clone of this project in a folder of its own."""
 
@@ -53,10 +67,10 @@ class Project:
         self.uri = f"sqlite:///{folder}/mlflow.db"
 
     @classmethod
-    def clone(cls, folder: Path, tiny: bool = False) -> "Project":
-        """What git would commit now, so that the tests see uncommitted changes too.
+    def clone(cls, folder: Path, tiny: bool = False, committed: bool = False) -> "Project":
+        """What git would commit now, so that the tests see uncommitted changes too, with the tests' own parameters.
 
-        A tiny project has a quick model's parameters, and its data pulled.
+        A tiny project has a quick model's parameters, and its data pulled; `committed` leaves params.yaml alone.
         """
         self = cls(folder)
         listed = self.out("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
@@ -70,13 +84,17 @@ class Project:
         self.out("git", "add", "-A")
         if SAMPLE:
             self.out("git", "add", "-f", "data/sample")
-        else:  # no remote that every clone reaches: the table is in the clone's cache
-            md5 = lineage.md5(ROOT / "data/raw.parquet")
-            cached = folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
-            cached.parent.mkdir(parents=True)
-            shutil.copy(ROOT / "data/raw.parquet", cached)
+        # The default remote is an empty folder: the table is in the clone's cache, so that `dvc pull` finds it.
+        md5 = lineage.read_yaml(folder / "data/raw.parquet.dvc")["outs"][0]["md5"]
+        blob = Path("files/md5", md5[:2], md5[2:])
+        table = ROOT / "data/raw.parquet"
+        cached = folder / ".dvc/cache" / blob
+        cached.parent.mkdir(parents=True)
+        shutil.copy(ROOT / "data/sample" / blob if (ROOT / "data/sample" / blob).exists() else table, cached)
         # Whatever bucket the project pushes to, a test pushes to a folder.
         (folder / ".dvc/config.local").write_text("['remote \"storage\"']\n    url = ../storage\n")
+        if not (committed or AS_COMMITTED):
+            self.set(**flat(PARAMETERS))
         if tiny:
             self.set(**TINY)
             self.out("dvc", "pull", "-q", "data/raw.parquet.dvc")

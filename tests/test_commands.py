@@ -11,7 +11,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import BIN, ROOT, Project, free_port
+from conftest import AS_COMMITTED, BIN, ROOT, SAMPLE, Project, free_port
+from pages import BLOCK, missing
 
 README = (ROOT / "README.md").read_text()
 
@@ -24,18 +25,21 @@ def clone(tmp_path_factory):
     if not Path(sys.prefix, "requirements.txt").exists():
         shutil.copy(ROOT / "requirements.txt", sys.prefix)
     assert "staging     ChurnXGB version 1" in clone.out("make", "repro")
-    assert clone.out("git", "status", "--short") == "", "the committed dvc.lock was not reproduced"
+    if AS_COMMITTED:
+        assert clone.out("git", "status", "--short") == "", "the committed dvc.lock was not reproduced"
     return clone
 
 
 def test_readme_from_top_to_bottom(clone):
     """The shell blocks one after the other; `make test` only collects, since this is it."""
-    blocks = re.findall(r"^```shell\n(.*?)^```", README, re.M | re.S)
-    assert blocks[0] == "make repro\n" and blocks[1] == "make test\n"
+    blocks = list(BLOCK.finditer(README))
+    assert [block["command"] for block in blocks[:2]] == ["make repro\n", "make test\n"]
     commits = clone.out("git", "rev-list", "--count", "HEAD")
     for block in blocks:
-        result = clone.run("bash", "-euc", f"source .venv/bin/activate\n{block}", PYTEST_ADDOPTS="--collect-only -n0")
-        assert result.returncode == 0, f"{block}\n{result.stdout}\n{result.stderr}"
+        command = f"source .venv/bin/activate\n{block['command']}"
+        result = clone.run("bash", "-euc", f"exec 2>&1\n{command}", PYTEST_ADDOPTS="--collect-only -n0")
+        assert result.returncode == 0, f"{command}\n{result.stdout}"
+        assert not SAMPLE or missing(block["shown"] or "", result.stdout) == [], result.stdout
     assert clone.out("git", "rev-list", "--count", "HEAD") == commits, "an experiment needs no commit"
     for block in re.findall(r"^```python\n(.*?)^```", README, re.M | re.S):
         assert "churn_probability" in clone.out("python", "-c", block)

@@ -30,7 +30,7 @@ class Workshop:
     def __init__(self, folder: Path):
         self.folder = folder
         (folder / "template").mkdir()
-        self.template = Project.clone(folder / "template")
+        self.template = Project.clone(folder / "template", committed=True)
         home = folder / "home"
         home.mkdir()
         (home / ".gitconfig").write_text("[user]\n    name = Ann\n    email = ann@example.com\n")
@@ -178,7 +178,6 @@ BAD_ANSWERS = {
         [
             "id and target are the same column, 'x'",
             "benchmarks: they time the sample",
-            "ci: a GitHub runner cannot fetch own data from a folder",
         ],
     ),
     "no file": ({**OWN, "data": "nowhere.parquet"}, ["nowhere.parquet: No such file or directory"]),
@@ -187,6 +186,14 @@ BAD_ANSWERS = {
     "no such column": (
         {**OWN, "data": "mlc.parquet", "id": "Customer"},
         ["id: {folder}/mlc.parquet has no column 'Customer'; it has customer, state"],
+    ),
+    "no such columns of a CSV": (
+        {**OWN, "data": "dates.csv", "id": "Customer", "target": "gone", "drop": "since, until"},
+        ["id: {folder}/dates.csv has no column 'Customer'", "target: {folder}/dates.csv has no column 'gone'", "'until'"],
+    ),
+    "everything about a table": (
+        {**OWN, "data": "many.csv", "positive": "Yes"},
+        ["id: 'customer' does not name each customer once", "positive: 'Yes' must be", "column since", "drop='"],
     ),
     "no such label": (
         {**OWN, "data": "mlc.parquet", "positive": "Yes"},
@@ -202,6 +209,7 @@ BAD_ANSWERS = {
 def test_bad_answers_are_refused(workshop, table, tmp_path, answers, says):
     """One clear message with all that is wrong, a non-zero exit, and no folder."""
     (workshop.folder / "dates.csv").write_text("customer,since,left\n1,2026-01-01,yes\n2,2026-01-02,no\n")
+    (workshop.folder / "many.csv").write_text("customer,since,left\n1,2026-01-01,yes\n1,2026-01-02,no\n")
     (workshop.folder / "broken.csv").write_text("customer,left\n1\n2,3,4\n")
     result = workshop.generate("--no-input", "--output-dir", str(tmp_path / "out"), *map("=".join, answers.items()))
     assert result.returncode != 0 and "error: " in result.stderr
@@ -247,6 +255,28 @@ def test_csv_with_numbers_as_labels(workshop, tmp_path):
     assert plan["nullable"] and plan["isin"] == ["a"]
     assert "All rights reserved" in (project.folder / "LICENSE").read_text()
     assert not (project.folder / ".github").exists()
+
+
+def test_enter_is_an_answer_and_columns_are_left_out(workshop, tmp_path):
+    """Own data and Enter for all else: the sample's column names fit by chance. Columns of dates and free text are
+    left out on request; of the template's last experiment nothing comes along; the workflow says what it needs."""
+    rows = [f"{i:03},{i % 7},2026-01-{i % 28 + 1:02},said {i},{'Yes' if i % 3 else 'No'}" for i in range(300)]
+    (tmp_path / "t.csv").write_text("\n".join(["customer_id,usage,since,comment,churn", *rows]))
+    experiment = workshop.template.folder / "params.yaml"
+    before = experiment.read_text()
+    experiment.write_text(before.replace("max_depth: ", "max_depth: 1"))
+    try:
+        project = workshop.project("customer-churn", cwd=tmp_path, data="t.csv", drop="since, comment")
+    finally:
+        experiment.write_text(before)
+    assert list(lineage.read_yaml(project.folder / "data/schema.yaml")["columns"]) == ["customer_id", "usage", "churn"]
+    committed = lineage.read_yaml(ROOT / "params.yaml")["train"]
+    assert lineage.read_yaml(project.folder / "params.yaml")["train"] == committed
+    steps = lineage.read_yaml(project.folder / ".github/workflows/ci.yml")["jobs"]["ci"]["steps"]
+    (needs,) = [step["run"] for step in steps if "remote" in step.get("name", "")]
+    assert "DVC's remote is a folder" in project.run("bash", "-c", needs).stdout
+    project.out("dvc", "remote", "modify", "storage", "url", "s3://bucket/table")
+    project.out("bash", "-c", needs)
 
 
 def test_later_changes_of_the_template_are_merged(workshop, tmp_path):

@@ -1,28 +1,16 @@
 """The pages of docs/ that tell a story: every command runs, in order, and prints what the page shows below it."""
 
-import re
+import os
+import subprocess
 import sys
 
 import pytest
 from conftest import ROOT, Project, free_port
+from pages import BLOCK, missing
+
+from churn import lineage
 
 pytestmark = pytest.mark.sample
-
-BLOCK = re.compile(r"^```shell\n(?P<command>.*?)^```\n(?:\n```text\n(?P<shown>.*?)^```\n)?", re.M | re.S)
-
-
-def comparable(text: str) -> list[str]:
-    """The lines of an output, without what differs from day to day: times, ages, commits and the widths they take."""
-    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "<time>", text)
-    text = re.sub(r" \d+ (min|h|d) +[0-9a-f]{8}\+?", " <age> <commit>", text)
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-
-
-def missing(shown: str, printed: str) -> list[str]:
-    """The lines that a page shows and that were not printed, in this order; `...` stands for any lines."""
-    lines = iter(comparable(printed))
-    return [line for line in comparable(shown) if line != "..." and line not in lines]
-
 
 @pytest.fixture
 def clone(pipeline, tmp_path) -> Project:
@@ -57,3 +45,48 @@ def test_tuesday_and_friday(clone):
     follow("docs/tuesday-friday.md", clone, 4)
     assert clone.out("git", "status", "--short") == ""
     assert clone.alias("staging") == "1" and clone.versions()[0].tags["reproduced"] == "identical"
+
+
+def test_experiments(clone):
+    """docs/experiments.md: experiments, a grid, a small search and the launcher; then all is undone but what MLflow has."""
+    clone.set(**{"sweep.trials": 3, "sweep.folds": 2})
+    clone.commit("a small search")
+    follow("docs/experiments.md", clone, 7)
+    assert {"deeper", "slower"} <= set(clone.out("dvc", "exp", "list", "--name-only").split())
+
+
+def test_reset(clone):
+    """`make reset` asks, and brings a clone back to what git has; the experiments are gone, the commits are not."""
+    upstream = clone.folder.with_name(f"{clone.folder.name}-upstream")
+    clone.out("git", "clone", "-q", "--bare", ".", str(upstream))
+    clone.out("git", "remote", "add", "origin", str(upstream))
+    clone.out("git", "fetch", "-q", "origin")
+    clone.out("git", "branch", "-q", "--set-upstream-to", "origin/main")
+    clone.out("git", "update-ref", "refs/exps/aa/bb/deeper", "HEAD")
+    clone.set(seed=7)
+    (clone.folder / "notes.txt").write_text("mine")
+    refused = subprocess.run(["make", "reset"], cwd=clone.folder, input="n\n", capture_output=True, text=True)
+    assert refused.returncode != 0 and "nothing was changed" in refused.stdout and "mlflow.db" in refused.stdout
+    assert (clone.folder / "notes.txt").exists()
+    clone.out("git", "commit", "-qam", "another seed")
+    kept = clone.out("git", "rev-parse", "--short", "HEAD").strip()
+    clone.out("make", "reset", "YES=1")
+    left = {name for name in os.listdir(clone.folder) if name not in {".git", ".venv", ".dvc"}}
+    assert left == {name.split("/")[0] for name in clone.out("git", "ls-files").splitlines()} - {".dvc"}
+    assert not (clone.folder / "data/raw.parquet").exists() and not (clone.folder / ".dvc/cache").exists()
+    assert clone.out("git", "for-each-ref", "refs/exps") == ""
+    assert clone.out("git", "branch", "--list", f"before-reset-{kept}").strip() == f"before-reset-{kept}"
+    assert clone.out("git", "log", "--format=%s", "-1").strip() != "another seed"
+
+
+def test_an_experiment_is_undone_whole(tiny_pipeline, tmp_path):
+    """The one command of README: afterwards DVC and git say that nothing is changed, and nothing runs."""
+    clone = tiny_pipeline.copy(tmp_path)
+    (undo,) = [b["command"] for b in BLOCK.finditer((ROOT / "README.md").read_text()) if "git checkout" in b["command"]]
+    before = clone.outs()
+    clone.out("dvc", "exp", "run", "-S", "train.max_depth=2")
+    clone.out("bash", "-euc", undo)
+    assert clone.out("git", "status", "--short") == "" and clone.executed() == []
+    assert {path: lineage.md5(clone.folder / path) for path in before if not (clone.folder / path).is_dir()} == {
+        path: md5 for path, md5 in before.items() if not md5.endswith(".dir")
+    }

@@ -14,6 +14,8 @@ from churn import lineage, params
 from churn.errors import UserError
 
 LEAVES = params.flatten(params.load(ROOT / "params.yaml").model_dump())
+# What the texts below are compared with.
+MEANT = {"train.max_depth": 4, "train.rounds": 1000, "train.learning_rate": 0.05, "gate.min_roc_auc": 0.8}
 VERBS = {"main", "preprocess", "train", "evaluate", "sweep", "promote", "reproduce", "why", "score", "serve", "monitor"}
 
 
@@ -31,40 +33,41 @@ def launched(project: Project, *arguments: str):
 
 
 def test_entry_points():
-    """Each command is there; those of the pipeline take every parameter, with params.yaml's value as the default."""
+    """Each command is there; those of the pipeline take any parameter, and repeat no value of params.yaml."""
     written = lineage.read_yaml(ROOT / "MLproject")["entry_points"]
     assert set(written) == VERBS
     project = load_project(str(ROOT))
     for name in ("main", "preprocess", "train", "evaluate"):
-        found = {key: parameter.default for key, parameter in project.get_entry_point(name).parameters.items()}
-        assert found == {key.split(".")[-1]: value for key, value in LEAVES.items()}
-    assert all(parameter["type"] for entry in written.values() for parameter in entry["parameters"].values())
+        assert project.get_entry_point(name).parameters == {}
+    listed = [parameter for entry in written.values() for parameter in entry.get("parameters", {}).values()]
+    assert all(parameter["type"] for parameter in listed)
 
 
 def test_changes(monkeypatch):
     """Only what differs from params.yaml; a wrong name is refused with the nearest."""
-    defaults = {name.split(".")[-1]: str(value) for name, value in LEAVES.items()}
-    assert launch.changes(defaults, {}, LEAVES) == {}
-    assert launch.changes({"min_roc_auc": "0.80", "rounds": "1e3"}, {}, LEAVES) == {}
+    short = {name.split(".")[-1]: value for name, value in LEAVES.items()}
+    assert launch.changes({name: str(value) for name, value in short.items()}, LEAVES) == {}
+    assert launch.changes({}, LEAVES) == {}
+    assert launch.changes({"min_roc_auc": "0.80", "rounds": "1e3"}, LEAVES | MEANT) == {}
     asked = {"max_depth": "6", "positive": "gone", "learning_rate": "0.1"}
-    assert launch.changes(asked, {}, LEAVES) == {
+    assert launch.changes(asked, LEAVES | MEANT) == {
         "train.max_depth": "6",
         "data.positive": "gone",
         "train.learning_rate": "0.1",
     }
-    assert launch.changes({"max_depth": "[6"}, {}, LEAVES) == {"train.max_depth": "[6"}
+    assert launch.changes({"max_depth": "[6"}, LEAVES) == {"train.max_depth": "[6"}
     monkeypatch.chdir(ROOT)
     with pytest.raises(UserError, match=r"train.max_depth: Input should be a valid integer.*\(got '\[6'\)"):
         launch.check({"train.max_depth": "[6"})
-    edited = {**LEAVES, "train.max_depth": 5}  # params.yaml was edited, and MLflow hands on MLproject's default
-    assert launch.changes({"max_depth": "4"}, {"max_depth": 4}, edited) == {}
+    edited = {**LEAVES, "train.max_depth": 5}  # params.yaml was edited: what was asked for is another value
+    assert launch.changes({"max_depth": "4"}, edited) == {"train.max_depth": "4"}
     with pytest.raises(UserError, match="-P max_dept: there is no such parameter; did you mean max_depth"):
-        launch.changes({"max_dept": "6"}, {}, LEAVES)
+        launch.changes({"max_dept": "6"}, LEAVES)
 
 
 def test_it_is_never_empty(clone):
     """Every stage is cached: the parent holds parameters, metrics and dvc.lock, and says so."""
-    result, parent = launched(clone, *tiny())
+    result, parent = launched(clone)
     assert result.returncode == 0, result.stderr
     assert parent.info.status == "FINISHED"
     assert parent.data.params["train.rounds"] == "20" and "roc_auc" in parent.data.metrics
@@ -77,7 +80,7 @@ def test_it_is_never_empty(clone):
 def test_a_stage(clone):
     """`-e train` runs the pipeline up to train; what ran is a child of the parent and does not log into it."""
     clone.set(**{"train.max_depth": 3})
-    result, parent = launched(clone, "-e", "train", *tiny())
+    result, parent = launched(clone, "-e", "train")
     assert result.returncode == 0, result.stderr
     assert parent.data.tags["executed"] == "train" and parent.data.params["train.max_depth"] == "3"
     model_run = clone.runs("train")[0]
@@ -86,17 +89,14 @@ def test_a_stage(clone):
     assert clone.alias("staging") == "1"
 
 
-def tiny(**more: object) -> list[str]:
-    """-P for the values of a tiny project, which are not MLproject's, and more."""
-    return [
-        f"-P{name}={value}"
-        for name, value in ({key.split(".")[-1]: value for key, value in TINY.items()} | more).items()
-    ]
+def given(**parameters: object) -> list[str]:
+    """The parameters as -P."""
+    return [f"-P{name}={value}" for name, value in parameters.items()]
 
 
 def test_without_changes_it_is_dvc_repro(clone):
     """No experiment; run, version and staging as ever; the parent says that train came from the cache."""
-    result, parent = launched(clone, *tiny())
+    result, parent = launched(clone)
     assert result.returncode == 0, result.stderr
     assert parent.data.tags["executed"] == "evaluate" and clone.alias("staging") == "2"
     assert clone.out("dvc", "exp", "list", "--name-only").split() == []
@@ -104,7 +104,7 @@ def test_without_changes_it_is_dvc_repro(clone):
 
 def test_with_changes_it_is_an_experiment(clone):
     """-P max_depth=2: one DVC experiment, one model run of its name under the parent, the same figures in all three."""
-    result, parent = launched(clone, *tiny(max_depth=2))
+    result, parent = launched(clone, *given(max_depth=2))
     assert result.returncode == 0, result.stderr
     (name,) = clone.out("dvc", "exp", "list", "--name-only").split()
     run = clone.runs("train")[0]
@@ -131,7 +131,7 @@ def test_wrong_parameters(clone, wrong, says):
     """One clear line, no traceback of ours; the launching run is FAILED and says why, no run is left RUNNING, and
     params.yaml is as it was."""
     before = (clone.folder / "params.yaml").read_bytes()
-    result, parent = launched(clone, *tiny(**wrong))
+    result, parent = launched(clone, *given(**wrong))
     assert result.returncode != 0 and says in result.stderr and 'File "src/' not in result.stderr
     assert parent.info.status == "FAILED" and says in parent.data.tags["error"]
     assert (clone.folder / "params.yaml").read_bytes() == before
@@ -175,7 +175,7 @@ def from_elsewhere(fresh: Project, *arguments: str, **env: str) -> None:
     """`mlflow run` in a folder beside the project, whose store is used."""
     there = fresh.folder.with_name("elsewhere")
     there.mkdir()
-    fresh.out("mlflow", "run", *arguments, "--env-manager", "local", *tiny(), cwd=there, **env)
+    fresh.out("mlflow", "run", *arguments, "--env-manager", "local", cwd=there, **env)
     assert not (fresh.folder / "mlflow.db").exists()
     fresh.uri = f"sqlite:///{there}/mlflow.db"
 

@@ -1,10 +1,20 @@
 """params.yaml: typed, complete, and declared leaf by leaf in dvc.yaml."""
 
 import importlib
+import subprocess
+import sys
 
 import pytest
+from conftest import Project, flat
 
 from churn import lineage, params
+
+# Values that are not "a bit more": the rest follow from `turned`.
+OTHERS = {"data.id": "number", "data.target": "gone", "data.positive": 1, "train.device": "cuda"}
+OTHERS |= {"registry.model": "Another", "sweep.folds": 3, "train.threads": 1}
+# The tests of no pipeline, which take seconds.
+FAST = ("test_params.py", "test_metrics_and_gate.py", "test_pipeline_files.py", "test_launchers.py")
+SLOW = "repeat_no_value or stages_declare or push or colleague or needs_no_remote or (launchers and not (changes or entry_points))"
 
 
 @pytest.mark.parametrize(
@@ -103,3 +113,34 @@ def test_global_generators_are_seeded(project, inside):
         params.load()
         drawn.append((random.random(), np.random.rand()))
     assert drawn[0] == drawn[1]
+
+
+def turned(value: object) -> object:
+    """Another value, which is valid where this one is."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, dict):  # a range of the search
+        return value | {"low": value["low"] * 2, "log": True}
+    return value + 1 if isinstance(value, int) else value * 0.9
+
+
+def turn_every_knob(project: Project) -> dict[str, object]:
+    """Give every parameter another valid value."""
+    before = flat(lineage.read_yaml(project.folder / "params.yaml"))
+    now = {name: OTHERS.get(name) or turned(value) for name, value in before.items()}
+    assert [name for name in before if now[name] == before[name]] == []
+    project.set(**now)
+    params.load(project.folder / "params.yaml")
+    project.commit("every knob turned")
+    return now
+
+
+@pytest.mark.sample
+def test_tests_and_launcher_repeat_no_value(tmp_path):
+    """In a clone whose params.yaml has another valid value for every leaf, the tests are green."""
+    project = Project.clone(tmp_path, committed=True)
+    turn_every_knob(project)
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-k", f"not ({SLOW})"]
+    tests = [f"tests/{name}" for name in FAST]
+    result = subprocess.run([*command, *tests], cwd=project.folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout

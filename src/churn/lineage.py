@@ -60,7 +60,7 @@ def inputs(stage: str) -> dict[str, str]:
     """
     paths = sorted(read_yaml("dvc.yaml")["stages"][stage]["deps"])
     if missing := [path for path in paths if not Path(path).exists()]:
-        raise UserError(f"{', '.join(missing)}: missing; `dvc pull data/raw.parquet.dvc` and `dvc repro` make it")
+        raise UserError(f"{', '.join(missing)}: missing; `make repro` fetches the table and makes the rest")
     return {path: md5(path) for path in paths}
 
 

@@ -1,0 +1,21 @@
+"""What a page shows and what its commands print."""
+
+import re
+
+BLOCK = re.compile(r"^```shell\n(?P<command>.*?)^```\n(?:\n```text\n(?P<shown>.*?)^```\n)?", re.M | re.S)
+
+
+def comparable(text: str) -> list[str]:
+    """The lines of an output, without what differs from day to day: times, ages, commits, names that DVC draws, and the
+    widths they take."""
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "<time>", text)
+    text = re.sub(r" \d+ (min|h|d) +[0-9a-f]{8}\+?", " <age> <commit>", text)
+    text = re.sub(r"\b[0-9a-f]{7} \[", "<commit> [", text)
+    text = re.sub(r"─+", "─", text)
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+
+
+def missing(shown: str, printed: str) -> list[str]:
+    """The lines that a page shows and that were not printed, in this order; `...` stands for any lines."""
+    lines = iter(comparable(printed))
+    return [line for line in comparable(shown) if line != "..." and line not in lines]

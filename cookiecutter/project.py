@@ -6,6 +6,8 @@ packages (reading a table, the contract, DVC) runs in the new project's own envi
 cookiecutter removes the folder.
 """
 
+import csv
+import hashlib
 import json
 import os
 import re
@@ -17,7 +19,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parent
-PYTHON = Path(os.environ.get("VENV", ".venv"), "bin/python")  # as in the Makefile
+
+# What experiments and the pipeline write is taken as committed: parameters of the last experiment are no template.
+WRITTEN = ("params.yaml", "dvc.lock", "reports/metrics.json")
 
 SAMPLE = {"id": "customer_id", "target": "churn", "positive": "Yes"}
 LICENCES = {"Apache-2.0": "Apache-2.0", "MIT": "MIT", "proprietary": "LicenseRef-Proprietary"}  # SPDX
@@ -49,6 +53,42 @@ def output(*command: str) -> str:
     return result.stdout.strip() if result.returncode == 0 else ""
 
 
+def environment() -> Path:
+    """The Python that reads the table: of an environment that is made from the lock and kept in the user's cache, so
+    that a second try after a refused table takes seconds. VENV names another, as in the Makefile."""
+    lock = hashlib.md5((REPO / "requirements.txt").read_bytes()).hexdigest()
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(os.environ.get("VENV") or caches / "churn-environments" / f"start-{lock}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    command = ["make", "--no-print-directory", "-C", str(REPO), "install", f"VENV={folder.absolute()}"]
+    subprocess.run(command, check=True)
+    return folder.absolute() / "bin/python"
+
+
+def content(name: str) -> bytes:
+    """A file of the template: as it is, uncommitted changes too, except what an experiment writes."""
+    committed = subprocess.run(["git", "-C", str(REPO), "show", f"HEAD:{name}"], capture_output=True)
+    if name in WRITTEN and committed.returncode == 0:
+        return committed.stdout
+    return (REPO / name).read_bytes()
+
+
+def dropped(answers: dict) -> list[str]:
+    """The columns to leave out."""
+    return [name.strip() for name in answers["drop"].split(",") if name.strip()]
+
+
+def header(path: str) -> list[str]:
+    """The column names of a CSV; none where it is not one that can be read without a package."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+    except (OSError, UnicodeDecodeError):
+        return []
+    delimiter = max(",;\t", key=first.count)
+    return next(csv.reader([first], delimiter=delimiter), [])
+
+
 def faults(answers: dict) -> list[str]:
     """Everything that is wrong with the answers, and with the machine, as far as it is known without a package."""
     found, own = [], answers["data"] != "sample"
@@ -70,16 +110,21 @@ def faults(answers: dict) -> list[str]:
     if own:
         refuse(answers["id"] == answers["target"], f"id and target are the same column, {answers['id']!r}")
         refuse(answers["benchmarks"] == "yes", "benchmarks: they time the sample; with own data answer `no`")
-        ci = answers["ci"] == "GitHub" and not re.match(r"\w+://", remote)
-        refuse(ci, "ci: a GitHub runner cannot fetch own data from a folder; name a remote URL, or answer `none`")
         try:
             with open(answers["path"], "rb") as file:
                 parquet = file.read(4) == b"PAR1"
-            csv = answers["path"].endswith(".csv")
-            refuse(not parquet and not csv, f"data: {answers['path']} is neither a Parquet file nor a .csv")
+            is_csv = answers["path"].endswith(".csv")
+            refuse(not parquet and not is_csv, f"data: {answers['path']} is neither a Parquet file nor a .csv")
         except OSError as error:
             refuse(True, f"data: {answers['path']}: {error.strerror}")
+        wanted = [("id", answers["id"]), ("target", answers["target"]), *(("drop", name) for name in dropped(answers))]
+        names = header(answers["path"]) if answers["path"].endswith(".csv") else []
+        for role, name in wanted if names else ():
+            refuse(name not in names, f"{role}: {answers['path']} has no column {name!r}; it has {', '.join(names[:30])}")
+        for role in ("id", "target"):
+            refuse(answers[role] in dropped(answers), f"drop: {answers[role]!r} is the {role}")
     else:
+        refuse(answers["drop"].strip() != "", "drop: the sample's columns stay")
         for name, value in SAMPLE.items():
             refuse(answers[name] != value, f"{name}: the sample's is {value!r}, not {answers[name]!r}")
     for tool in ("git", "make"):
@@ -104,14 +149,12 @@ def prepare(answers: dict) -> None:
         raise ValueError("the project cannot be started:\n" + "\n".join(f"  {fault}" for fault in found))
     if answers["data"] == "sample":
         return
-    for name in ("Makefile", "requirements.txt", "params.yaml"):
-        shutil.copy(REPO / name, name)
-    print("making the environment that will read the table ...", flush=True)
-    subprocess.run(["make", "--no-print-directory", "install"], check=True)
+    Path("params.yaml").write_bytes(content("params.yaml"))
+    python = environment()
     env = {**os.environ, "PYTHONPATH": str(REPO / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     asked = [answers[name] for name in ("path", "id", "target", "positive")]
-    subprocess.run([PYTHON, HERE / "table.py", *asked], env=env, check=True)
-    subprocess.run([PYTHON, REPO / "src/infer_schema.py", "data/raw.parquet"], env=env, check=True)
+    if subprocess.run([python, HERE / "table.py", *asked, *dropped(answers)], env=env).returncode:
+        sys.exit(1)  # it has said why
 
 
 def left_out(name: str, answers: dict) -> bool:
@@ -163,7 +206,8 @@ def build(answers: dict) -> None:
         target = Path("LICENSE.template" if name == "LICENSE" and Path(name).exists() else name)
         if not target.exists():  # what `prepare` made or cookiecutter rendered stays
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPO / name, target)
+            target.write_bytes(content(name))
+            shutil.copymode(REPO / name, target)
         if not name.startswith("data/sample/"):
             text = passages(target.read_text(), kinds)
             if own and name.startswith("docs/"):
@@ -180,11 +224,6 @@ def build(answers: dict) -> None:
     if own:
         columns = json.dumps([answers["id"], answers["target"]], ensure_ascii=False)
         replace("README.md", '["customer_id", "churn"]', columns)
-        for name, value in SAMPLE.items():
-            was, now = json.dumps(value) if name == "positive" else value, json.dumps(answers[name])
-            replace(
-                "MLproject", f"{name}: {{type: string, default: {was}}}", f"{name}: {{type: string, default: {now}}}"
-            )
         replace(".dvc/config", "['remote \"sample\"']\n    url = ../data/sample\n", "")
     if answers["remote"] != "local":
         replace(".dvc/config", "url = ../storage", f"url = {answers['remote']}")
@@ -192,7 +231,7 @@ def build(answers: dict) -> None:
     # The table's place in this project, so that these answers can be given again by anyone who has it.
     questions = json.loads((HERE / "cookiecutter.json").read_text())
     public = {name: answers[name] for name in questions if not name.startswith("_")}
-    public["data"] = "data/raw.parquet" if own else "sample"
+    public |= {"data": "data/raw.parquet", "drop": ""} if own else {"data": "sample"}
     Path(".cookiecutter.json").write_text(json.dumps({"cookiecutter": public}, indent=2, ensure_ascii=False) + "\n")
 
     def git(*arguments: str) -> None:
@@ -200,7 +239,7 @@ def build(answers: dict) -> None:
 
     git("init", "--quiet", "--initial-branch", "main")
     if own:
-        subprocess.run([PYTHON, "-m", "dvc", "add", "--quiet", "data/raw.parquet"], check=True)
+        subprocess.run([environment(), "-m", "dvc", "add", "--quiet", "data/raw.parquet"], check=True)
     git("add", "--all")
     if not own:
         git("add", "--force", "data/sample")  # ignored, but for the one blob
@@ -208,7 +247,7 @@ def build(answers: dict) -> None:
     git("commit", "--quiet", "--message", f"Start from the churn template, {commit}")
     git("branch", "template")
     if commit.endswith("-dirty"):
-        print(f"{REPO} has uncommitted changes: they are in the new project.")
+        print(f"{REPO} has uncommitted changes. They are in the new project, except those of {', '.join(WRITTEN)}.")
     print(after(answers, own))
 
 
@@ -222,6 +261,9 @@ def after(answers: dict, own: bool) -> str:
             "Look over data/schema.yaml (it allows what was seen) and fill in data/README.md. The thresholds under",
         ]
         lines += ["`gate:` and the costs in params.yaml were chosen for another table: choose your own."]
+        if answers["ci"] == "GitHub" and "://" not in answers["remote"]:
+            lines += ["", "The workflow in .github cannot fetch the table from a folder: it fails until the remote is a URL"]
+            lines += ["(`dvc remote modify storage url s3://...`)."]
     if answers["remote"] != "local":
         lines += [
             "",

@@ -1,6 +1,8 @@
 """Take in a table of customers: check the answers against it, and write data/raw.parquet and `data:` of params.yaml.
 
-python table.py TABLE ID TARGET POSITIVE    (in the new project's environment, in its folder)
+python table.py TABLE ID TARGET POSITIVE [COLUMN TO LEAVE OUT ...]    (in the new project's folder)
+
+Everything that is wrong is said in one message. It ends with data/schema.yaml, by src/infer_schema.py.
 """
 
 import json
@@ -14,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+import infer_schema
 from churn import contract
 from churn.errors import UserError, run
 
@@ -38,36 +41,80 @@ def label(values: pa.ChunkedArray, answer: str) -> str | int | bool:
     return meant[0]
 
 
-def main() -> None:
-    source, id, target, positive = sys.argv[1:]
-    raw = Path("data/raw.parquet")
-    raw.parent.mkdir(exist_ok=True)
+def take_in(source: str, raw: Path, left_out: list[str]) -> None:
+    """Write a table, Parquet or CSV, as `raw`, without some of its columns.
+
+    Raises:
+        UserError: it cannot be read, or has no such column.
+    """
     with open(source, "rb") as file:
         parquet = file.read(4) == b"PAR1"
-    if parquet:
+    if parquet and not left_out:
         shutil.copyfile(source, raw)
+        return
+    if parquet:
+        table = contract.open_table(Path(source)).read()
     else:
         options = pyarrow.csv.ConvertOptions(strings_can_be_null=True)
         try:
-            pq.write_table(pyarrow.csv.read_csv(source, convert_options=options), raw, compression="zstd")
+            table = pyarrow.csv.read_csv(source, convert_options=options)
         except pa.ArrowInvalid as error:
             raise UserError(f"data: {source} cannot be read as CSV: {error}") from None
-    table = contract.open_table(raw)
-    names = table.schema_arrow.names
+    if unknown := [name for name in left_out if name not in table.column_names]:
+        raise UserError(f"drop: {source} has no column {', '.join(unknown)}; it has {', '.join(table.column_names)}")
+    pq.write_table(table.drop_columns(left_out), raw, compression="zstd")
+
+
+def answer_faults(table: pq.ParquetFile, source: str, id: str, target: str, positive: str) -> tuple[list[str], object]:
+    """What is wrong with the answers about a table; and the value that `positive` means."""
+    names, found, meant = table.schema_arrow.names, [], None
     for role, name in (("id", id), ("target", target)):
         if name not in names:
-            raise UserError(f"{role}: {source} has no column {name!r}; it has {', '.join(names)}")
-    ids = column(table, id)
-    if len(pc.unique(ids.drop_null())) < len(ids):
-        raise UserError(f"id: {id!r} does not name each customer once: it has nulls or the same value twice")
-    meant = label(column(table, target), positive)
+            found.append(f"{role}: {source} has no column {name!r}; it has {', '.join(names)}")
+    if id in names:
+        ids = column(table, id)
+        if len(pc.unique(ids.drop_null())) < len(ids):
+            found.append(f"id: {id!r} does not name each customer once: it has nulls or the same value twice")
+    if target in names:
+        try:
+            meant = label(column(table, target), positive)
+        except UserError as error:
+            found.append(str(error))
+    return found, meant
 
+
+def write_data(values: dict[str, object]) -> None:
+    """Write `data:` of params.yaml."""
     params = Path("params.yaml").read_text()
-    for name, value in {"id": id, "target": target, "positive": meant}.items():
+    for name, value in values.items():
         written = json.dumps(value, ensure_ascii=False)  # JSON is YAML, and 1.2 reads "Yes" as a text either way
         params, found = re.subn(rf"(?m)^(  {name}: )\S+", lambda m, w=written: m[1] + w, params, count=1)
         assert found, name
     Path("params.yaml").write_text(params)
+
+
+def column_faults(raw: Path) -> list[str]:
+    """What is wrong with the columns, by trying to infer the contract; without a fault it is written."""
+    try:
+        infer_schema.main([str(raw)])
+    except UserError as error:
+        hint = "drop: this answer leaves columns out of the table, as in drop='signed,comment'"
+        return [str(error), hint]
+    return []
+
+
+def main() -> None:
+    source, id, target, positive, *left_out = sys.argv[1:]
+    raw = Path("data/raw.parquet")
+    raw.parent.mkdir(exist_ok=True)
+    take_in(source, raw, left_out)
+    found, meant = answer_faults(contract.open_table(raw), source, id, target, positive)
+    if not any(fault.startswith(("id: ", "target: ")) and "has no column" in fault for fault in found):
+        # A wrong label must not hide a wrong column.
+        write_data({"id": id, "target": target, "positive": positive if meant is None else meant})
+        found += column_faults(raw)
+    if found:
+        raise UserError("the project cannot be started:\n" + "\n".join(f"  {fault}" for fault in found))
 
 
 if __name__ == "__main__":

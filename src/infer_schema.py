@@ -44,10 +44,10 @@ def column_rules(name: str, values, is_id: bool):
     raise UserError(f"column {name}: a model cannot take {values.type}; turn it into numbers or drop it")
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write a first data contract, data/schema.yaml, for a table.")
     parser.add_argument("table", type=Path, help="a Parquet file")
-    path = parser.parse_args().table
+    path = parser.parse_args(arguments).table
     data = params.load().data
     if lineage.SCHEMA.exists():
         raise UserError(f"{lineage.SCHEMA} exists; delete it first (git keeps the committed one)")

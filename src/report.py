@@ -78,6 +78,16 @@ def summary(name: str, results: dict[str, float], model_run, versions: dict) -> 
     return "\n".join(lines)
 
 
+def following(registered: bool) -> str:
+    """What to do next."""
+    if registered:
+        return "`make ui` shows the runs, `make plots` the plots; `dvc exp run -S train.max_depth=6` tries a change."
+    return (
+        "nothing was registered. Better parameters may pass (`python src/sweep.py --apply`); if this table gives no more, "
+        "set the thresholds under `gate:` in params.yaml to what is worth having, and `dvc repro`."
+    )
+
+
 def main() -> None:
     p = params.load()
     leaves = params.flatten(p.model_dump())
@@ -99,9 +109,7 @@ def main() -> None:
         fill_launcher(launcher, leaves, results, model_run)
     aliases = {alias: registry.alias(p.registry.model, alias) for alias in ("staging", "production")}
     print(summary(p.registry.model, results, model_run, {"workspace": version, **aliases}))
-    print(
-        "\nNext: `make ui` shows the runs, `make plots` the plots; `dvc exp run -S train.max_depth=6` tries a change."
-    )
+    print(f"\nNext: {following(version is not None)}")
 
 
 if __name__ == "__main__":

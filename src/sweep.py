@@ -130,8 +130,13 @@ def work_off(jobs: int) -> None:
         UserError: nothing is queued, or not every experiment succeeded.
     """
     experiments.check_queue()
+    before = experiments.tasks()
     with tracking.run("queue", {"stage": "queue", **lineage.code(), **lineage.environment()}) as parent:
         failed = experiments.run_queue(jobs, experiments.environment(parent, threads(jobs)))
+        now = experiments.tasks().items()
+        done = {name for rev, (name, state) in now if state == "Success" and before.get(rev, ("", ""))[1] != state}
+        if done:
+            print(f"\n{experiments.table(done)}", flush=True)
         if failed:
             raise UserError(f"{', '.join(failed)}: failed or left behind; the others succeeded")
 

@@ -25,9 +25,6 @@ from churn.comparison import Comparison
 from churn.counterfactual import Pipelines, workers
 from churn.errors import UserError, run
 
-SECONDS = 3.0  # a run of the sample's pipeline, as long as none was timed
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What changed between two models, and how much each change did.")
     parser.add_argument("a", metavar="A", help="version, alias, models:/ URI, MLflow run, DVC experiment, git revision")
@@ -50,20 +47,24 @@ def say(text: str) -> None:
 
 def progress(comparison: Comparison) -> tqdm:
     """Say how long it will take, and show it: a bar on a terminal, a line every ten runs in a log."""
-    moved = len(comparison.axes)
-    reruns = 2 ** (moved - ("randomness" in comparison.axes))
-    runs = 2**moved + len(comparison.seeds) * reruns + 2
-    more = "; changed columns add to that" if "data" in comparison.axes else ""
+    least, most = comparison.runs(1), comparison.runs(comparison.most_steps())
+    runs = f"{least}" if least == most else f"{least} to {most}"
+    more = ", by how many changed columns matter" if least < most else ""
     say(
-        f"axes that differ: {moved}; combinations: {2**moved}, {reruns} of them again with {len(comparison.seeds)} "
-        f"other seeds; about {round(runs * SECONDS, -1):.0f} s{more}; what was run before is not run again"
+        f"axes that differ: {len(comparison.axes)}; about {runs} runs of the pipeline{more}, with "
+        f"{len(comparison.seeds)} other seeds; what was run before is not run again"
     )
-    bar = tqdm(total=runs, unit="run", disable=not sys.stderr.isatty(), leave=False)
+    bar = tqdm(total=least, unit="run", disable=not sys.stderr.isatty(), leave=False)
 
     def after_run() -> None:
         count = len(comparison.pipelines.asked)
         bar.total = max(bar.total, count)
         bar.update()
+        seconds = comparison.pipelines.seconds
+        if len(seconds) == 2 and count == 2:  # both models themselves
+            each = sum(seconds) / 2
+            left = [f"{max(0, total - count) * each:.0f}" for total in (least, most)]
+            say(f"{each:.1f} s a run: about {' to '.join(dict.fromkeys(left))} s more")
         if bar.disable and count % 10 == 0:
             say(f"{count} combinations, {len(comparison.pipelines.seconds)} of them run now")
 

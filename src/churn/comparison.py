@@ -58,6 +58,22 @@ class Comparison:
         last = len(self.tables) - 1
         return self.figure({}, seed), self.figure({axis: last if axis == "data" else 1 for axis in self.axes}, seed)
 
+    def runs(self, steps: int) -> int:
+        """How many runs of the pipeline it takes, if the data axis has so many steps."""
+        places = 2 ** len(self.axes)
+        if "data" in self.axes:
+            places = places // 2 * (steps + 1)
+        reruns = places // 2 if "randomness" in self.axes else places
+        return places + len(self.seeds) * reruns + 2  # and each model on the other's test split
+
+    def most_steps(self) -> int:
+        """Into how many steps `split_data` takes the data axis at most."""
+        if "data" not in self.axes or not difference.same_ids(self.a, self.b):
+            return 1
+        people = difference.customers(self.a, self.b)
+        columns = difference.to_put_back(difference.columns(self.a, self.b))
+        return max(1, len(columns) + bool(people["came"] + people["went"]))
+
     def split_data(self, folder: Path) -> None:
         """Find the steps of the data axis: put A's columns back into B's table, the most drifted first, until what is
         left of the difference is within noise; what is left, and customers who came or went, is the last step."""

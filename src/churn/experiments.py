@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from churn import tracking
+from churn import params, tracking
 from churn.errors import UserError
 
 OPEN = ("Queued", "Running")
@@ -43,6 +43,20 @@ def latest() -> str:
     """The name of the experiment that was made last."""
     form = ("--sort=-creatordate", "--count=1", "--format=%(refname:lstrip=-1)", "refs/exps/[0-9a-f][0-9a-f]/*/*")
     return subprocess.run(["git", "for-each-ref", *form], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def table(names: set[str]) -> str:
+    """Experiments as text, the best first: the parameters in which they differ, ROC AUC and its interval, the gate."""
+    import dvc.api
+    import pandas as pd
+
+    shown = pd.DataFrame(row for row in dvc.api.exp_show() if row["Experiment"] in names)
+    shown = shown.sort_values("roc_auc", ascending=False).set_index("Experiment")
+    leaves = [name for name in params.names() if name in shown]
+    differ = [name for name in leaves if shown[name].astype(str).nunique() > 1] or leaves[:0]
+    shown["gate"] = shown["gate_thresholds"].str.split().str[0]
+    metrics = ["roc_auc", "roc_auc_low", "roc_auc_high", "gate"]
+    return shown[differ + metrics].to_string(float_format="{:.4f}".format)
 
 
 def tasks() -> dict[str, tuple[str, str]]:

@@ -13,8 +13,9 @@ from churn import lineage, params
 OTHERS = {"data.id": "number", "data.target": "gone", "data.positive": 1, "train.device": "cuda"}
 OTHERS |= {"registry.model": "Another", "sweep.folds": 3, "train.threads": 1}
 # The tests of no pipeline, which take seconds.
-FAST = ("test_params.py", "test_metrics_and_gate.py", "test_pipeline_files.py", "test_launchers.py")
-SLOW = "repeat_no_value or stages_declare or push or colleague or needs_no_remote or (launchers and not (changes or entry_points))"
+FAST = ("test_params.py", "test_metrics_and_gate.py", "test_pipeline_files.py")
+FAST += ("test_launchers.py::test_entry_points", "test_launchers.py::test_changes")
+SLOW = "repeat_no_value or stages_declare or push or colleague or needs_no_remote"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import re
 
-BLOCK = re.compile(r"^```shell\n(?P<command>.*?)^```\n(?:\n```text\n(?P<shown>.*?)^```\n)?", re.M | re.S)
+BLOCK = re.compile(
+    r"^```shell\n(?P<command>.*?)^```\n(?:(?:\n|<!-- only sample -->\n)+```text\n(?P<shown>.*?)^```\n)?", re.M | re.S
+)
 
 
 def comparable(text: str) -> list[str]:

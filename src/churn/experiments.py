@@ -53,10 +53,12 @@ def table(names: set[str]) -> str:
     shown = pd.DataFrame(row for row in dvc.api.exp_show() if row["Experiment"] in names)
     shown = shown.sort_values("roc_auc", ascending=False).set_index("Experiment")
     leaves = [name for name in params.names() if name in shown]
-    differ = [name for name in leaves if shown[name].astype(str).nunique() > 1] or leaves[:0]
+    differ = [name for name in leaves if shown[name].astype(str).nunique() > 1]
+    for name in differ:
+        shown[name] = [f"{value:g}" if isinstance(value, float) else str(value) for value in shown[name]]
     shown["gate"] = shown["gate_thresholds"].str.split().str[0]
     metrics = ["roc_auc", "roc_auc_low", "roc_auc_high", "gate"]
-    return shown[differ + metrics].to_string(float_format="{:.4f}".format)
+    return shown[differ + metrics].reset_index().to_string(index=False, float_format="{:.4f}".format)
 
 
 def tasks() -> dict[str, tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from contextlib import ExitStack
 
 import numpy as np
@@ -166,13 +167,16 @@ def test_the_command(project, labels, monkeypatch, capsys):
 
     before, runs = state(), project.runs()
     command = ("src/why.py", "2", labels, "--attribute", "--seeds", "3", "--output", "../why.png")
-    text = project.out("python", *command, MLFLOW_TRACKING_URI=project.uri)
+    result = project.run("python", *command, MLFLOW_TRACKING_URI=project.uri)
+    assert result.returncode == 0, result.stderr
+    text, (least, most) = result.stdout, re.search(r"about (\d+)(?: to (\d+))? runs", result.stderr).groups()
     assert text.startswith("AUC fell by 0.2") and "because column churn changed in the data" in text.splitlines()[0]
     assert "test split of A" in text and "A  ChurnXGB version 2" in text and "raw.parquet" in text
     assert (project.folder / "../why.png").stat().st_size > 10_000
     monkeypatch.setattr("sys.argv", [*command, "--json"])
     why.main()
     answer = json.loads(capsys.readouterr().out)
+    assert int(least) <= answer["combinations"] <= int(most or least), "the estimate that stood at the beginning"
     assert answer["run_now"] == 0 and answer["warnings"] == [] and list(answer["differs"]) == ["data"]
     (model_a, model_b) = answer["two_by_two"]["figures"]
     assert model_a[0] == answer["a"] and model_b[1] == answer["b"]

@@ -49,7 +49,7 @@ def test_tuesday_and_friday(clone):
 
 def test_experiments(clone):
     """docs/experiments.md: experiments, a grid, a small search and the launcher; then all is undone but what MLflow has."""
-    clone.set(**{"sweep.trials": 3, "sweep.folds": 2})
+    clone.set(**{"sweep.trials": 2, "sweep.folds": 1})
     clone.commit("a small search")
     follow("docs/experiments.md", clone, 7)
     assert {"deeper", "slower"} <= set(clone.out("dvc", "exp", "list", "--name-only").split())

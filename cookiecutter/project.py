@@ -120,7 +120,8 @@ def faults(answers: dict) -> list[str]:
         wanted = [("id", answers["id"]), ("target", answers["target"]), *(("drop", name) for name in dropped(answers))]
         names = header(answers["path"]) if answers["path"].endswith(".csv") else []
         for role, name in wanted if names else ():
-            refuse(name not in names, f"{role}: {answers['path']} has no column {name!r}; it has {', '.join(names[:30])}")
+            known = ", ".join(names[:30])
+            refuse(name not in names, f"{role}: {answers['path']} has no column {name!r}; it has {known}")
         for role in ("id", "target"):
             refuse(answers[role] in dropped(answers), f"drop: {answers[role]!r} is the {role}")
     else:
@@ -262,8 +263,8 @@ def after(answers: dict, own: bool) -> str:
         ]
         lines += ["`gate:` and the costs in params.yaml were chosen for another table: choose your own."]
         if answers["ci"] == "GitHub" and "://" not in answers["remote"]:
-            lines += ["", "The workflow in .github cannot fetch the table from a folder: it fails until the remote is a URL"]
-            lines += ["(`dvc remote modify storage url s3://...`)."]
+            lines += ["", "The workflow in .github cannot fetch the table from a folder: it fails until the remote is"]
+            lines += ["a URL (`dvc remote modify storage url s3://...`)."]
     if answers["remote"] != "local":
         lines += [
             "",

@@ -83,8 +83,8 @@ def following(registered: bool) -> str:
     if registered:
         return "`make ui` shows the runs, `make plots` the plots; `dvc exp run -S train.max_depth=6` tries a change."
     return (
-        "nothing was registered. Better parameters may pass (`python src/sweep.py --apply`); if this table gives no more, "
-        "set the thresholds under `gate:` in params.yaml to what is worth having, and `dvc repro`."
+        "nothing was registered. Better parameters may pass (`python src/sweep.py --apply`); if this table gives no "
+        "more, set the thresholds under `gate:` in params.yaml to what is worth having, and `dvc repro`."
     )
 
 

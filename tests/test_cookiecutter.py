@@ -189,7 +189,7 @@ BAD_ANSWERS = {
     ),
     "no such columns of a CSV": (
         {**OWN, "data": "dates.csv", "id": "Customer", "target": "gone", "drop": "since, until"},
-        ["id: {folder}/dates.csv has no column 'Customer'", "target: {folder}/dates.csv has no column 'gone'", "'until'"],
+        ["id: {folder}/dates.csv has no column 'Customer'", "target: {folder}/dates.csv has no column 'gone'", "drop: "],
     ),
     "everything about a table": (
         {**OWN, "data": "many.csv", "positive": "Yes"},

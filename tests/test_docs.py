@@ -48,7 +48,7 @@ def test_tuesday_and_friday(clone):
 
 
 def test_experiments(clone):
-    """docs/experiments.md: experiments, a grid, a small search and the launcher; then all is undone but what MLflow has."""
+    """docs/experiments.md: experiments, a grid, a small search and the launcher."""
     clone.set(**{"sweep.trials": 2, "sweep.folds": 1})
     clone.commit("a small search")
     follow("docs/experiments.md", clone, 7)

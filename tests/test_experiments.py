@@ -42,7 +42,8 @@ def test_queue_runs_all_under_one_parent_and_tells_of_failure(clone):
     result = subprocess.run(command, cwd=clone.folder, env=env, capture_output=True, text=True)
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "did you mean train.max_depth?" in result.stderr and "error: broken: failed" in result.stderr
-    assert re.search(r"Experiment +train.max_depth +roc_auc .* gate\n( *\S+ +[23] +0\.\d{4} .*\n){2}", result.stdout), result.stdout
+    table = r"Experiment +train.max_depth +roc_auc .* gate\n( *\S+ +[23] +0\.\d{4} .*\n){2}"
+    assert re.search(table, result.stdout), result.stdout
     assert result.stdout.count(": success") == 2 and "broken: failed" in result.stdout
     (parent,) = clone.runs("queue")
     assert parent.info.status == "FAILED"

@@ -32,6 +32,7 @@ def test_a_rejected_model_is_in_no_registry(clone):
     assert "below gate.min_roc_auc" in written["gate_thresholds"]
     printed = clone.out("python", "src/report.py")
     assert "workspace   no version" in printed and "gate        FAILED" in printed
+    assert "Next: nothing was registered." in printed and "`gate:` in params.yaml" in printed
     assert [str(v.version) for v in clone.versions()] == ["1"]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from churn import candidate, contract, gate, lineage, metrics, model, params, plots, registry, tracking
+from churn import candidate, contract, evaluation, gate, lineage, metrics, model, params, plots, registry, tracking
 from churn.errors import run
 
 
@@ -29,14 +29,14 @@ def write(results: dict[str, float], failures: list[str], tables: dict[str, pd.D
     lineage.METRICS.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def main() -> None:
-    p = params.load()
-    rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
-    origin, tags = lineage.data(), lineage.tags("evaluate") | tracking.launched("evaluate")
-    valid, test = (pd.read_parquet(lineage.SPLITS[name]) for name in ("valid", "test"))
-    booster = model.load(lineage.MODEL)
+def measure(p: params.Params, rules: contract.Contract, rows: dict[str, pd.DataFrame]) -> tuple[dict, np.ndarray]:
+    """Measure the model on the test split at the threshold that earns most on the validation split, and write the
+    DVC outputs.
 
-    costs = p.evaluate.costs
+    Returns:
+        The metrics, and the probabilities of the test rows, shape (rows,).
+    """
+    booster, costs, (valid, test) = model.load(lineage.MODEL), p.evaluate.costs, (rows["valid"], rows["test"])
     threshold = metrics.best_threshold(model.labels(valid, rules), model.predict(booster, valid, rules), costs)
     y, probability = model.labels(test, rules), model.predict(booster, test, rules)
     results = metrics.measure(y, probability, threshold, costs)
@@ -44,21 +44,46 @@ def main() -> None:
     results = {name: round(float(value), 6) for name, value in results.items()}
     tables = plots.tables(y, probability, threshold, model.contributions(booster, test, rules))
     write(results, gate.thresholds(results, p.gate), tables)
+    return results, probability
+
+
+def check_served(scorer_uri: str, customers: pd.DataFrame, probability: np.ndarray) -> None:
+    """What is registered must be what was measured: load it as a consumer does, and send it the test rows."""
+    served = registry.load(scorer_uri).predict(customers)
+    if not np.array_equal(served["churn_probability"], probability):
+        raise AssertionError("the scoring model gives other probabilities than the booster that was measured")
+
+
+def main() -> None:
+    p = params.load()
+    rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    origin, tags = lineage.data(), lineage.tags("evaluate")
+    rows = {name: pd.read_parquet(lineage.SPLITS[name]) for name in ("valid", "test")}
+    results, probability = measure(p, rules, rows)
 
     with tempfile.TemporaryDirectory() as pictures:
         drawing = subprocess.Popen([sys.executable, "src/draw.py", pictures])  # on the other core, while MLflow starts
-        with candidate.model_run(p, rules, origin, tags):
-            # What is registered must be what was measured: load it as a consumer does, and send it the test rows.
-            scorer_uri = candidate.scoring_model(p, rules, threshold, test.head(3))
-            served = registry.load(scorer_uri).predict(test.drop(columns=[rules.id, rules.target]))
-            if not np.array_equal(served["churn_probability"], probability):
-                raise AssertionError("the scoring model gives other probabilities than the booster that was measured")
-            comparison = candidate.compare(p, rules, test, probability)
-            lineage.verify(tags)
-            if drawing.wait() != 0:
-                raise RuntimeError("src/draw.py failed; see its message above")
-            decision, version = candidate.publish(p, scorer_uri, results, Path(pictures), comparison)
-            place = registry.stage(version.name, version.version) if version else None
+        tracking.note_executed("evaluate")
+        tracking.connect()
+        production, made = registry.alias(p.registry.model, "production"), registry.identity(results["threshold"])
+        identity = evaluation.identity(params.flatten(p.model_dump()), json.loads(tags["evaluate.inputs"]))
+        identity |= evaluation.production_key(production, made)
+        if known := candidate.recorded(p, identity, made, tags):
+            drawing.wait()
+            decision = f"{known.data.tags['gate_reason']}, as recorded before in run {known.info.run_name}"
+            version = registry.find(p.registry.model, made) if known.data.tags["gate"] == "passed" else None
+        else:
+            with candidate.evaluation_run(p, rules, origin, tags):
+                scorer_uri = candidate.scoring_model(p, rules, results["threshold"], rows["test"].head(3))
+                check_served(scorer_uri, rows["test"].drop(columns=[rules.id, rules.target]), probability)
+                comparison = candidate.compare(p, rules, rows["test"], probability, production)
+                lineage.verify(tags)
+                if drawing.wait() != 0:
+                    raise RuntimeError("src/draw.py failed; see its message above")
+                decision = gate.decide(results, p.gate, *comparison)
+                tracking.log_evaluation(results, Path(pictures))
+                version = candidate.publish(p, scorer_uri, results, decision, identity)
+        place = candidate.stage(version, evaluation.is_experiment()) if version else None
     print(f"test ROC AUC {results['roc_auc']:.4f} ({results['roc_auc_low']:.4f} to {results['roc_auc_high']:.4f})")
     print(f"gate {decision}")
     print(f"{version.name} version {version.version} is {place}" if version else "not registered")

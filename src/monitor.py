@@ -22,7 +22,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from churn import batch, contract, drift, lineage, metrics, model, params, registry, tracking
+from churn import batch, contract, drift, evaluation, lineage, metrics, model, params, registry, tracking
 from churn.contract import Contract
 from churn.errors import UserError, run
 
@@ -172,7 +172,7 @@ def main() -> None:
             expected[SCORE], actual[SCORE] = bins[SCORE].count(usual), bins[SCORE].count(scores[SCORE])
 
         found = drifts(expected, actual, invalid, rows)
-        later, at_training = {}, registry.measured(version)
+        later, at_training = {}, evaluation.measured(version)
         if options.labels and len(scores):
             known = batch.Table(options.labels, rules, [rules.id, rules.target])
             later = labelled(known, rules, scores, p, scorer.threshold)

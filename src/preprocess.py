@@ -86,7 +86,8 @@ def split(table: pq.ParquetFile, rules: contract.Contract, p: params.Params, fol
 def main() -> None:
     p = params.load()
     rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
-    tags = lineage.tags("preprocess") | tracking.launched("preprocess")
+    tags = lineage.tags("preprocess")
+    tracking.note_executed("preprocess")
     with tracking.run("preprocess", tags):
         import mlflow
 

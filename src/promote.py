@@ -2,6 +2,7 @@
 
     python src/promote.py --reason "higher value on the test rows"     staging becomes production
     python src/promote.py --rollback --reason "complaints"             the version before becomes production again
+    python src/promote.py --stage deeper                               a version or an experiment becomes staging
     python src/promote.py --history                                    every promotion and rollback
     python src/promote.py --status                                     workspace, staging, production and previous
 
@@ -17,7 +18,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from churn import contract, lineage, params, promotion, registry, tracking
+from churn import contract, evaluation, lineage, params, promotion, registry, tracking
 from churn.errors import UserError, run
 from churn.promotion import SHOWN
 
@@ -26,6 +27,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Move the model in `staging` to `production`, or take it back.")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--rollback", action="store_true", help="production goes back to the version before")
+    what.add_argument("--stage", metavar="VERSION", help="put a version, or an experiment's, into staging")
     what.add_argument("--history", action="store_true", help="show every promotion and rollback")
     what.add_argument("--status", action="store_true", help="show workspace, staging, production and previous")
     parser.add_argument("--reason", help="why; kept in the history")
@@ -60,13 +62,50 @@ def candidate(name: str, require_reproduced: bool):
     if not lineage.SPLITS["test"].exists():
         raise UserError(f"{lineage.SPLITS['test']} is missing; `dvc pull` or `dvc repro` brings today's test rows")
     today = lineage.md5(lineage.SPLITS["test"])
-    if tags.get("test_md5") != today:
+    if tags.get("test_md5") != today and not passed_on(version, today):
         raise UserError(
             f"{what} was judged on other test rows (md5 {tags.get('test_md5')}) than today's ({today}); `dvc repro` "
             "judges a model on today's, or check out the data that it was judged on"
         )
     registry.check_files(version)
     return version
+
+
+def passed_on(version, test_md5: str) -> bool:
+    """Whether a later evaluation of a version passed the gate on other test rows than those of its registration."""
+    found = tracking.find_run(model_version=f"{version.name}/{version.version}", test_md5=test_md5, gate="passed")
+    return found is not None
+
+
+def to_stage(name: str, wanted: str) -> str:
+    """Put a version into staging that passed the gate; what was done, in words.
+
+    Args:
+        wanted: a version number, or the name of a DVC experiment.
+
+    Raises:
+        UserError: there is no such version, or the gate did not pass it.
+    """
+    found = registry.version(name, wanted) if wanted.isdecimal() else of_experiment(name, wanted)
+    if found is None:
+        raise UserError(f"{name} has no version {wanted}, and no experiment of this name was registered as one")
+    what = f"{name} version {found.version} (model {found.tags['model_md5'][:8]})"
+    if found.tags.get("gate") != "passed":
+        raise UserError(f"{what} did not pass the gate ({found.tags.get('gate_reason', 'it was never judged')})")
+    before = registry.alias(name, "staging")
+    place = registry.stage(name, found.version)
+    instead = f" in place of version {before.version}" if before and before.version != found.version else ""
+    return f"{what} is {place}{instead if place == 'staging' else ' already'}."
+
+
+def of_experiment(name: str, experiment: str):
+    """The version that the model of a DVC experiment was registered as, or None."""
+    for stage in ("train", "evaluate"):
+        run = tracking.find_run(dvc_experiment=experiment.replace("'", ""), stage=stage)
+        model, _, number = (run.data.tags.get("model_version", "") if run else "").partition("/")
+        if model == name:
+            return registry.version(name, number)
+    return None
 
 
 def confirm(question: str, yes: bool) -> None:
@@ -89,6 +128,7 @@ def promote(name: str, p: params.Params, reason: str, by: str, options: argparse
     rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
     test = pd.read_parquet(lineage.SPLITS["test"])
     print(promotion.comparison(version, production, test, rules, p.evaluate, p.seed) + "\n")
+    print(recorded_otherwise(name, version), end="")
     move_to(name, "promote", production, version, reason, by, options)
 
 
@@ -116,7 +156,7 @@ def move_to(name: str, kind: str, production, version, reason: str, by: str, opt
         print(f"dry run: {what} would be production{instead}; nothing was changed")
         return
     confirm(f"Make {what} production{instead}?", options.yes)
-    measured = {metric: value for metric, value in registry.measured(version).items() if metric in SHOWN}
+    measured = {metric: value for metric, value in evaluation.measured(version).items() if metric in SHOWN}
     promotion.make(name, promotion.Move(promotion.now(), kind, by, reason, old, new, measured))
     print(f"{what} is production{f'; version {old} is archived' if old else ''}.")
     print("A server or a job that runs goes on with the version that it loaded: restart it.")
@@ -151,14 +191,39 @@ def status(name: str) -> str:
     rows = [{name: "workspace", **workspace(name)}]
     for place, version in versions.items():
         rows.append({name: place, **(described(version) if version else {})})
-    return pd.DataFrame(rows).fillna("-").to_string(index=False)
+    table = pd.DataFrame(rows).fillna("-").to_string(index=False)
+    notes = {recorded_otherwise(name, version) for version in versions.values() if version}
+    return "\n".join([table, *sorted(notes - {""})]).rstrip("\n")
+
+
+def recorded_otherwise(name: str, version) -> str:
+    """What the workspace's evaluation of a version gives that differs from the figures of its registration, in words;
+    "" if nothing does, or if the workspace holds another model."""
+    today = workspace_metrics()
+    if not today:
+        return ""
+    found = registry.find(name, registry.identity(today["threshold"]))
+    if found is None or found.version != version.version:
+        return ""
+    changes = evaluation.changes(evaluation.measured(version), today, SHOWN)
+    if not changes:
+        return ""
+    why = f"`python src/why.py models:/{name}/{version.version} HEAD` shows what changed"
+    return f"today's evaluation of version {version.version} is another one: {'; '.join(changes)}. {why}\n"
+
+
+def workspace_metrics() -> dict[str, float]:
+    """reports/metrics.json, or {} where the workspace holds no evaluated model."""
+    if not (lineage.MODEL.exists() and lineage.METRICS.exists()):
+        return {}
+    return json.loads(lineage.METRICS.read_text())
 
 
 def workspace(name: str) -> dict[str, str]:
     """The row of the model that lies in the workspace, registered or not."""
-    if not (lineage.MODEL.exists() and lineage.METRICS.exists()):
+    measured = workspace_metrics()
+    if not measured:
         return {}
-    measured = json.loads(lineage.METRICS.read_text())
     digest, commit = lineage.md5(lineage.MODEL), lineage.code()
     version = registry.find(name, registry.identity(measured["threshold"]))
     return {
@@ -171,7 +236,7 @@ def described(version) -> dict[str, str]:
     """The row of a registered version."""
     made = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
     tags = version.tags
-    return {"version": str(version.version), **row(tags["model_md5"], registry.measured(version), made, tags)}
+    return {"version": str(version.version), **row(tags["model_md5"], evaluation.measured(version), made, tags)}
 
 
 def row(digest: str, measured: dict, made: datetime, commit: dict) -> dict[str, str]:
@@ -199,6 +264,9 @@ def main() -> None:
         print(settled, file=sys.stderr)
     if options.history or options.status:
         print(history(name) if options.history else status(name))
+        return
+    if options.stage:
+        print(to_stage(name, options.stage))
         return
     reason = (options.reason or "").strip()
     if not reason:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from churn import candidate, contract, lineage, model, params, registry, tracking
+from churn import candidate, contract, evaluation, gate, lineage, model, params, registry, tracking
 from churn.errors import UserError, run
 
 
@@ -41,16 +41,20 @@ def check_workspace(leaves: dict[str, object]) -> None:
         raise UserError(f"the workspace is not what dvc.lock describes; run `dvc repro`:{listed}")
 
 
-def reconcile(p: params.Params, rules: contract.Contract, results: dict[str, float]) -> None:
-    """Make what is missing of the model's run and version, and a first `staging`, from DVC's files."""
+def reconcile(p: params.Params, rules: contract.Contract, results: dict[str, float], identity: dict[str, str]) -> None:
+    """Make what is missing of the evaluation's record and version, and a first `staging`, from DVC's files."""
     test = pd.read_parquet(lineage.SPLITS["test"])
     origin, tags = lineage.data(), lineage.tags("evaluate")
-    with tempfile.TemporaryDirectory() as pictures, candidate.model_run(p, rules, origin, tags):
+    production = registry.alias(p.registry.model, "production")
+    identity = identity | evaluation.production_key(production, registry.identity(results["threshold"]))
+    with tempfile.TemporaryDirectory() as pictures, candidate.evaluation_run(p, rules, origin, tags):
         subprocess.run([sys.executable, "src/draw.py", pictures], check=True)
         uri = candidate.scoring_model(p, rules, results["threshold"], test.head(3))
-        comparison = candidate.compare(p, rules, test, model.predict(model.load(lineage.MODEL), test, rules))
-        _, version = candidate.publish(p, uri, results, Path(pictures), comparison)
-        if version and not any(registry.alias(version.name, alias) for alias in ("staging", "production")):
+        probability = model.predict(model.load(lineage.MODEL), test, rules)
+        decision = gate.decide(results, p.gate, *candidate.compare(p, rules, test, probability, production))
+        tracking.log_evaluation(results, Path(pictures))
+        version = candidate.publish(p, uri, results, decision, identity)
+        if version and registry.is_first(version.name):
             registry.stage(version.name, version.version)
 
 
@@ -97,14 +101,12 @@ def main() -> None:
     results.pop("gate_thresholds")
 
     launcher = os.environ.get("MLFLOW_RUN_ID")
-    asked = {"model_md5": lineage.md5(lineage.MODEL), "params_md5": params.digest(leaves)}
-    made = registry.identity(results["threshold"])
-
-    model_run, version = tracking.find_run(**asked), registry.find(p.registry.model, made)
-    judged = model_run.data.tags.get("gate") if model_run else None
-    if judged is None or (judged == "passed" and version is None):
-        reconcile(p, rules, results)
-        model_run, version = tracking.find_run(**asked), registry.find(p.registry.model, made)
+    identity = evaluation.identity(leaves, lineage.inputs("evaluate"))
+    made, state = registry.identity(results["threshold"]), lineage.tags("evaluate")
+    tracking.connect()
+    if candidate.recorded(p, identity, made, state) is None:
+        reconcile(p, rules, results, identity)
+    model_run, version = tracking.find_run(**identity), registry.find(p.registry.model, made)
     if launcher:
         fill_launcher(launcher, leaves, results, model_run)
     aliases = {alias: registry.alias(p.registry.model, alias) for alias in ("staging", "production")}

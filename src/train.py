@@ -32,8 +32,9 @@ def main() -> None:
     p = params.load()
     leaves = params.flatten(p.model_dump())
     rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
-    origin, tags = lineage.data(), lineage.tags("train") | tracking.launched("train")
-    with tracking.run("train", {**tags, "params_md5": params.digest(leaves)}):
+    origin, tags = lineage.data(), lineage.tags("train")
+    tracking.note_executed("train")
+    with tracking.run("train", {**tags, **tracking.workspace(), "params_md5": params.digest(leaves)}):
         rows = {name: pd.read_parquet(lineage.SPLITS[name]) for name in ("train", "valid")}
         watched = {name: model.matrix(table, rules, p.train.threads) for name, table in rows.items()}
         booster, curves = model.fit(watched["train"], watched, p.train, p.seed, progress(p.train.rounds))

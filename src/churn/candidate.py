@@ -8,42 +8,52 @@ from pathlib import Path
 
 import pandas as pd
 
-from churn import gate, lineage, metrics, model, params, registry, tracking
+from churn import evaluation, gate, lineage, metrics, model, params, registry, tracking
 from churn.contract import Contract
 from churn.errors import UserError
 
 
 @contextmanager
-def model_run(p: params.Params, contract: Contract, origin: dict[str, str], tags: dict[str, str]) -> Iterator:
-    """The one run of this model under these parameters: resumed if the store knows it, else made from the files
-    that training left (a new store, a model from DVC's cache, a change that only evaluate reads).
+def evaluation_run(
+    p: params.Params, contract: Contract, origin: dict[str, str], tags: dict[str, str]
+) -> Iterator:
+    """The run that an evaluation writes its record into (churn/evaluation.py): the training run that it completes, or
+    a run of its own; where the store does not know the model (a new store, a model from DVC's cache, other
+    parameters that only evaluate reads), that run is made from the files that training left.
 
     Args:
         origin: lineage.data().
         tags: lineage.tags("evaluate").
     """
     leaves = params.flatten(p.model_dump())
-    known = tracking.find_run(model_md5=lineage.md5(lineage.MODEL), params_md5=params.digest(leaves))
-    if known:
-        with tracking.run("train", {**tags, "stage": "train"}, run_id=known.info.run_id) as opened:
+    if training := evaluation.unfinished_training(leaves, tags):
+        with tracking.run("train", {**tags, "stage": "train"}, run_id=training.info.run_id) as opened:
             yield opened
-    else:
-        tags = {**tags, **lineage.tags("train"), "params_md5": params.digest(leaves), "restored": "true"}
-        with tracking.run("train", tags) as opened:
-            tracking.log_training(leaves, origin, contract, model.load(lineage.MODEL))
+        return
+
+    found = evaluation.model_tags(leaves)
+    tags = {**origin, **lineage.tags("train"), **tags, **found, **tracking.workspace()}
+    if tracking.find_run(stage="train", **found):
+        with tracking.run("evaluate", tags) as opened:
+            tracking.log_evaluated(leaves, origin)
             yield opened
+        return
+
+    with tracking.run("train", {**tags, "stage": "train", "restored": "true"}) as opened:
+        tracking.log_training(leaves, origin, contract, model.load(lineage.MODEL))
+        yield opened
 
 
-def compare(p: params.Params, contract: Contract, test: pd.DataFrame, ours) -> tuple[tuple | None, str]:
+def compare(p: params.Params, contract: Contract, test: pd.DataFrame, ours, production) -> tuple[tuple | None, str]:
     """How this model stands to production on the same test rows.
 
     Args:
         ours: this model's probabilities of the test rows, shape (rows,).
+        production: the version in production, or None.
 
     Returns:
         The difference in ROC AUC with its interval (metrics.differences), or None and why there is none.
     """
-    production = registry.alias(p.registry.model, "production")
     if production is None:
         return None, "no production model to compare with"
     try:
@@ -54,6 +64,26 @@ def compare(p: params.Params, contract: Contract, test: pd.DataFrame, ours) -> t
     return gaps["roc_auc"], ""
 
 
+def recorded(p: params.Params, identity: dict[str, str], made: dict[str, str], state: dict[str, str]):
+    """The record of the workspace's evaluation with what the gate decided, if there is nothing to add to it, or None.
+
+    Something is to be added where a training run waits for its evaluation, or where the model passed and has no version.
+
+    Args:
+        identity: evaluation.identity, with or without evaluation.production_key.
+        made: registry.identity of the workspace's model.
+        state: tags of today's code and environment.
+    """
+    leaves = params.flatten(p.model_dump())
+    if evaluation.unfinished_training(leaves, state):
+        return None
+    found = tracking.find_run(**identity)
+    if found is None or "gate" not in found.data.tags:
+        return None
+    passed = found.data.tags["gate"] == "passed"
+    return None if passed and registry.find(p.registry.model, made) is None else found
+
+
 def scoring_model(p: params.Params, contract: Contract, threshold: float, example: pd.DataFrame) -> str:
     """The URI of the scoring model of today's files: the registered version if they were registered before, else
     logged into the active run."""
@@ -61,33 +91,48 @@ def scoring_model(p: params.Params, contract: Contract, threshold: float, exampl
     return known.source if known else registry.log_scoring_model(contract, threshold, example).model_uri
 
 
-def publish(p: params.Params, model_uri: str, results: dict, pictures: Path, comparison: tuple):
-    """Log the evaluation into the active model run, let the gate judge, and register what passes.
+def publish(
+    p: params.Params, model_uri: str, results: dict[str, float], decision: gate.Decision, identity: dict[str, str]
+):
+    """Write what the gate decided into the active run, which is a whole record from then on, and register what passed.
 
     Registration is idempotent: the same booster, contract, scoring code and threshold are one version, whoever asks.
 
     Args:
         results: the numbers of reports/metrics.json.
-        pictures: a folder with the plots as PNG.
-        comparison: what `compare` returned.
+        identity: evaluation.identity with evaluation.production_key.
 
     Returns:
-        gate.Decision, and the model version or None when the gate refused.
+        The model version, or None when the gate refused.
     """
     import mlflow
 
-    tracking.log_evaluation(results, pictures)
-    decision = gate.decide(results, p.gate, *comparison)
-    mlflow.set_tags({"gate": "passed" if decision.passed else "failed", "gate_reason": str(decision)})
+    verdict = {"gate": "passed" if decision.passed else "failed", "gate_reason": str(decision)}
+    mlflow.set_tags({**identity, **verdict})
     if not decision.passed:
-        return decision, None
+        return None
     made = registry.identity(results["threshold"])
-    known = registry.find(p.registry.model, made)
-    if known is None:
+    version = registry.find(p.registry.model, made)
+    if version is None:
         run = mlflow.get_run(mlflow.active_run().info.run_id)
         tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.") and key != "stage"}
         leaves = params.flatten(p.model_dump())
-        tags |= {**made, "seed": str(p.seed), "params": json.dumps(leaves)}
-        known = registry.register(p.registry.model, model_uri, tags)
-    mlflow.set_tag("model_version", f"{known.name}/{known.version}")
-    return decision, known
+        tags |= {**made, "seed": str(p.seed), "params": json.dumps(leaves), "metrics": json.dumps(results)}
+        version = registry.register(p.registry.model, model_uri, tags)
+    mlflow.set_tag("model_version", f"{version.name}/{version.version}")
+    return version
+
+
+def stage(version, experiment: bool) -> str:
+    """Let `staging` name a version that passed. An experiment gets it only in a registry that has neither staging nor
+    production: trying something out must not displace a candidate (`promote.py --stage` does that when asked).
+
+    Returns:
+        Where the version stands, in words.
+    """
+    if not experiment or registry.is_first(version.name):
+        return registry.stage(version.name, version.version)
+    holders = (registry.alias(version.name, alias) for alias in ("staging", "production"))
+    if any(holder and holder.version == version.version for holder in holders):
+        return "where it was"
+    return f"registered, and not staged, as an experiment: `python src/promote.py --stage {version.version}` does that"

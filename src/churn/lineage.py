@@ -108,9 +108,13 @@ def fetch(digest: str, what: str) -> Path:
 
 
 def code() -> dict[str, str]:
-    """git_commit, and git_dirty: whether the code differs from it (then `patch` says how)."""
+    """git_commit, git_dirty: whether the code differs from it (then `patch` says how), and the md5 of that difference."""
     commit = _git("rev-parse", "HEAD").strip() or "none"
-    return {"git_commit": commit, "git_dirty": "true" if patch() else "false"}
+    difference = patch()
+    if not difference:
+        return {"git_commit": commit, "git_dirty": "false", "patch_md5": "none"}
+    digest = hashlib.md5(difference.encode()).hexdigest()
+    return {"git_commit": commit, "git_dirty": "true", "patch_md5": digest}
 
 
 def patch() -> str:

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from churn import lineage, params, registry, tracking
+from churn import evaluation, lineage, params, registry, tracking
 from churn.errors import UserError
 
 OUTS = {"train_md5": "train", "valid_md5": "valid", "test_md5": "test"}
@@ -58,7 +58,7 @@ def resolve(what: str) -> Recipe:
         return of_version(what, found)
     if re.fullmatch(r"[0-9a-f]{32}", what) and tracking.knows(what):
         return of_run(what, mlflow.get_run(what))
-    if found := tracking.find_run(dvc_experiment=what.replace("'", ""), stage="train"):
+    if found := _run_of_experiment(what):
         return of_run(what, found)
     refs = git("for-each-ref", "--format=%(refname) %(objectname)", "refs/exps").split("\n")
     experiments = {ref.split()[0].split("/")[-1]: ref.split()[1] for ref in refs if ref}
@@ -71,6 +71,14 @@ def resolve(what: str) -> Recipe:
     )
 
 
+def _run_of_experiment(name: str):
+    """The latest run that holds a model of a DVC experiment: its training run or, where training came from the cache,
+    the record of its evaluation; None if there is none."""
+    stages = ("train", "evaluate")
+    found = [tracking.find_run(dvc_experiment=name.replace("'", ""), stage=stage) for stage in stages]
+    return max(filter(None, found), key=lambda run: run.info.start_time, default=None)
+
+
 def _numbered(name: str, number: str):
     if found := registry.version(name, number):
         return found
@@ -78,7 +86,7 @@ def _numbered(name: str, number: str):
 
 
 def of_version(what: str, version) -> Recipe:
-    """The recipe of a registered version: its tags. A patch and the metrics are its run's."""
+    """The recipe of a registered version: its tags, which no later run changes. Its patch is an artifact of its run."""
     import mlflow
 
     tags = dict(version.tags)
@@ -86,10 +94,6 @@ def of_version(what: str, version) -> Recipe:
         run = mlflow.get_run(version.run_id)
     except mlflow.MlflowException:  # deleted for good: the tags alone must do
         run = None
-    if run and run.data.tags.get("model_md5") == tags.get("model_md5"):
-        # A run that was judged again later holds that time's code and patch; they belong together.
-        tags |= {key: run.data.tags[key] for key in ("git_commit", "git_dirty") if key in run.data.tags}
-        tags |= {key: value for key, value in run.data.tags.items() if key.endswith(".inputs")}
     leaves = json.loads(tags["params"]) if "params" in tags else {}
     return _recipe(what, f"{version.name} version {version.version}", tags, leaves, run, version)
 
@@ -135,7 +139,7 @@ def _recipe(what: str, label: str, tags: dict, leaves: dict, run, version) -> Re
         name=what,
         label=label,
         commit=tags["git_commit"],
-        patch=_patch(run) if tags["git_dirty"] == "true" else "",
+        patch=_patch(run, tags) if tags["git_dirty"] == "true" else "",
         data_md5=tags["data_md5"],
         schema_md5=tags["schema_md5"],
         params=leaves,
@@ -143,7 +147,7 @@ def _recipe(what: str, label: str, tags: dict, leaves: dict, run, version) -> Re
         lock_md5=tags["lock_md5"],
         outs={str(lineage.SPLITS[split]): tags[tag] for tag, split in OUTS.items()}
         | {str(lineage.MODEL): tags["model_md5"]},
-        metrics=_test_metrics(run.data.metrics) if run else {},
+        metrics=_metrics(run, version),
         deps={path: digest for path, digest in deps.items() if path == str(lineage.SCHEMA) or path.startswith("src/")},
         machine={key: tags[key] for key in ("environment", "python", "platform", "processor") if key in tags},
         model=version.name if version else None,
@@ -152,21 +156,26 @@ def _recipe(what: str, label: str, tags: dict, leaves: dict, run, version) -> Re
     )
 
 
-def _patch(run) -> str | None:
-    """The logged difference of a run's tree from its commit, or None when the run or the artifact is gone."""
+def _patch(run, tags: dict[str, str]) -> str | None:
+    """The logged difference of a run's tree from its commit, or None when the run or the artifact is gone, or when it
+    is no longer the one that the tags name."""
     import mlflow
 
-    if run is None:
+    if run is None or run.data.tags.get("git_commit") != tags["git_commit"]:
         return None
     try:
-        return mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/train.patch") or None
+        patch = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/{run.data.tags['stage']}.patch")
     except (mlflow.MlflowException, OSError):
         return None
+    digest = hashlib.md5(patch.encode()).hexdigest()
+    return patch if tags.get("patch_md5", digest) == digest else None
 
 
-def _test_metrics(metrics: dict[str, float]) -> dict[str, float]:
-    """What evaluate measured, without the learning curves that the same run holds."""
-    return {name: value for name, value in metrics.items() if not re.match(r"(train|valid)_", name)}
+def _metrics(run, version) -> dict[str, float]:
+    """The recorded test metrics: a version's own, else those of the run."""
+    if version:
+        return evaluation.measured(version)
+    return evaluation.test_metrics(run.data.metrics) if run else {}
 
 
 def of_commit(what: str, commit: str, label: str) -> Recipe:

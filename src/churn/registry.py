@@ -162,14 +162,7 @@ def version(name: str, number: str):
     )
 
 
-def measured(version) -> dict[str, float]:
-    """The metrics of the run that a version came from; empty if the run has been deleted for good."""
-    import mlflow
-
-    try:
-        return mlflow.get_run(version.run_id).data.metrics
-    except mlflow.MlflowException:
-        return {}
+IDENTITY = ("model_md5", "schema_md5", "scoring_md5", "threshold")  # the tags that `identity` gives
 
 
 def identity(threshold: float) -> dict[str, str]:
@@ -185,19 +178,38 @@ def identity(threshold: float) -> dict[str, str]:
 
 
 def find(name: str, wanted: dict[str, str]):
-    """The version with this identity, or None."""
+    """The version with this identity, the oldest if there are several, or None."""
     import mlflow
 
     where = f"name = '{name}' and tags.model_md5 = '{wanted['model_md5']}'"
     found = mlflow.MlflowClient().search_model_versions(where)
-    return next((version for version in found if wanted.items() <= version.tags.items()), None)
+    same = [version for version in found if wanted.items() <= version.tags.items()]
+    return min(same, key=lambda version: int(version.version), default=None)
 
 
 def register(name: str, model_uri: str, tags: dict[str, str]):
-    """Register a logged model as a new version that carries its lineage as tags."""
+    """Register a logged model as a version that carries its lineage as tags.
+
+    Two processes may register one model at the same moment. Each looks again when its version is there: the oldest
+    version stays, and whoever made a later one takes it back before anything names it.
+
+    Args:
+        tags: those of `identity`, by which an equal version is found, and the lineage.
+    """
     import mlflow
 
-    return mlflow.register_model(model_uri, name, tags=tags)
+    created = mlflow.register_model(model_uri, name, tags=tags)
+    made = {key: tags[key] for key in IDENTITY}
+    oldest = find(name, made)
+    if oldest is None or str(oldest.version) == str(created.version):
+        return created
+    mlflow.MlflowClient().delete_model_version(name, created.version)
+    return oldest
+
+
+def is_first(name: str) -> bool:
+    """Whether nothing is in staging or production yet."""
+    return not any(alias(name, place) for place in ("staging", "production"))
 
 
 def stage(name: str, version: str) -> str:

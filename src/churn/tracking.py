@@ -6,6 +6,7 @@ md5 of the model it made, never by an id handed from process to process.
 
 import logging
 import os
+import platform
 import time
 import warnings
 from collections.abc import Iterator
@@ -88,9 +89,19 @@ def create_store(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def launched(stage: str) -> dict[str, str]:
-    """The tag that says which launcher's run (`mlflow run`, a sweep) a stage executes under; empty without one."""
-    return {f"{stage}.launcher": os.environ["MLFLOW_RUN_ID"]} if "MLFLOW_RUN_ID" in os.environ else {}
+def workspace() -> dict[str, str]:
+    """The tag that names the folder in which a stage runs: only its own evaluation completes a training run."""
+    return {"workspace": f"{platform.node()}:{Path.cwd()}"}
+
+
+def note_executed(stage: str) -> None:
+    """Tell the launching run (`mlflow run`, a sweep), if there is one, that a stage ran rather than came from DVC's
+    cache."""
+    if "MLFLOW_RUN_ID" in os.environ:
+        import mlflow
+
+        connect()
+        mlflow.MlflowClient().set_tag(os.environ["MLFLOW_RUN_ID"], f"executed.{stage}", "true")
 
 
 @contextmanager
@@ -167,6 +178,15 @@ def curve_points(curves, time: int) -> list:
     return [Metric(name, y, time, x) for name in curves.columns.drop("round") for x, y in zip(rounds, curves[name])]
 
 
+def log_evaluated(leaves: dict, origin: dict[str, str]) -> None:
+    """Log into the active run what an evaluated model was made with and of: parameters and tables."""
+    import mlflow
+
+    mlflow.log_params(leaves)
+    for name, context in (("train", "training"), ("valid", "validation"), ("test", "testing")):
+        log_data(lineage.SPLITS[name], origin[f"{name}_md5"], name, context)
+
+
 def log_training(leaves: dict, origin: dict[str, str], contract, booster) -> None:
     """Log the model run's first half into the active run: parameters, data, learning curves (from the file that
     training left) and the booster in its framework flavor."""
@@ -174,10 +194,8 @@ def log_training(leaves: dict, origin: dict[str, str], contract, booster) -> Non
     import pandas as pd
 
     opened = mlflow.active_run()
-    mlflow.log_params(leaves)
+    log_evaluated(leaves, origin)
     mlflow.set_tags({**origin, "model_md5": lineage.md5(lineage.MODEL)})
-    for name, context in (("train", "training"), ("valid", "validation"), ("test", "testing")):
-        log_data(lineage.SPLITS[name], origin[f"{name}_md5"], name, context)
     points = curve_points(pd.read_csv(lineage.CURVES), opened.info.start_time)
     client = mlflow.MlflowClient()
     for start in range(0, len(points), 1000):  # the most that one log_batch takes
@@ -253,11 +271,8 @@ def executed(launcher: str) -> list[str]:
     """The stages that ran under a launcher's run, rather than come from DVC's cache."""
     import mlflow
 
-    def ran(stage: str) -> bool:
-        where = f"tags.`{stage}.launcher` = '{launcher}'"
-        return bool(mlflow.search_runs(search_all_experiments=True, filter_string=where, output_format="list"))
-
-    return [stage for stage in ("preprocess", "train", "evaluate") if ran(stage)]
+    tags = mlflow.get_run(launcher).data.tags
+    return [stage for stage in ("preprocess", "train", "evaluate") if f"executed.{stage}" in tags]
 
 
 def failure(launcher: str) -> str:

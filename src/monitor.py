@@ -27,6 +27,7 @@ from churn.contract import Contract
 from churn.errors import UserError, run
 
 SCORE = "churn_probability"
+COMPARED = (*metrics.MAIN, "calibration_error", "value_per_customer")
 
 
 def arguments() -> argparse.Namespace:
@@ -138,7 +139,7 @@ def table_text(found: pd.DataFrame, later: dict, at_training: dict) -> str:
     )
     if later:
         text += f"\n\n{'labelled customers':<20} {'test split':>10} {'now':>10}   95 % interval"
-        for name in (*metrics.MAIN, "calibration_error", "value_per_customer"):
+        for name in COMPARED:
             text += f"\n{name:<20} {at_training.get(name, np.nan):>10.4f} {later[name]:>10.4f}"
             if f"{name}_low" in later:
                 text += f"   {later[f'{name}_low']:.4f} to {later[f'{name}_high']:.4f}"
@@ -168,11 +169,13 @@ def main() -> None:
         actual, invalid, rows = count(batch.Table(options.customers, rules, list(bins)), rules, bins)
         if len(scores):  # against rows that the model has not seen, as it has not seen the batch
             usual = scorer.predict(None, test)[SCORE]
+            today = metrics.measure(model.labels(test, rules), usual.to_numpy(), scorer.threshold, p.evaluate.costs)
             bins[SCORE] = drift.bins(usual)
             expected[SCORE], actual[SCORE] = bins[SCORE].count(usual), bins[SCORE].count(scores[SCORE])
 
         found = drifts(expected, actual, invalid, rows)
         later, at_training = {}, evaluation.measured(version)
+        otherwise = evaluation.changes(at_training, today, COMPARED) if len(scores) else []
         if options.labels and len(scores):
             known = batch.Table(options.labels, rules, [rules.id, rules.target])
             later = labelled(known, rules, scores, p, scorer.threshold)
@@ -191,6 +194,8 @@ def main() -> None:
 
     print(table_text(found, later, at_training))
     against = f"{len(train):,} training rows of {version.name} version {version.version}"
+    if otherwise:
+        print(f"\nnote: on the same test split, today's code does not give what was recorded: {'; '.join(otherwise)}")
     print(f"\n{rows:,} customers against {against}; {picture}")
     if above:
         print("alarm: " + "\nalarm: ".join(above), file=sys.stderr)

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from churn import contract, experiments, lineage, params, search, tracking
+from churn import candidate, contract, experiments, lineage, params, search, tracking
 from churn.errors import UserError, run
 from churn.signals import held_back
 
@@ -150,6 +150,7 @@ def main() -> None:
         parent, found = find(p, given)
         if given.apply:
             experiments.run({f"train.{name}": value for name, value in found.items()}, parent)
+            candidate.stage_workspace(p.registry.model)  # --apply asks for it; an experiment by itself is not staged
 
 
 if __name__ == "__main__":

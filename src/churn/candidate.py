@@ -136,3 +136,10 @@ def stage(version, experiment: bool) -> str:
     if any(holder and holder.version == version.version for holder in holders):
         return "where it was"
     return f"registered, and not staged, as an experiment: `python src/promote.py --stage {version.version}` does that"
+
+
+def stage_workspace(name: str) -> None:
+    """Let `staging` name the version of the workspace's model, if it passed and so has one."""
+    threshold = json.loads(lineage.METRICS.read_text())["threshold"]
+    if version := registry.find(name, registry.identity(threshold)):
+        print(f"{name} version {version.version} is {registry.stage(name, version.version)}")

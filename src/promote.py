@@ -74,7 +74,7 @@ def candidate(name: str, require_reproduced: bool):
 def passed_on(version, test_md5: str) -> bool:
     """Whether a later evaluation of a version passed the gate on other test rows than those of its registration."""
     found = tracking.find_run(model_version=f"{version.name}/{version.version}", test_md5=test_md5, gate="passed")
-    return found is not None
+    return found is not None and found.info.run_id != version.run_id
 
 
 def to_stage(name: str, wanted: str) -> str:

@@ -3,7 +3,7 @@
 import re
 
 BLOCK = re.compile(
-    r"^```shell\n(?P<command>.*?)^```\n(?:(?:\n|<!-- only sample -->\n)+```text\n(?P<shown>.*?)^```\n)?", re.M | re.S
+    r"^```shell\n(?P<command>.*?)^```\n(?:(?:\n|<!-- only \w+ -->\n)+```text\n(?P<shown>.*?)^```\n)?", re.M | re.S
 )
 
 

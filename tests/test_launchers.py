@@ -157,7 +157,7 @@ def test_operations(clone):
     """promote and score by the launcher: production is set; the parent of a command that failed is FAILED."""
     result, _ = launched(clone, "-e", "promote", "-P", "reason=first model", "-P", "by=Ada")
     assert result.returncode == 0, result.stderr
-    assert clone.alias("production") == "3"
+    assert clone.alias("production") == "2", "the experiment's version 3 was never put into staging"
     result, parent = launched(clone, "-e", "score", "-P", "customers=none.csv", "-P", "scores=scores.parquet")
     assert result.returncode != 0 and parent.info.status == "FAILED"
 

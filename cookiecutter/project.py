@@ -25,7 +25,7 @@ WRITTEN = ("params.yaml", "dvc.lock", "reports/metrics.json")
 
 SAMPLE = {"id": "customer_id", "target": "churn", "positive": "Yes"}
 LICENCES = {"Apache-2.0": "Apache-2.0", "MIT": "MIT", "proprietary": "LicenseRef-Proprietary"}  # SPDX
-TEMPLATE_ONLY = ("cookiecutter/", ".ci/", "docs/start-a-project.md", "tests/test_cookiecutter.py")
+TEMPLATE_ONLY = ("CHANGELOG.md", "cookiecutter/", ".ci/", "docs/start-a-project.md", "tests/test_cookiecutter.py")
 SAMPLE_ONLY = ("data/sample/", "data/raw.parquet.dvc", "dvc.lock", "reports/metrics.json", "tests/planted.py")
 EXAMPLES = "The examples on this page are of the template's sample table: with yours, columns and figures differ."
 # A passage of a text that only some projects get: `# only sample` and `# end`, or `<!-- only sample -->` and

@@ -1,75 +1,109 @@
 """Write a first data contract for another table.
 
-    python src/infer_schema.py TABLE.parquet
+    python src/infer_schema.py TABLE.parquet                  writes data/schema.yaml
+    python src/infer_schema.py TABLE.parquet --check          only says what is wrong with the table
+    python src/infer_schema.py TABLE.parquet --output FILE    writes the contract elsewhere
 
-Reads the table and the `data:` section of params.yaml; writes data/schema.yaml: types, allowed values of text
-columns, observed ranges, nullability. Look it over before you trust it: a table shows what was, not what may be.
+Reads the table and the `data:` section of params.yaml; writes a contract that the table fits: types, allowed values of
+text columns, observed ranges, nullability. Look it over before you trust it: a table shows what was, not what may be.
+Everything that is wrong with the table is in one message, and then nothing is written.
 """
 
 import argparse
+import tempfile
+from collections import Counter
 from pathlib import Path
 
-import pyarrow.compute as pc
-import pyarrow.types as at
+import pyarrow.parquet as pq
+import yaml
 
-from churn import contract, lineage, params
+from churn import contract, inference, lineage, params, validation
 from churn.errors import UserError, run
 
-MOST_CATEGORIES = 100
+
+def columns_rules(table: pq.ParquetFile, data: params.Data) -> tuple[dict[str, dict], contract.Violations]:
+    """The rules of each column that suggests some, and what is wrong with the others."""
+    rules, faults = {}, contract.Violations()
+    names, unnamed = table.schema_arrow.names, validation.index_columns(table.schema_arrow)
+    for role, name in (("id", data.id), ("target", data.target)):
+        if name not in names:
+            faults.add(name, f"data.{role} in params.yaml, but the table has no such column; edit `data:`")
+    for name, count in Counter(names).items():  # one column at a time: the table may be larger than memory
+        try:
+            if count > 1:
+                raise inference.Fault("column stands in the table more than once")
+            values = table.read(columns=[name]).column(name)
+            if name == data.id:
+                rules[name] = inference.id_rules(values)
+            elif name == data.target:
+                rules[name] = inference.target_rules(values, data)
+            elif name in unnamed:
+                raise inference.Fault(unnamed[name])
+            else:
+                rules[name] = inference.feature_rules(name, values)
+        except inference.Fault as fault:
+            faults.add(name, f"{fault}")
+    if not faults.found and len(rules) == 2:
+        faults.add("features", "the table has no column beside id and target")
+    return rules, faults
 
 
-def column_rules(name: str, values, is_id: bool):
-    """The pandera Column that one column (a pyarrow ChunkedArray) suggests."""
-    import pandera.pandas as pa
+def validated(table: pq.ParquetFile, written: str, data: params.Data) -> tuple[contract.Violations, str]:
+    """What the table does against its own contract (the text of the YAML): an id that comes twice, a null id; and its
+    labels with their counts."""
+    findings = validation.Findings()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, lineage.SCHEMA.name)
+        path.write_text(written, encoding="utf-8")
+        rules = contract.load(path, *data.roles)
+        for _ in validation.checked_batches(table, rules, data.unlabelled, findings):
+            pass
+    return findings.violations, findings.describe(rules)
 
-    if at.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    known = values.drop_null()
-    common = {"name": name, "nullable": values.null_count > 0, "unique": is_id}
-    if at.is_boolean(values.type):
-        return pa.Column("bool", **common)
-    if at.is_string(values.type) or at.is_large_string(values.type):
-        distinct = sorted(pc.unique(known).to_pylist())
-        if not is_id and len(distinct) > MOST_CATEGORIES:
-            raise UserError(f"column {name}: {len(distinct)} different texts are no categories; drop it from the table")
-        return pa.Column("str", checks=None if is_id else pa.Check.isin(distinct), **common)
-    if at.is_integer(values.type) or at.is_floating(values.type):
-        dtype = "int64" if at.is_integer(values.type) else "float64"
-        low, high = pc.min(known).as_py(), pc.max(known).as_py()
-        if is_id or low is None:
-            return pa.Column(dtype, **common)
-        small = at.is_integer(values.type) and high - low <= 1
-        checks = pa.Check.isin(sorted(pc.unique(known).to_pylist())) if small else pa.Check.in_range(low, high)
-        return pa.Column(dtype, checks=checks, **common)
-    raise UserError(f"column {name}: a model cannot take {values.type}; turn it into numbers or drop it")
+
+def infer(path: Path, data: params.Data) -> tuple[str, str]:
+    """A contract for the table at `path`, as YAML, and the labels of its target with their counts.
+
+    Raises:
+        UserError: everything that is wrong with the table.
+    """
+    table = contract.open_table(path)
+    rules, faults = columns_rules(table, data)
+    written, labels = "", ""
+    if not faults.found:
+        content = {"schema_type": "dataframe", "api": "pandas", "columns": rules, "strict": True}
+        written = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        faults, labels = validated(table, written, data)
+    if faults.found:
+        raise UserError(f"no contract can be made of {path}:\n{faults}")
+    return written, labels
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write a first data contract, data/schema.yaml, for a table.")
     parser.add_argument("table", type=Path, help="a Parquet file")
-    path = parser.parse_args(arguments).table
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--check", action="store_true", help="write nothing; only say what is wrong with the table")
+    where.add_argument("--output", type=Path, default=lineage.SCHEMA, help=f"the file to write ({lineage.SCHEMA})")
+    options = parser.parse_args(arguments)
     data = params.load().data
-    if lineage.SCHEMA.exists():
-        raise UserError(f"{lineage.SCHEMA} exists; delete it first (git keeps the committed one)")
-    table = contract.open_table(path)
-    if missing := [name for name in (data.id, data.target) if name not in table.schema_arrow.names]:
-        raise UserError(f"{path} has no column {' and no column '.join(missing)}; edit `data:` in params.yaml")
-
-    import pandera.pandas as pa
-
-    columns = {}
-    for name in table.schema_arrow.names:  # one column at a time: the table may be larger than memory
-        columns[name] = column_rules(name, table.read(columns=[name]).column(0), name == data.id)
-    # pandera writes the text type by its storage, which depends on the installed pandas
-    written = pa.DataFrameSchema(columns, strict=True).to_yaml().replace("string[pyarrow]", "str")
-    part = lineage.SCHEMA.with_suffix(".part")
-    part.write_text(written)
+    if not options.check and options.output.exists():
+        way_out = "delete it first (git keeps the committed one), or use --check or --output FILE"
+        raise UserError(f"{options.output} exists; {way_out}")
+    written, labels = infer(options.table, data)
+    if options.check:
+        print(f"{labels}\n{options.table} is fit for a contract; nothing was written.")
+        return
+    part = options.output.with_name(f".{options.output.name}.part")
     try:
-        contract.load(part, **data.model_dump())  # refuses what no model can be made from
-        part.replace(lineage.SCHEMA)
+        part.write_text(written, encoding="utf-8")
+        part.replace(options.output)
+    except OSError as error:
+        raise UserError(f"{options.output} cannot be written: {error.strerror}") from None
     finally:
         part.unlink(missing_ok=True)
-    print(f"{lineage.SCHEMA}: {len(columns)} columns. Look over the ranges and allowed values, then `dvc repro`.")
+    count = len(yaml.safe_load(written)["columns"])
+    print(f"{labels}\n{options.output}: {count} columns. Look over the ranges and allowed values, then `dvc repro`.")
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ def main() -> None:
         worst = {name: (bins[name].labels, expected[name], actual[name]) for name in found.index[:6]}
         drift.picture(worst).savefig(picture, dpi=100)
         for column in found:
-            mlflow.log_metrics({f"{column}.{name}": value for name, value in found[column].items()})
+            tracking.log_numbers({f"{column}.{name}": value for name, value in found[column].items()})
         mlflow.log_metrics({f"labelled.{name}": value for name, value in later.items()})
         mlflow.log_text(found.to_csv(), "drift.csv")
         mlflow.log_artifact(str(picture))

@@ -6,10 +6,10 @@ Reads data/raw.parquet and data/schema.yaml; writes data/prepared/{train,valid,t
 A table that breaks its contract is refused with every violation in one message, and nothing is written.
 """
 
+import contextlib
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from churn import contract, lineage, params, tracking
+from churn import contract, lineage, params, tracking, validation
 from churn.errors import UserError, run
-
-BATCH_ROWS = 65_536
 
 
 def assign(ids: list, seed: int, shares: params.Split) -> np.ndarray:
@@ -35,52 +33,57 @@ def assign(ids: list, seed: int, shares: params.Split) -> np.ndarray:
     return np.select([place < shares.test, place < shares.test + shares.valid], ["test", "valid"], "train")
 
 
-def split(table: pq.ParquetFile, rules: contract.Contract, p: params.Params, folder: Path) -> dict[str, Counter]:
+def split(table: pq.ParquetFile, rules: contract.Contract, p: params.Params, folder: Path) -> tuple:
     """Validate a table and write its splits into `folder`, a record batch at a time.
 
     Returns:
-        For each split: rows, churned customers, and nulls a column ("nulls.<column>").
+        For each split: rows, churned customers, and nulls per column ("nulls.<column>"); and validation.Findings.
 
     Raises:
         UserError: every violation of the contract, at the end of the table.
     """
-    violations = contract.check_columns(rules, table.schema_arrow)
-    checks = contract.row_checks(rules, without={column for column, _ in violations.found})
-    schema = contract.arrow_schema(rules)
-    writers = {name: pq.ParquetWriter(folder / path.name, schema) for name, path in lineage.SPLITS.items()}
-    counts = {name: Counter() for name in writers}
-    first_row = 1
-    checked = pa.schema([schema.field(name) for name in checks.columns])
-    for batch in table.iter_batches(BATCH_ROWS, columns=checked.names):
-        rows = pa.Table.from_batches([batch]).select(checked.names).cast(checked)
-        contract.check_rows(checks, rows, first_row, violations)
-        first_row += len(rows)
-        if violations.found:
-            continue  # nothing will be kept: only go on looking for violations
-        where = assign(rows[rules.id].to_pylist(), p.seed, p.split)
-        for name, writer in writers.items():
-            part = rows.filter(where == name)
-            writer.write_table(part)
-            churned = pc.sum(pc.equal(part[rules.target], pa.scalar(rules.positive, schema.field(rules.target).type)))
-            counts[name].update(rows=len(part), churned=churned.as_py() or 0)
-            counts[name].update({f"nulls.{c}": part[c].null_count for c in schema.names if part[c].null_count})
-    for writer in writers.values():
-        writer.close()
-
-    def ids() -> Iterator[list]:
-        return (batch[0].to_pylist() for batch in table.iter_batches(BATCH_ROWS, columns=[rules.id]))
-
-    if rules.id in checks.columns and (again := contract.duplicates(ids)):
-        violations.add(rules.id, "duplicate id", again, again.values())
-    if violations.found:
-        raise UserError(f"{lineage.RAW} breaks its contract {lineage.SCHEMA} (rows count from 1):\n{violations}")
+    validation.check_negatives(rules, p.data)
+    schema, findings = contract.arrow_schema(rules), validation.Findings()
+    positive = pa.scalar(rules.positive, schema.field(rules.target).type)
+    counts = {name: Counter() for name in lineage.SPLITS}
+    with contextlib.ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(pq.ParquetWriter(folder / path.name, schema))
+            for name, path in lineage.SPLITS.items()
+        }
+        for rows in validation.checked_batches(table, rules, p.data.unlabelled, findings):
+            where = assign(rows[rules.id].to_pylist(), p.seed, p.split)
+            for name, writer in writers.items():
+                part = rows.filter(where == name)
+                writer.write_table(part)
+                churned = pc.sum(pc.equal(part[rules.target], positive)).as_py() or 0
+                counts[name].update(rows=len(part), churned=churned)
+                counts[name].update({f"nulls.{c}": part[c].null_count for c in schema.names if part[c].null_count})
+    if findings.violations.found:
+        broken = f"{lineage.RAW} breaks its contract {lineage.SCHEMA} (rows count from 1)"
+        raise UserError(f"{broken}:\n{findings.violations}")
     for name, count in counts.items():
         if not 0 < count["churned"] < count["rows"]:
             raise UserError(
                 f"{lineage.RAW}: the {name} split has {count['rows']} customers, {count['churned']} of them with "
                 f"{rules.target} = {rules.positive!r}; a model needs customers of both kinds in each split"
             )
-    return counts
+    return counts, findings
+
+
+def log(counts: dict[str, Counter], findings: validation.Findings, rules: contract.Contract) -> None:
+    """Note in the active run, and print, how many customers each split and each label has."""
+    import mlflow
+
+    labels = findings.describe(rules)
+    mlflow.set_tag("labels", labels[:5000])
+    print(labels)
+    numbers = {"unlabelled": findings.unlabelled(rules)}
+    for name, count in counts.items():
+        rate = count["churned"] / count["rows"]
+        numbers |= {f"{name}.{what}": number for what, number in count.items()} | {f"{name}.churn_rate": rate}
+        print(f"{name:>5}: {count['rows']:,} customers, {rate:.1%} churned")
+    tracking.log_numbers(numbers)
 
 
 def main() -> None:
@@ -92,17 +95,14 @@ def main() -> None:
         import mlflow
 
         with tempfile.TemporaryDirectory(dir="data", prefix=".prepared-") as folder:
-            counts = split(contract.open_table(lineage.RAW), rules, p, Path(folder))
+            counts, findings = split(contract.open_table(lineage.RAW), rules, p, Path(folder))
             lineage.verify(tags)
             for path in lineage.SPLITS.values():
                 path.parent.mkdir(exist_ok=True)
                 (Path(folder) / path.name).replace(path)
         mlflow.log_params(params.flatten(p.model_dump()))
         tracking.log_data(lineage.RAW, lineage.md5(lineage.RAW), "raw", "preprocessing")
-        for name, count in counts.items():
-            mlflow.log_metrics({f"{name}.{what}": number for what, number in count.items()})
-            mlflow.log_metric(f"{name}.churn_rate", count["churned"] / count["rows"])
-            print(f"{name:>5}: {count['rows']:,} customers, {count['churned'] / count['rows']:.1%} churned")
+        log(counts, findings, rules)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from conftest import Project, flat
 from churn import lineage, params
 
 # Values that are not "a bit more": the rest follow from `turned`.
-OTHERS = {"data.id": "number", "data.target": "gone", "data.positive": 1, "train.device": "cuda"}
-OTHERS |= {"registry.model": "Another", "sweep.folds": 3, "train.threads": 1}
+OTHERS = {"data.id": "number", "data.target": "gone", "data.positive": 1, "data.negative": [0, 2], "train.device": "cuda"}
+OTHERS |= {"data.unlabelled": "drop", "registry.model": "Another", "sweep.folds": 3, "train.threads": 1}
 # The tests of no pipeline, which take seconds.
 FAST = ("test_params.py", "test_metrics_and_gate.py", "test_pipeline_files.py")
 FAST += ("test_launchers.py::test_entry_points", "test_launchers.py::test_changes")

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import preprocess
-from churn import contract, errors, lineage, params
+from churn import contract, errors, lineage, params, validation
 
 pytestmark = pytest.mark.sample
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.sample
 def clone(project, inside, monkeypatch):
     """An entered project with the real table, and small batches, so that every test crosses several."""
     project.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
-    monkeypatch.setattr(preprocess, "BATCH_ROWS", 1000)
+    monkeypatch.setattr(validation, "BATCH_ROWS", 1000)
     return inside(project)
 
 
@@ -24,7 +24,7 @@ def splits(table: pd.DataFrame, folder, seed: int = 42) -> dict[str, set[str]]:
     folder.mkdir()
     table.to_parquet(folder / "raw.parquet", index=False)
     p = params.load().model_copy(update={"seed": seed})
-    rules = contract.load(lineage.SCHEMA, **p.data.model_dump())
+    rules = contract.load(lineage.SCHEMA, *p.data.roles)
     preprocess.split(contract.open_table(folder / "raw.parquet"), rules, p, folder)
     return {name: set(pd.read_parquet(folder / path.name)["customer_id"]) for name, path in lineage.SPLITS.items()}
 
@@ -54,7 +54,7 @@ def test_batches_change_no_row(clone, tmp_path, monkeypatch):
     """The size of a record batch is no input: the rows of the splits, in order, stay the same."""
     table = pd.read_parquet(lineage.RAW)
     splits(table, tmp_path / "a")
-    monkeypatch.setattr(preprocess, "BATCH_ROWS", 7)
+    monkeypatch.setattr(validation, "BATCH_ROWS", 7)
     splits(table.head(500), tmp_path / "b")
     small = pd.read_parquet(tmp_path / "b" / "train.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a" / "train.parquet").head(len(small)), small)
@@ -159,7 +159,7 @@ def test_numbers_of_other_widths_and_dictionaries_pass(clone, tmp_path):
     (tmp_path / "b").mkdir()
     pq.write_table(table.cast(pa.schema(narrow)), tmp_path / "b" / "raw.parquet")
     p = params.load()
-    rules = contract.load(lineage.SCHEMA, **p.data.model_dump())
+    rules = contract.load(lineage.SCHEMA, *p.data.roles)
     preprocess.split(contract.open_table(tmp_path / "b" / "raw.parquet"), rules, p, tmp_path / "b")
     for path in lineage.SPLITS.values():
         assert lineage.md5(tmp_path / "a" / path.name) == lineage.md5(tmp_path / "b" / path.name)
@@ -172,11 +172,11 @@ def test_inferred_contract_fits_its_table(clone):
     lineage.SCHEMA.unlink()
     clone.out("python", "src/infer_schema.py", "data/raw.parquet")
     p = params.load()
-    rules = contract.load(lineage.SCHEMA, **p.data.model_dump())
+    rules = contract.load(lineage.SCHEMA, *p.data.roles)
     assert rules.columns["contract"].allowed == ("Month-to-month", "One year", "Two year")
     assert rules.columns["total_charges"].nullable and not rules.columns["tenure"].nullable
     (clone.folder / "new").mkdir()
-    counts = preprocess.split(contract.open_table(lineage.RAW), rules, p, clone.folder / "new")
+    counts, _ = preprocess.split(contract.open_table(lineage.RAW), rules, p, clone.folder / "new")
     assert sum(count["rows"] for count in counts.values()) == 7043
     pd.read_parquet(lineage.RAW).assign(tenure=73).to_parquet(lineage.RAW, index=False)
     with pytest.raises(errors.UserError, match=r"tenure: in_range\(0, 72\)"):

@@ -28,7 +28,7 @@ def scorer(pipeline, inside, monkeypatch):
 def rules(pipeline, inside):
     """The contract of the project's table."""
     inside(pipeline)
-    return contract.load(lineage.SCHEMA, **params.load().data.model_dump())
+    return contract.load(lineage.SCHEMA, *params.load().data.roles)
 
 
 def test_it_gives_the_measured_probabilities(scorer, rules):

@@ -5,17 +5,20 @@ and lists the columns that monitoring compares.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from churn.errors import UserError
+from churn.errors import UserError, short
 
 NULL = "null where none is allowed"
 KINDS = {"str": "text", "int64": "number", "float64": "number", "bool": "flag"}
+MOST_SHOWN = 50  # violations of one message
+
+Label = str | int | float | bool
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,13 @@ class Contract:
     path: Path
     id: str
     target: str
-    positive: str | int | bool
+    positive: Label
     columns: dict[str, Column]
+
+    @property
+    def labels(self) -> tuple:
+        """Every label that is known: what a customer has who churned, and what one has who stayed."""
+        return self.columns[self.target].allowed
 
     @property
     def features(self) -> list[Column]:
@@ -57,37 +65,70 @@ class Contract:
         return ModelSignature(inputs, Schema([ColSpec("double", "churn_probability"), ColSpec("boolean", "churn")]))
 
 
-def load(path: str | Path, id: str, target: str, positive: str | int | bool) -> Contract:
+def load(path: str | Path, id: str, target: str, positive: Label) -> Contract:
     """Read a contract and check that a model can be made from it.
 
     Raises:
         UserError: the file is no pandera schema, the id, target or positive label is not in it, or a feature
             has a type the model cannot take.
     """
-    try:
-        written = yaml.load(Path(path).read_text(), yaml.CSafeLoader)["columns"]
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; `python src/infer_schema.py TABLE` writes one") from None
-    except (yaml.YAMLError, TypeError, KeyError):
-        raise UserError(f"{path} is no pandera schema (a mapping with `columns:`)") from None
-    faults, columns = [], {}
+    faults, columns, written = [], {}, _read(path)
     for name, rules in written.items():
-        kind = KINDS.get(rules.get("dtype"))
-        if kind is None:
-            faults.append(f"column {name}: dtype {rules.get('dtype')} (must be one of {', '.join(KINDS)})")
-            continue
-        allowed = tuple(rules.get("isin", ()))
-        if kind == "text" and not allowed and name not in (id, target):
-            faults.append(f"column {name}: text without `isin`, its allowed values; list them or drop the column")
-        columns[name] = Column(name, rules["dtype"], kind, rules.get("nullable", False), allowed, *ends(rules))
+        try:
+            columns[name] = _column(name, rules, name in (id, target))
+        except (ValueError, TypeError, AttributeError) as error:
+            faults.append(f"column {name}: {error}")
     for role, name in (("id", id), ("target", target)):
         if name not in written:
             faults.append(f"data.{role} in params.yaml is {name!r}, which is no column of the contract")
-    if target in columns and positive not in columns[target].allowed:
-        faults.append(f"data.positive is {positive!r}, not an allowed value (`isin`) of the target {target!r}")
+    if target in columns:
+        columns[target] = _target(columns[target])
+        # Labels compare by value: 1, 1.0 and true are one label, which is kept as the contract writes it.
+        meant = [label for label in columns[target].allowed if label == positive]
+        listed = f"not an allowed value (`isin`) of the target {target!r}: {_listed(columns[target].allowed)}"
+        faults += [] if meant else [f"data.positive is {positive!r}, {listed}"]
+        positive = meant[0] if meant else positive
     if faults:
         raise UserError(f"{path}:\n" + "\n".join(f"  {fault}" for fault in faults))
     return Contract(Path(path), id, target, positive, columns)
+
+
+def _read(path: str | Path) -> dict[str, dict]:
+    try:
+        written = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.CSafeLoader)["columns"]
+        return {name: dict(rules) for name, rules in written.items()}
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; `python src/infer_schema.py TABLE` writes one") from None
+    except (yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError):
+        raise UserError(f"{path} is no pandera schema (a mapping with `columns:`)") from None
+
+
+def _column(name: str, rules: dict, is_no_feature: bool) -> Column:
+    kind = KINDS.get(rules.get("dtype"))
+    if not isinstance(name, str):  # in YAML an unquoted 1 is a number, an unquoted No is false
+        raise ValueError("the name is no text; quote it")
+    if kind is None:
+        raise ValueError(f"dtype {rules.get('dtype')} (must be one of {', '.join(KINDS)})")
+    allowed = tuple(rules.get("isin") or ())
+    if kind == "text" and not allowed and not is_no_feature:
+        raise ValueError("text without `isin`, its allowed values; list them or drop the column")
+    if kind == "text" and (other := [value for value in allowed if not isinstance(value, str)]):
+        # In YAML an unquoted No is false.
+        raise ValueError(f"`isin` of a text has {other[0]!r}, which is no text; quote each value, as in 'No'")
+    return Column(name, rules["dtype"], kind, rules.get("nullable", False), allowed, *ends(rules))
+
+
+def _target(column: Column) -> Column:
+    """The target's column: never null, whatever the file says (who has no label is nobody to learn from); the labels
+    of a flag are false and true."""
+    allowed = column.allowed
+    if column.kind == "flag":
+        allowed = tuple(bool(label) for label in allowed) or (False, True)
+    return replace(column, nullable=False, allowed=allowed)
+
+
+def _listed(values: Iterable) -> str:
+    return ", ".join(short(value) for value in values) or "it lists none"
 
 
 def ends(rules: dict) -> tuple[float, float]:
@@ -115,12 +156,12 @@ class Violations:
         entry = self.found.setdefault((column, rule), {"count": 0, "rows": [], "values": []})
         entry["count"] += len(rows)
         entry["rows"] = (entry["rows"] + rows)[:5]
-        entry["values"] = list(dict.fromkeys([*entry["values"], *map(repr, values)]))[:3]
+        entry["values"] = list(dict.fromkeys([*entry["values"], *map(short, values)]))[:3]
 
     def __str__(self) -> str:
         lines = []
-        for (column, rule), entry in self.found.items():
-            line = f"  {column}: {rule}"
+        for (column, rule), entry in list(self.found.items())[:MOST_SHOWN]:
+            line = f"  {column if column.strip() and len(column) <= 100 else short(column)}: {rule}"
             if entry["count"]:
                 more = ", ..." if entry["count"] > len(entry["rows"]) else ""
                 count = f"{entry['count']} row{'s' if entry['count'] > 1 else ''}"
@@ -128,6 +169,8 @@ class Violations:
             if entry["values"]:
                 line += f"; found {', '.join(entry['values'])}"
             lines.append(line)
+        if len(self.found) > MOST_SHOWN:
+            lines.append(f"  and {len(self.found) - MOST_SHOWN:,} more")
         return "\n".join(lines)
 
 
@@ -160,18 +203,46 @@ def arrow_schema(contract: Contract):
     return pa.schema(fields.items())
 
 
-def check_columns(contract: Contract, schema) -> Violations:
-    """Compare the columns of a table (a pyarrow schema) with the contract's: missing, unknown, of another type."""
+def kind_of(arrow_type) -> str:
+    """What a column of a pyarrow type holds: number, text, flag, null (nothing at all), or "" where it is none."""
     import pyarrow.types as at
 
+    if at.is_dictionary(arrow_type):
+        return kind_of(arrow_type.value_type)
+    if at.is_null(arrow_type) or at.is_boolean(arrow_type):
+        return "null" if at.is_null(arrow_type) else "flag"
+    if at.is_string(arrow_type) or at.is_large_string(arrow_type) or at.is_string_view(arrow_type):
+        return "text"
+    is_number = at.is_integer(arrow_type) or at.is_floating(arrow_type) or at.is_decimal(arrow_type)
+    return "number" if is_number else ""
+
+
+def converted(values, arrow_type):
+    """The values (a pyarrow array) of a column that `check_columns` lets pass, in a type of `arrow_schema`. A number
+    becomes the nearest double.
+
+    Raises:
+        pyarrow.ArrowInvalid: a number is not whole, or too large, where the type is a whole number (an id).
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as at
+
+    if at.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if at.is_floating(arrow_type):
+        return values.cast(arrow_type, safe=False)
+    if at.is_floating(values.type):
+        values = values.cast(pa.float64())
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
+    return values.cast(arrow_type)
+
+
+def check_columns(contract: Contract, schema) -> Violations:
+    """Compare the columns of a table (a pyarrow schema) with the contract's: missing, unknown, of another type."""
     def fits(column: Column, arrow_type) -> bool:
-        if at.is_dictionary(arrow_type):
-            arrow_type = arrow_type.value_type
-        if column.kind == "text":
-            return at.is_string(arrow_type) or at.is_large_string(arrow_type)
-        if column.kind == "flag":
-            return at.is_boolean(arrow_type)
-        return at.is_integer(arrow_type) or at.is_floating(arrow_type)
+        kind = kind_of(arrow_type)
+        return kind == column.kind or kind == "null"  # where a null is allowed, all of a table's may be
 
     violations = Violations()
     for column in contract.columns.values():
@@ -193,7 +264,10 @@ def row_checks(contract: Contract, without: set[str]):
     checked row by row. `unique` is left to the caller: a batch cannot see the other batches."""
     import pandera.pandas as pa
 
-    schema = pa.DataFrameSchema.from_yaml(contract.path)
+    try:
+        schema = pa.DataFrameSchema.from_yaml(contract.path)
+    except Exception as error:  # of whatever kind: pandera does not check what it reads
+        raise UserError(f"{contract.path}: pandera cannot read it ({type(error).__name__}: {error})") from None
     schema = schema.remove_columns([name for name in schema.columns if name in without])
     for column in schema.columns.values():
         dtype = contract.columns[column.name].dtype
@@ -205,6 +279,7 @@ def row_checks(contract: Contract, without: set[str]):
         column.dtype = {"int64": "float64", "bool": "boolean"}.get(dtype, dtype)
         column.coerce = dtype in ("int64", "bool")
         column.unique = False
+        column.nullable = contract.columns[column.name].nullable
     return schema
 
 

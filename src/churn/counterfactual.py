@@ -32,7 +32,7 @@ class Table:
 
     @property
     def identity(self) -> list:
-        return [lineage.md5(self.raw), lineage.md5(self.schema), self.names.roles]
+        return [lineage.md5(self.raw), lineage.md5(self.schema), self.names.roles, self.names.labelling]
 
 
 def own_table(side: Side) -> Table:
@@ -120,6 +120,7 @@ class Pipelines:
         stays as its own params.yaml has it."""
         wanted = given.leaves | {"seed": seed}
         wanted |= dict(zip(("data.id", "data.target", "data.positive"), names.roles, strict=True))
+        wanted |= names.labelling
         known = {**self.a.recipe.params, **self.b.recipe.params, **wanted}
         return {name: wanted.get(name, own) for name, own in code.own.items() if name in known}
 

@@ -34,6 +34,12 @@ class Side:
         return tuple(self.own.get(f"data.{name}") for name in ("id", "target", "positive"))
 
     @property
+    def labelling(self) -> dict[str, object]:
+        """The rest of `data:`, which decides who is a row of the data; a checkout may be older than these."""
+        defaults = {"data.negative": None, "data.unlabelled": "refuse"}
+        return {name: self.own.get(name, default) for name, default in defaults.items()}
+
+    @property
     def schema(self) -> Path:
         return self.folder / lineage.SCHEMA
 
@@ -73,7 +79,7 @@ def md5s(one: Side) -> dict[str, str]:
     """A short identity of each axis of a model: two models that agree in one have that axis in common."""
     return {
         "code": digest(one.code),
-        "data": digest([one.recipe.data_md5, lineage.md5(one.schema), one.roles]),
+        "data": digest([one.recipe.data_md5, lineage.md5(one.schema), one.roles, one.labelling]),
         "parameters": digest(one.leaves),
         "randomness": str(one.seed),
         "environment": digest(one.packages),
@@ -150,8 +156,10 @@ def split_rows(one: Side) -> dict[str, int]:
 
 
 def churn_rate(one: Side) -> float:
-    _, target, positive = one.roles
-    return float((one.table[target] == positive).mean())
+    """Of the customers with a label that their contract knows."""
+    rules = contract.load(one.schema, *one.roles)
+    target = one.table[rules.target]
+    return float((target[target.isin(rules.labels)] == rules.positive).mean())
 
 
 def columns(a: Side, b: Side) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2
 
 from churn.contract import Column
+from churn.plots import plain
 
 BINS = 10
 FALSE_ALARMS = 0.01  # the chance that any column of an unchanged batch raises one
@@ -105,8 +106,8 @@ def picture(shares: dict[str, tuple[list[str], np.ndarray, np.ndarray]]):
         place = np.arange(len(used))
         axes.bar(place - 0.2, expected[used] / expected.sum(), 0.4, label="training")
         axes.bar(place + 0.2, actual[used] / actual.sum(), 0.4, label="batch")
-        axes.set_xticks(place, [labels[i] for i in used], rotation=45, ha="right", fontsize=7)
-        axes.set_title(name, fontsize=10)
+        axes.set_xticks(place, [plain(labels[i]) for i in used], rotation=45, ha="right", fontsize=7)
+        axes.set_title(plain(name), fontsize=10)
     figure.axes[0].legend()
     for axes in figure.axes[len(shares) :]:
         axes.remove()

@@ -24,9 +24,10 @@ else:
     import xgboost as xgb
 
 from churn.contract import Column, Contract
-from churn.errors import UserError
+from churn.errors import UserError, short
 
 FLOAT32_MAX = np.finfo(np.float32).max  # XGBoost holds single precision and refuses infinity
+REFUSED = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "[]<%"})  # the first three by XGBoost, in a name
 
 
 def encode(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
@@ -75,18 +76,33 @@ def _categories(allowed: tuple) -> pd.CategoricalDtype:
 
 def _refuse(column: Column, bad: np.ndarray, why: str, values: pd.Series | None = None) -> None:
     if bad.any():
-        found = "" if values is None else ", ".join(list(dict.fromkeys(map(repr, values[bad])))[:3]) + " is "
+        found = "" if values is None else ", ".join(list(dict.fromkeys(map(short, values[bad])))[:3]) + " is "
         raise UserError(f"column {column.name}: {found}{why}")
 
 
 def labels(rows: pd.DataFrame, contract: Contract) -> np.ndarray:
-    """1.0 where the customer churned, else 0.0; shape (rows,)."""
-    return (rows[contract.target] == contract.positive).to_numpy(dtype="float64")
+    """1.0 where the customer churned, 0.0 where the customer stayed; shape (rows,).
+
+    Raises:
+        UserError: a customer has no label, or one that the contract does not list.
+    """
+    target = rows[contract.target]
+    if len(unknown := target[~target.isin(contract.labels)]):
+        found = ", ".join(list(dict.fromkeys(map(short, unknown)))[:3])
+        known = ", ".join(map(short, contract.labels))
+        raise UserError(f"{len(unknown):,} customers have no label that is one of {known}; found {found}")
+    return (target == contract.positive).to_numpy(dtype="float64")
 
 
 def matrix(rows: pd.DataFrame, contract: Contract, threads: int = 0) -> xgb.DMatrix:
     """Customer rows with the target as XGBoost takes them: encoded features and labels, (rows, features)."""
-    return xgb.DMatrix(encode(rows, contract), labels(rows, contract), enable_categorical=True, nthread=threads or None)
+    return _matrix(rows, contract, label=labels(rows, contract), nthread=threads or None)
+
+
+def _matrix(rows: pd.DataFrame, contract: Contract, **how) -> xgb.DMatrix:
+    # Nobody sees the names in the booster: importance and explanations take them from the contract.
+    features = encode(rows, contract).rename(columns=lambda name: name.translate(REFUSED))
+    return xgb.DMatrix(features, enable_categorical=True, **how)
 
 
 def fit(
@@ -160,14 +176,15 @@ def load(path: str | Path) -> xgb.Booster:
 
 def predict(booster: xgb.Booster, rows: pd.DataFrame, contract: Contract) -> np.ndarray:
     """The churn probability of customer rows, float64, shape (rows,)."""
-    return booster.predict(xgb.DMatrix(encode(rows, contract), enable_categorical=True)).astype("float64")
+    return booster.predict(_matrix(rows, contract)).astype("float64")
 
 
 def contributions(booster: xgb.Booster, rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """What each feature adds to each customer's log odds of churn: (rows, features), and a last column `bias`.
+    """What each feature adds to each customer's log odds of churn: (rows, features), and a last column `bias`, also
+    where a feature is called so.
 
     Exact TreeSHAP values from XGBoost itself (Lundberg et al., Nature Machine Intelligence 2, 2020): a row of
     them adds up to the model's log odds for that customer.
     """
-    values = booster.predict(xgb.DMatrix(encode(rows, contract), enable_categorical=True), pred_contribs=True)
+    values = booster.predict(_matrix(rows, contract), pred_contribs=True)
     return pd.DataFrame(values, columns=[*(c.name for c in contract.features), "bias"])

@@ -21,10 +21,28 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+Label = str | int | float | bool
+
+
 class Data(Section):
     id: str
     target: str
-    positive: str | int | bool
+    positive: Label
+    negative: list[Label] | None = Field(min_length=1)
+    unlabelled: Literal["refuse", "drop"]
+
+    @property
+    def roles(self) -> tuple[str, str, Label]:
+        """What contract.load takes: the id, the target and the label of who churned."""
+        return self.id, self.target, self.positive
+
+    @model_validator(mode="after")
+    def name_each_thing_once(self):
+        if self.id == self.target:
+            raise ValueError(f"id and target are the same column, {self.id!r}")
+        if self.negative and self.positive in self.negative:
+            raise ValueError(f"negative lists {self.positive!r}, which is positive")
+        return self
 
 
 class Split(Section):

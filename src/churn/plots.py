@@ -9,6 +9,7 @@ from churn import lineage
 from churn.metrics import Ranking, calibration_bins
 
 POINTS = 500  # the most points of a curve: enough for the eye, small enough for git diff and a web page
+LONGEST_LABEL = 50
 
 
 def tables(y: np.ndarray, p: np.ndarray, threshold: float, contributions: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -25,8 +26,10 @@ def tables(y: np.ndarray, p: np.ndarray, threshold: float, contributions: pd.Dat
     outcome = np.where(y == 1, "churned", "stayed")
     cells = pd.MultiIndex.from_product([["churned", "stayed"], ["contact", "leave"]], names=["outcome", "decision"])
     confusion = pd.Series(1, index=[outcome, contacted]).groupby(level=[0, 1]).sum().reindex(cells, fill_value=0)
-    importance = contributions.drop(columns="bias").abs().mean().rename_axis("feature").reset_index(name="importance")
+    importance = contributions.iloc[:, :-1].abs().mean().rename_axis("feature").reset_index(name="importance")
     riskiest = contributions.iloc[int(np.argmax(p))].rename_axis("feature").reset_index(name="log_odds")
+    if riskiest["feature"].duplicated().any():  # a feature is called bias too
+        riskiest.loc[len(riskiest) - 1, "feature"] = "bias (of the model)"
     return {
         "roc": _thin(pd.DataFrame({"false_positive_rate": np.r_[0, false], "true_positive_rate": np.r_[0, found]})),
         "precision_recall": _thin(pd.DataFrame({"recall": found, "precision": hits / customers})),
@@ -41,7 +44,15 @@ def tables(y: np.ndarray, p: np.ndarray, threshold: float, contributions: pd.Dat
 def read() -> dict[str, pd.DataFrame]:
     """Every plot table from the files that DVC tracks, the learning curves among them."""
     files = {path.stem: path for path in sorted(lineage.PLOTS.glob("*.csv"))} | {"training": lineage.CURVES}
-    return {name: pd.read_csv(path) for name, path in files.items()}
+    # A feature may be called 1, or NA.
+    return {name: pd.read_csv(path, keep_default_na=False, dtype={"feature": str}) for name, path in files.items()}
+
+
+def plain(text: object) -> str:
+    """A text of the user's as matplotlib shows it letter by letter: what stands between two $ would be a formula, and
+    a long one would leave no place for the plot."""
+    shown = str(text) if len(str(text)) <= LONGEST_LABEL else f"{str(text)[:LONGEST_LABEL]}..."
+    return shown.replace("$", r"\$")
 
 
 def _thin(curve: pd.DataFrame) -> pd.DataFrame:
@@ -77,7 +88,8 @@ def draw(name: str, table: pd.DataFrame):
             axes.text(column, row, f"{count:,}", ha="center", va="center", bbox={"color": "white", "alpha": 0.6})
     elif name in ("importance", "explanation"):
         top = table.head(15).iloc[::-1]
-        axes.barh(top["feature"], top.iloc[:, 1], color=np.where(top.iloc[:, 1] < 0, "tab:blue", "tab:red"))
+        axes.set_yticks(range(len(top)), top["feature"].map(plain))
+        axes.barh(range(len(top)), top.iloc[:, 1], color=np.where(top.iloc[:, 1] < 0, "tab:blue", "tab:red"))
     elif name == "training":
         axes.plot(table["round"], table["train_logloss"], label="train")
         axes.plot(table["round"], table["valid_logloss"], label="valid")

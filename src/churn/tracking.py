@@ -4,9 +4,11 @@ MLFLOW_TRACKING_URI decides where they go; without it, to SQLite in the project'
 md5 of the model it made, never by an id handed from process to process.
 """
 
+import hashlib
 import logging
 import os
 import platform
+import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -167,6 +169,28 @@ def log_data(path: Path, digest: str, name: str, context: str) -> None:
         warnings.simplefilter("ignore")
         source = resolve_dataset_source(str(path))
     mlflow.log_input(MetaDataset(source, name=name, digest=digest), context=context)
+
+
+REFUSED = re.compile(r"[^\w.\- ]")  # what a metric's name cannot have; `/` and `:` mean something to MLflow or to us
+LONGEST_KEY = 250
+
+
+def key(name: str) -> str:
+    """The name of a metric that has a user's text in it (a column, a label), as MLflow takes it: `$` is `:24:`, and
+    what is too long ends with a hash. Two names stay two keys."""
+    text = REFUSED.sub(lambda sign: f":{ord(sign[0]):X}:", name)
+    if len(text) <= LONGEST_KEY:
+        return text
+    return f"{text[: LONGEST_KEY - 33]}:{hashlib.md5(name.encode()).hexdigest()}"
+
+
+def log_numbers(numbers: dict[str, float]) -> None:
+    """Log metrics into the active run, by names that may have a user's text in them."""
+    import mlflow
+
+    items = [(key(name), number) for name, number in numbers.items()]
+    for start in range(0, len(items), 1000):  # the most that one call takes
+        mlflow.log_metrics(dict(items[start : start + 1000]))
 
 
 def curve_points(curves, time: int) -> list:

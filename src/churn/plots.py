@@ -16,7 +16,7 @@ def tables(y: np.ndarray, p: np.ndarray, threshold: float, contributions: pd.Dat
 
     Args:
         y, p: labels (0 or 1) and churn probabilities, shape (rows,).
-        contributions: TreeSHAP values of the same rows, shape (rows, features + 1), last column `bias`.
+        contributions: TreeSHAP values of the same rows, shape (rows, features + 1), the last column the bias.
     """
     hits, customers = Ranking(y, p).curve(np.ones(len(y)))
     found, false = hits / hits[-1], (customers - hits) / (customers - hits)[-1]
@@ -25,7 +25,7 @@ def tables(y: np.ndarray, p: np.ndarray, threshold: float, contributions: pd.Dat
     outcome = np.where(y == 1, "churned", "stayed")
     cells = pd.MultiIndex.from_product([["churned", "stayed"], ["contact", "leave"]], names=["outcome", "decision"])
     confusion = pd.Series(1, index=[outcome, contacted]).groupby(level=[0, 1]).sum().reindex(cells, fill_value=0)
-    importance = contributions.drop(columns="bias").abs().mean().rename_axis("feature").reset_index(name="importance")
+    importance = contributions.iloc[:, :-1].abs().mean().rename_axis("feature").reset_index(name="importance")
     riskiest = contributions.iloc[int(np.argmax(p))].rename_axis("feature").reset_index(name="log_odds")
     return {
         "roc": _thin(pd.DataFrame({"false_positive_rate": np.r_[0, false], "true_positive_rate": np.r_[0, found]})),

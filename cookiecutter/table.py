@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 import infer_schema
-from churn import contract
+from churn import contract, csv_table
 from churn.errors import UserError, run
 
 
@@ -55,11 +54,7 @@ def take_in(source: str, raw: Path, left_out: list[str]) -> None:
     if parquet:
         table = contract.open_table(Path(source)).read()
     else:
-        options = pyarrow.csv.ConvertOptions(strings_can_be_null=True)
-        try:
-            table = pyarrow.csv.read_csv(source, convert_options=options)
-        except pa.ArrowInvalid as error:
-            raise UserError(f"data: {source} cannot be read as CSV: {error}") from None
+        table = csv_table.read(source)
     if unknown := [name for name in left_out if name not in table.column_names]:
         raise UserError(f"drop: {source} has no column {', '.join(unknown)}; it has {', '.join(table.column_names)}")
     pq.write_table(table.drop_columns(left_out), raw, compression="zstd")

@@ -99,12 +99,24 @@ def labelled(table: batch.Table, rules: Contract, scores: pd.DataFrame, p: param
     Raises:
         UserError: a label that the contract does not know, or no scored customers of both kinds.
     """
-    known = pd.concat(batch.typed(part, rules)[0] for part in table.batches()).dropna()
+    parts = []
+    for part in table.batches():
+        frame, faults = batch.typed(part, rules)
+        for (_, column), why in faults.items():
+            raise UserError(f"{table.url}: {column}: {why}")
+        parts.append(frame)
+    if table.broken:
+        row, why = next(iter(table.broken.items()))
+        raise UserError(f"{table.url}, row {row}: {why}")
+    known = pd.concat(parts).dropna()
+    if len(again := known.loc[known[rules.id].duplicated(), rules.id]):
+        raise UserError(f"{table.url}: {len(again)} rows repeat an earlier {rules.id}, such as {again.iloc[0]!r}")
     allowed = rules.columns[rules.target].allowed
     if len(wrong := known.loc[~known[rules.target].isin(allowed), rules.target].unique()):
         raise UserError(f"{table.url}: {rules.target} is {wrong[0]!r}, not one of {', '.join(map(repr, allowed))}")
-    joined = scores.merge(known, on=rules.id, validate="one_to_one")
-    y, probability = model.labels(joined, rules), joined[SCORE].to_numpy()
+    probability = known[rules.id].map(scores.set_index(rules.id)[SCORE])
+    scored = probability.notna()
+    y, probability = model.labels(known[scored], rules), probability[scored].to_numpy()
     if not 0 < y.sum() < len(y):
         raise UserError(f"{table.url} labels {len(y)} scored customers, not some of each kind")
     found = metrics.measure(y, probability, threshold, p.evaluate.costs)
@@ -170,8 +182,9 @@ def main() -> None:
         if len(scores):  # against rows that the model has not seen, as it has not seen the batch
             usual = scorer.predict(None, test)[SCORE]
             today = metrics.measure(model.labels(test, rules), usual.to_numpy(), scorer.threshold, p.evaluate.costs)
-            bins[SCORE] = drift.bins(usual)
-            expected[SCORE], actual[SCORE] = bins[SCORE].count(usual), bins[SCORE].count(scores[SCORE])
+            name = contract.own_name(SCORE, bins)
+            bins[name] = drift.bins(usual)
+            expected[name], actual[name] = bins[name].count(usual), bins[name].count(scores[SCORE])
 
         found = drifts(expected, actual, invalid, rows)
         later, at_training = {}, evaluation.measured(version)

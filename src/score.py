@@ -27,11 +27,10 @@ from tqdm import tqdm
 
 from churn import batch, contract, lineage, model, params, registry, tracking
 from churn.contract import Contract
-from churn.errors import run
+from churn.errors import UserError, run
 
-REASONS = 3  # features named a customer
+REASONS = 3  # features named a customer, fewer if the model has fewer
 COUNTED = ("rows_read", "rows_scored", "rows_rejected", "rows_contacted")
-NUMBER, REASON = pa.field("row", pa.int64()), pa.field("reason", pa.string())
 
 
 def arguments() -> argparse.Namespace:
@@ -47,9 +46,10 @@ def arguments() -> argparse.Namespace:
 def reasons(booster, frame: pd.DataFrame, rules: Contract) -> dict[str, np.ndarray]:
     """The features that move each customer's score most, the strongest first: reason_1 ("contract = One year") and
     contribution_1, what it adds to the log odds of churn (TreeSHAP), and so on; each of shape (rows,)."""
-    values = model.contributions(booster, frame, rules).drop(columns="bias").to_numpy()
+    values = model.contributions(booster, frame, rules).to_numpy()[:, :-1]  # less the bias
     strongest = np.argsort(-np.abs(values), axis=1, kind="stable")[:, :REASONS]
-    texts = np.column_stack([f"{c.name} = " + frame[c.name].astype(str) for c in rules.features])
+    shown = {c.name: frame[c.name].astype(str).where(frame[c.name].notna(), "null") for c in rules.features}
+    texts = np.column_stack([f"{name} = " + values for name, values in shown.items()])
     rows = np.arange(len(frame))
     columns = {}
     for place in range(strongest.shape[1]):
@@ -60,11 +60,10 @@ def reasons(booster, frame: pd.DataFrame, rules: Contract) -> dict[str, np.ndarr
 
 def output(rules: Contract, explain: bool) -> pa.Schema:
     """The columns of the scores."""
-    columns = {rules.id: contract.arrow_schema(rules).field(rules.id).type}
-    columns |= {"churn_probability": pa.float64(), "churn": pa.bool_()}
-    for place in range(1, REASONS + 1) if explain else ():
+    columns = {"churn_probability": pa.float64(), "churn": pa.bool_()}
+    for place in range(1, min(REASONS, len(rules.features)) + 1) if explain else ():
         columns |= {f"reason_{place}": pa.string(), f"contribution_{place}": pa.float32()}
-    return pa.schema(columns.items())
+    return pa.schema([(rules.id, contract.arrow_schema(rules).field(rules.id).type), *columns.items()])
 
 
 def ids(table: batch.Table, rules: Contract) -> Iterator[list]:
@@ -86,18 +85,20 @@ def score(table: batch.Table, scorer, rules: Contract, explain: bool, paths: tup
     checks = contract.row_checks(rules, without={rules.target})
     again = contract.duplicates(lambda: ids(table, rules))
     schema, counts = output(rules, explain), Counter()
+    number_name, reason_name = (contract.own_name(name, table.schema.names) for name in ("row", "reason"))
+    aside_schema = pa.schema([*table.schema, (number_name, pa.int64()), (reason_name, pa.string())])
     parsed = last = 0  # rows that came out of the file so far, and the number of the last of them in the file
     with (
         pq.ParquetWriter(paths[0], schema) as scores,
-        pq.ParquetWriter(paths[1], pa.schema([*table.schema, NUMBER, REASON])) as rejected,
+        pq.ParquetWriter(paths[1], aside_schema) as rejected,
     ):
 
         def set_aside(rows: list[dict]) -> None:
-            rejected.write_table(pa.Table.from_pylist(sorted(rows, key=lambda row: row["row"]), rejected.schema))
+            rejected.write_table(pa.Table.from_pylist(sorted(rows, key=lambda row: row[number_name]), rejected.schema))
             counts["rows_rejected"] += len(rows)
 
         def broken(after: int, until: float) -> list[dict]:
-            return [{"row": n, "reason": why} for n, why in table.broken.items() if after < n <= until]
+            return [{number_name: n, reason_name: why} for n, why in table.broken.items() if after < n <= until]
 
         for part in table.batches():
             frame, faults = batch.typed(part, rules)
@@ -106,12 +107,16 @@ def score(table: batch.Table, scorer, rules: Contract, explain: bool, paths: tup
                 if value := again.get(parsed + row + 1):
                     why[row] = "; ".join(filter(None, [why.get(row), f"{rules.id}: duplicate id {value!r}"]))
             number = batch.numbers(table, last, len(frame))
-            aside = [{**part.slice(row, 1).to_pylist()[0], "row": number[row], "reason": why[row]} for row in why]
+            aside = [
+                {**part.slice(row, 1).to_pylist()[0], number_name: number[row], reason_name: why[row]} for row in why
+            ]
             set_aside(aside + broken(last, number[-1]))
             if len(good := frame.drop(index=list(why))):
-                found = {rules.id: good[rules.id], **scorer.predict(None, good)}
+                found = {**scorer.predict(None, good)}
                 found |= reasons(scorer.booster, good, rules) if explain else {}
-                scores.write_table(pa.Table.from_pydict(found, schema))
+                ordered = [good[rules.id], *(found[name] for name in schema.names[1:])]
+                arrays = [pa.array(v, f.type, from_pandas=True) for v, f in zip(ordered, schema, strict=True)]
+                scores.write_table(pa.Table.from_arrays(arrays, schema=schema))
                 counts["rows_contacted"] += int(found["churn"].sum())
                 counts["probability"] += float(found["churn_probability"].sum())
                 counts["rows_scored"] += len(good)
@@ -140,6 +145,11 @@ def progress(rows: int | None):
 
 def main() -> None:
     options, p = arguments(), params.load()
+    aside = str(Path(options.scores).with_suffix(".rejected.parquet"))
+    if batch.locate(options.customers)[1] in (batch.locate(options.scores)[1], batch.locate(aside)[1]):
+        raise UserError(f"{options.customers} is the table of customers; write the scores to another file")
+    for path in (options.scores, aside):
+        batch.check_writable(path)
     tracking.connect()
     version = registry.named(p.registry.model, options.alias)
     what = f"{version.name} version {version.version}"
@@ -151,7 +161,6 @@ def main() -> None:
         **{tag: version.tags[tag] for tag in ("model_md5", "schema_md5", "threshold")},
         "input_md5": batch.md5(options.customers),
     }
-    aside = str(Path(options.scores).with_suffix(".rejected.parquet"))
     with tracking.run("score", {"stage": "score", **lineage.code(), **lineage.environment(), **origin}):
         import mlflow
 

@@ -229,6 +229,11 @@ def test_an_alias_that_does_not_exist(customers, score, tmp_path):
         score(tmp_path / "c.parquet", tmp_path / "s.parquet", "--alias", "champion")
     with pytest.raises(UserError, match="the folder .* does not exist"):
         score(tmp_path / "c.parquet", tmp_path / "none/s.parquet")
+    with pytest.raises(UserError, match="is a folder; name a file"):
+        score(tmp_path / "c.parquet", tmp_path)
+    with pytest.raises(UserError, match="is the table of customers"):
+        score(tmp_path / "c.parquet", tmp_path / "c.parquet")
+    assert len(pd.read_parquet(tmp_path / "c.parquet")) == len(customers)
 
 
 def test_a_url(customers, score, tmp_path):

@@ -4,56 +4,27 @@ What is read is judged row by row against the contract: a row that breaks it is 
 others go on.
 """
 
-import csv
 import hashlib
-import io
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
-from churn import contract
+from churn import contract, csv_table
 from churn.contract import Contract
+from churn.csv_table import locate, opened
 from churn.errors import UserError
 
 ROWS = 65_536  # of a batch
 FLAGS = {"true": True, "false": False, "1": True, "0": False}
-
-
-def locate(url: str):
-    """The fsspec file system of a path or URL, and the path in it.
-
-    Raises:
-        UserError: nothing that is installed opens such a URL.
-    """
-    try:
-        return fsspec.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise UserError(f"{url}: {error}") from None
-
-
-@contextmanager
-def opened(url: str, **how):
-    """The file behind a path or URL; what goes wrong while it is read is the user's to mend."""
-    fs, path = locate(url)
-    try:
-        with fs.open(path, "rb", **how) as file:
-            yield file
-    except IsADirectoryError:
-        raise UserError(f"{url} is a folder; name a Parquet or CSV file") from None
-    except FileNotFoundError:
-        raise UserError(f"{url} does not exist") from None
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise UserError(f"{url} cannot be read: {error}") from None
 
 
 def md5(url: str) -> str:
@@ -65,21 +36,19 @@ def md5(url: str) -> str:
 class Table:
     """Some columns of a Parquet file, or of a CSV (a name with .csv in it, compressed or not, in UTF-8): `schema`.
 
-    Columns that are not wanted are passed over. Of a CSV every cell is a text until it is judged, an empty one null.
+    Columns that are not wanted are passed over. Of a CSV every cell is a text until it is judged, or null (csv_table.NULLS).
 
     Raises:
         UserError: the file cannot be read, is empty, or lacks a column or has one of another type, all in one message.
     """
 
     def __init__(self, url: str, rules: Contract, wanted: list[str]):
-        self.url, self.wanted = url, wanted
+        self.url, self.rules, self.wanted = url, rules, wanted
         self.is_csv = ".csv" in url.rsplit("/", 1)[-1]
         self.broken: dict[int, str] = {}  # row number: why no row can be made of that line of a CSV
         self.rows = None  # known beforehand of a Parquet file only
         if self.is_csv:
-            with opened(url, compression="infer") as file:
-                names = next(csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline="")), [])
-                schema = pa.schema((name, pa.string()) for name in names)
+            schema = pa.schema((name, pa.string()) for name in csv_table.header(url))
         else:
             with opened(url) as file, pq.ParquetFile(file) as table:
                 schema, self.rows = table.schema_arrow, table.metadata.num_rows
@@ -107,21 +76,16 @@ class Table:
                 yield from pq.ParquetFile(file, pre_buffer=False).iter_batches(ROWS, columns=columns)
             return
         self.broken = {}
-        texts = dict.fromkeys(columns, pa.string())
-        with opened(self.url, compression="infer") as file:
-            reading = pa.csv.open_csv(
-                file,
-                pa.csv.ReadOptions(use_threads=False, block_size=16 * 2**20),  # only so are lines numbered
-                pa.csv.ParseOptions(invalid_row_handler=self._set_aside, newlines_in_values=True),
-                pa.csv.ConvertOptions(
-                    column_types=texts, include_columns=columns, null_values=[""], strings_can_be_null=True
-                ),
-            )
-            with reading:
-                for batch in reading:
-                    self._check_quotes(batch)
-                    yield batch
-                self._check_quotes()
+        allowed = {name: set(self.rules.columns[name].allowed).intersection(csv_table.NULLS) for name in columns}
+        kept = set().union(*allowed.values())  # what the contract lists is a value, also NA
+        nulls = tuple(token for token in csv_table.NULLS if token not in kept)
+        for batch in csv_table.batches(self.url, columns, nulls, self._set_aside):
+            self._check_quotes(batch)
+            for place, name in enumerate(columns if kept else ()):
+                null = pc.is_in(batch[name], pa.array(sorted(kept - allowed[name]), pa.string()))
+                batch = batch.set_column(place, name, pc.if_else(null, pa.scalar(None, pa.string()), batch[name]))
+            yield batch
+        self._check_quotes()
 
     def _check_quotes(self, batch: pa.RecordBatch | None = None) -> None:
         # A quote that is never closed makes one cell of all the lines up to the next quote, and one row of customers.
@@ -150,18 +114,38 @@ def typed(batch: pa.RecordBatch, rules: Contract) -> tuple[pd.DataFrame, dict[tu
     for name in batch.schema.names:
         values, target = batch[name], schema.field(name).type
         if pa.types.is_string(values.type) and not pa.types.is_string(target):
-            texts = values.to_pandas()
+            texts = values.to_pylist()
             if rules.columns[name].kind == "flag":
-                parsed, kind = texts.str.strip().str.lower().map(FLAGS), "true or false"
+                parse, kind = _flag, "true or false"
+            elif pa.types.is_integer(target):  # an id
+                parse, kind = _whole, "a whole number"
             else:
-                parsed, kind = pd.to_numeric(texts, errors="coerce", dtype_backend="pyarrow"), "a number"
-                if pa.types.is_integer(target):  # an id
-                    parsed, kind = parsed.where(parsed % 1 == 0), "a whole number"
-            for row in np.flatnonzero(parsed.isna() & texts.notna()):
-                faults[int(row), name] = f"{texts[row]!r} is not {kind}"
-            values = pa.array(parsed, from_pandas=True)
+                parse, kind = _number, "a number"
+            parsed = [None if text is None else parse(text) for text in texts]
+            for row in (row for row, value in enumerate(parsed) if value is None and texts[row] is not None):
+                faults[row, name] = f"{texts[row]!r} is not {kind}"
+            values = pa.array(parsed, pa.bool_() if parse is _flag else target)
         columns[name] = values.cast(target, safe=False)
     return pa.table(columns).to_pandas(), faults
+
+
+def _flag(text: str) -> bool | None:
+    return FLAGS.get(text.strip().lower())
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text) if "_" not in text else None  # Python's 1_000 is nobody's number
+    except ValueError:
+        return None
+
+
+def _whole(text: str) -> int | None:
+    """An id as a 64-bit number, digit by digit; also 7.0, as pandas writes it where the column has a null."""
+    digits, _, fraction = text.strip().partition(".")
+    if not re.fullmatch(r"[+-]?[0-9]{1,40}", digits) or fraction.strip("0"):
+        return None
+    return int(digits) if -(2**63) <= int(digits) < 2**63 else None
 
 
 def judge(frame: pd.DataFrame, checks, faults: dict[tuple[int, str], str]) -> dict[int, str]:
@@ -182,6 +166,32 @@ def judge(frame: pd.DataFrame, checks, faults: dict[tuple[int, str], str]) -> di
     return {row: "; ".join(reasons[row]) for row in sorted(reasons)}
 
 
+def _part(url: str) -> tuple[object, str, Path, bool]:
+    """Where a file is written before it becomes `url`: file system, path, the part, whether it is local.
+
+    Raises:
+        UserError: a local path is a folder, or lies in a folder that does not exist or takes no files.
+    """
+    fs, path = locate(url)
+    local = "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
+    folder = Path(path).parent if local else Path(tempfile.gettempdir())
+    if not folder.is_dir():
+        raise UserError(f"{url}: the folder {folder} does not exist")
+    if local and Path(path).is_dir():
+        raise UserError(f"{url} is a folder; name a file to write")
+    part = folder / f".{Path(path).name}.{os.getpid()}.part"
+    try:
+        part.touch()
+    except OSError as error:
+        raise UserError(f"{url} cannot be written: {error.strerror}") from None
+    return fs, path, part, local
+
+
+def check_writable(url: str) -> None:
+    """Refuse before the work what could not be written after it (UserError)."""
+    _part(url)[2].unlink()
+
+
 @contextmanager
 def written(url: str) -> Iterator[Path]:
     """A path to write to; what stands there at the end becomes the file, in one step. After an error, or a killed
@@ -189,12 +199,7 @@ def written(url: str) -> Iterator[Path]:
 
     A local file is written beside and renamed, one elsewhere is uploaded whole.
     """
-    fs, path = locate(url)
-    local = "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
-    folder = Path(path).parent if local else Path(tempfile.gettempdir())
-    if not folder.is_dir():
-        raise UserError(f"{url}: the folder {folder} does not exist")
-    part = folder / f".{Path(path).name}.{os.getpid()}.part"
+    fs, path, part, local = _part(url)
     try:
         yield part
         part.replace(path) if local else fs.put_file(str(part), path)

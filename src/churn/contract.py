@@ -15,6 +15,8 @@ import yaml
 from churn.errors import UserError, short
 
 NULL = "null where none is allowed"
+SCORES = ("churn_probability", "churn")  # what the model gives
+SCORES_OWN = (*SCORES, *(f"{name}_{place}" for name in ("reason", "contribution") for place in (1, 2, 3)))
 KINDS = {"str": "text", "int64": "number", "float64": "number", "bool": "flag"}
 MOST_SHOWN = 50  # violations of one message
 
@@ -62,7 +64,7 @@ class Contract:
 
         # A flag is a double too: for a boolean MLflow's server makes true of 2 and of "false", and false of null.
         inputs = Schema([ColSpec("string" if c.kind == "text" else "double", c.name) for c in self.features])
-        return ModelSignature(inputs, Schema([ColSpec("double", "churn_probability"), ColSpec("boolean", "churn")]))
+        return ModelSignature(inputs, Schema([ColSpec("double", SCORES[0]), ColSpec("boolean", SCORES[1])]))
 
 
 def load(path: str | Path, id: str, target: str, positive: Label) -> Contract:
@@ -81,6 +83,8 @@ def load(path: str | Path, id: str, target: str, positive: Label) -> Contract:
     for role, name in (("id", id), ("target", target)):
         if name not in written:
             faults.append(f"data.{role} in params.yaml is {name!r}, which is no column of the contract")
+    if id in SCORES_OWN:
+        faults.append(f"data.id is {id!r}, which is a column of the scores; give the column another name in the table")
     if target in columns:
         columns[target] = _target(columns[target])
         # Labels compare by value: 1, 1.0 and true are one label, which is kept as the contract writes it.
@@ -172,6 +176,15 @@ class Violations:
         if len(self.found) > MOST_SHOWN:
             lines.append(f"  and {len(self.found) - MOST_SHOWN:,} more")
         return "\n".join(lines)
+
+
+def own_name(name: str, taken: Iterable[str]) -> str:
+    """A name for a column of the product's own beside those of the user: `name`, with an underscore for each time that
+    it is taken. The user's columns keep theirs."""
+    taken = set(taken)
+    while name in taken:
+        name += "_"
+    return name
 
 
 def open_table(path: Path):

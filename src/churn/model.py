@@ -23,7 +23,7 @@ if "sklearn" not in sys.modules and "xgboost" not in sys.modules:
 else:
     import xgboost as xgb
 
-from churn.contract import Column, Contract
+from churn.contract import Column, Contract, own_name
 from churn.errors import UserError, short
 
 FLOAT32_MAX = np.finfo(np.float32).max  # XGBoost holds single precision and refuses infinity
@@ -180,11 +180,13 @@ def predict(booster: xgb.Booster, rows: pd.DataFrame, contract: Contract) -> np.
 
 
 def contributions(booster: xgb.Booster, rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """What each feature adds to each customer's log odds of churn: (rows, features), and a last column `bias`, also
-    where a feature is called so.
+    """What each feature adds to each customer's log odds of churn: (rows, features), and a last column, the bias.
+
+    It is the last column whatever it is called: `bias`, or `bias_` beside a feature of that name.
 
     Exact TreeSHAP values from XGBoost itself (Lundberg et al., Nature Machine Intelligence 2, 2020): a row of
     them adds up to the model's log odds for that customer.
     """
     values = booster.predict(_matrix(rows, contract), pred_contribs=True)
-    return pd.DataFrame(values, columns=[*(c.name for c in contract.features), "bias"])
+    names = [column.name for column in contract.features]
+    return pd.DataFrame(values, columns=[*names, own_name("bias", names)])

@@ -17,7 +17,7 @@ def tables(y: np.ndarray, p: np.ndarray, threshold: float, contributions: pd.Dat
 
     Args:
         y, p: labels (0 or 1) and churn probabilities, shape (rows,).
-        contributions: TreeSHAP values of the same rows, shape (rows, features + 1), last column `bias`.
+        contributions: TreeSHAP values of the same rows, shape (rows, features + 1), the last column the bias.
     """
     hits, customers = Ranking(y, p).curve(np.ones(len(y)))
     found, false = hits / hits[-1], (customers - hits) / (customers - hits)[-1]

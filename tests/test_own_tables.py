@@ -1,0 +1,234 @@
+"""Other people's tables: every type of id and label from Parquet and CSV, columns that are called like the product's
+own, and CSV files as they come."""
+
+import gzip
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import ROOT
+
+import monitor
+import score
+from churn import batch, contract, csv_table, drift, model, params, plots
+from churn.errors import UserError
+from infer_schema import column_rules
+
+ROWS = 300
+IDS = {
+    "text": [f"{i:06}" for i in range(ROWS)],
+    "whole": [2**60 + i for i in range(ROWS)],
+    "float": [i + 0.5 for i in range(ROWS)],
+}
+TARGETS = {"text": ("yes", "no"), "whole": (1, 0), "float": (1.5, 0.5), "bool": (True, False)}
+
+
+class Own:
+    """A table of one's own, its contract and a model of it."""
+
+    def __init__(self, folder, frame: pd.DataFrame, id: str = "id", target: str = "left", positive: object = "yes"):
+        self.frame, self.folder = frame, folder
+        frame.to_parquet(folder / "all.parquet")
+        table = pq.read_table(folder / "all.parquet")
+        columns = {name: column_rules(name, table[name], name == id) for name in table.column_names}
+        columns[target].checks = [pa.Check.isin(sorted(frame[target].unique().tolist()))]
+        written = pa.DataFrameSchema(columns, strict=True).to_yaml().replace("string[pyarrow]", "str")
+        (folder / "schema.yaml").write_text(written)
+        self.rules = contract.load(folder / "schema.yaml", id, target, positive)
+        tree = params.read_yaml(ROOT / "params.yaml")
+        tree["train"]["rounds"], tree["evaluate"]["bootstrap"] = 10, 100
+        self.params = params.check(tree, "params.yaml")
+        matrix = model.matrix(frame, self.rules)
+        booster, _ = model.fit(matrix, {"train": matrix, "valid": matrix}, self.params.train, 1)
+        self.scorer = SimpleNamespace(booster=booster, threshold=0.5, predict=self.predict)
+
+    def predict(self, _, rows: pd.DataFrame) -> pd.DataFrame:
+        probability = model.predict(self.scorer.booster, rows, self.rules)
+        return pd.DataFrame({"churn_probability": probability, "churn": probability >= 0.5})
+
+    def table(self, frame: pd.DataFrame, name: str, columns: list[str]) -> batch.Table:
+        path = self.folder / name
+        frame.to_csv(path, index=False) if name.endswith(".csv") else frame.to_parquet(path)
+        return batch.Table(str(path), self.rules, columns)
+
+    def score(self, table: batch.Table, explain: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
+        paths = (self.folder / "s.parquet", self.folder / "r.parquet")
+        score.score(table, self.scorer, self.rules, explain, paths, {}, lambda rows: None)
+        return pd.read_parquet(paths[0]), pd.read_parquet(paths[1])
+
+    def customers(self, name: str, frame: pd.DataFrame | None = None) -> batch.Table:
+        frame = self.frame if frame is None else frame
+        return self.table(frame, name, [self.rules.id, *(c.name for c in self.rules.features)])
+
+
+def own_frame(**columns) -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    x = random.normal(size=ROWS)
+    left = np.where(x + random.normal(size=ROWS) > 0.5, "yes", "no")
+    return pd.DataFrame({"id": IDS["text"], "x": x, "left": left}).assign(**columns)
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", IDS)
+def test_every_type_of_id_and_label(tmp_path, kind, target, form):
+    """Each customer is scored under the very id, and the labels are found again."""
+    yes, no = TARGETS[target]
+    frame = own_frame(id=IDS[kind])
+    frame["left"] = [yes if value == "yes" else no for value in frame["left"]]
+    own = Own(tmp_path, frame, positive=yes)
+    customers = own.customers(f"c.{form}")
+    scores, rejected = own.score(customers)
+    assert scores["id"].tolist() == IDS[kind] and len(rejected) == 0
+    _, invalid, rows = monitor.count(customers, own.rules, {"x": drift.bins(frame["x"], own.rules.columns["x"])})
+    assert rows == ROWS and not invalid
+    labels = own.table(frame, f"l.{form}", ["id", "left"])
+    found = monitor.labelled(labels, own.rules, scores, own.params, 0.5)
+    assert found["roc_auc"] > 0.6
+
+
+def test_labels_that_cannot_be_used(tmp_path):
+    """A cell that is no label of that type, a broken line and a repeated id are said, not passed over."""
+    frame = own_frame()
+    frame["left"] = (frame["left"] == "yes").astype(int)
+    own = Own(tmp_path, frame, positive=1)
+    scores, _ = own.score(own.customers("c.csv"))
+    lines = frame[["id", "left"]].to_csv(index=False).splitlines()
+    for line, says in (
+        ("000007,maybe", "left: 'maybe' is not a number"),
+        ("000007", "row 8: the line has 1 cells"),
+        ("000006,1", "1 rows repeat an earlier id, such as '000006'"),
+    ):
+        (tmp_path / "l.csv").write_text("\n".join([*lines[:8], line, *lines[9:]]))
+        labels = batch.Table(str(tmp_path / "l.csv"), own.rules, ["id", "left"])
+        with pytest.raises(UserError, match=says):
+            monitor.labelled(labels, own.rules, scores, own.params, 0.5)
+
+
+def test_columns_called_like_the_products(tmp_path):
+    """bias, row, reason, churn_probability, churn and the names of reasons: the user's columns keep their names and
+    their values."""
+    random = np.random.default_rng(1)
+    names = ["bias", "row", "reason", "churn_probability", "churn", "reason_1", "contribution_1", "index", "feature"]
+    frame = own_frame(**{name: random.normal(size=ROWS) for name in names})
+    frame = frame.rename(columns={"left": "probability"})
+    own = Own(tmp_path, frame, target="probability")
+    broken = frame.drop(columns="probability")
+    broken["bias"] = broken["bias"].mask(broken.index == 3)
+    scores, rejected = own.score(own.customers("c.csv", broken))
+    assert list(rejected)[-2:] == ["row_", "reason_"] and len(scores) == ROWS - 1
+    assert rejected["row_"].tolist() == [4] and rejected["reason_"].tolist() == ["bias: null where none is allowed"]
+    assert float(rejected["row"][0]) == pytest.approx(frame["row"][3])
+    values = model.contributions(own.scorer.booster, frame, own.rules)
+    assert values.columns[-1] == "bias_"
+    strongest = values.iloc[0, :-1].abs().idxmax()
+    assert scores["reason_1"][0].startswith(f"{strongest} = ")
+    y, p = model.labels(frame, own.rules), own.predict(None, frame)["churn_probability"].to_numpy()
+    assert set(plots.tables(y, p, 0.5, values)["importance"]["feature"]) == {*names, "x"}
+    with pytest.raises(UserError, match="data.id is 'churn', which is a column of the scores"):
+        contract.load(own.rules.path, "churn", "probability", "yes")
+
+
+@pytest.mark.parametrize("features", [1, 2])
+def test_few_features_and_nulls_among_the_reasons(tmp_path, features):
+    """As many reasons as there are features; a null is one."""
+    plan = np.where(np.arange(ROWS) % 3 == 0, None, "gold")
+    frame = own_frame(x=own_frame()["x"].mask(np.arange(ROWS) % 2 == 0), plan=plan)
+    frame = frame if features == 2 else frame.drop(columns="plan")
+    own = Own(tmp_path, frame)
+    for form in ("csv", "parquet"):
+        scores, _ = own.score(own.customers(f"c.{form}"))
+        reasons = [name for name in scores if name.startswith("reason_")]
+        assert reasons == [f"reason_{place}" for place in range(1, features + 1)] and len(scores) == ROWS
+        assert not scores[reasons].isna().any().any()
+        assert "x = null" in scores[reasons].iloc[0].tolist()
+
+
+def test_null_tokens_mean_the_same_when_training_and_when_scoring(tmp_path):
+    """NA and its like are null at intake and at scoring; where the contract lists NA as a value, it is that value."""
+    random = np.random.default_rng(2)
+    frame = own_frame(usage=random.choice(["1.5", "2", *csv_table.NULLS], ROWS), plan=random.choice(["a", "NA"], ROWS))
+    frame.to_csv(tmp_path / "raw.csv", index=False)
+    taken = csv_table.read(str(tmp_path / "raw.csv"))
+    assert taken["usage"].null_count == frame["usage"].isin(csv_table.NULLS).sum()
+    assert taken["plan"].null_count == (frame["plan"] == "NA").sum()
+    trained = taken.to_pandas().assign(plan=frame["plan"])
+    own = Own(tmp_path, trained)
+    from_csv, rejected = own.score(batch.Table(str(tmp_path / "raw.csv"), own.rules, ["id", "x", "usage", "plan"]))
+    from_parquet, _ = own.score(own.customers("c.parquet"))
+    assert len(rejected) == 0
+    pd.testing.assert_frame_equal(from_csv, from_parquet)
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["000001", "000002"], "string"),  # ids
+        (["01234", "99999"], "string"),  # postal codes
+        (["+49", "7"], "string"),
+        (["1e5", "2"], "string"),  # a code
+        (["9007199254740993", "1"], "string"),  # a double would change it
+        (["-", "1"], "string"),
+        (["1,000", "2"], "string"),
+        (["1_000", "2"], "string"),
+        (["0x10", "2"], "string"),
+        (["-3", "0", "NA"], "int64"),
+        (["29.50", "1e-05", ".5", ""], "double"),
+        (["True", "false"], "bool"),
+        (["2026-01-01", "2026-02-01"], "date32[day]"),
+    ],
+)
+def test_types_are_those_that_give_every_cell_back(tmp_path, cells, kind):
+    pd.DataFrame({"n": range(len(cells)), "c": cells}).to_csv(tmp_path / "t.csv", index=False)
+    taken = csv_table.read(str(tmp_path / "t.csv"))["c"]
+    assert str(taken.type) == kind
+    if kind == "string":
+        assert taken.to_pylist() == cells
+
+
+HEAD = b"id,x,left\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("latin.csv", "id,x,left\nJörg,1,yes\n".encode("latin-1"), "is not UTF-8"),
+        ("header.csv", "id,x,größe\na,1,yes\n".encode("latin-1"), "is not UTF-8"),
+        ("sixteen.csv", "id,x,left\na,1,yes\n".encode("utf-16"), "is not UTF-8"),
+        ("semicolons.csv", b"id;x;left\na;1,5;yes\n", "separated by semicolons"),
+        ("tabs.csv", b"id\tx\tleft\na\t1\tyes\n", "separated by tabs"),
+        ("long.csv", HEAD + b"x" * (40 * 2**20) + b",1,yes\n", "a line of more than 16 MiB"),
+        ("bomb.csv.gz", gzip.compress(bytes(100 * 2**20)), "its first line has more than 1,048,576 bytes"),
+        ("bomb2.csv.gz", gzip.compress(HEAD + bytes(100 * 2**20)), "a line of more than 16 MiB"),
+        ("cut.csv.gz", gzip.compress(HEAD + bytes(2**20))[:200], "cannot be read"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_csv_files_that_cannot_be_read(tmp_path, name, content, says):
+    """One sentence, at intake and at scoring."""
+    own = Own(tmp_path, own_frame())
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=says):
+        csv_table.read(str(tmp_path / name))
+    with pytest.raises(UserError, match=says):
+        own.score(batch.Table(str(tmp_path / name), own.rules, ["id", "x"]))
+
+
+def test_blank_lines(tmp_path):
+    """At the end, also a whole block of them: no row and no fault."""
+    own = Own(tmp_path, own_frame())
+    text = own.frame.to_csv(index=False) + "\n" * (csv_table.BLOCK + 100)
+    (tmp_path / "c.csv").write_text(text)
+    scores, rejected = own.score(batch.Table(str(tmp_path / "c.csv"), own.rules, ["id", "x"]))
+    assert len(scores) == ROWS and len(rejected) == 0
+
+
+def test_scores_that_cannot_be_written(tmp_path):
+    """A folder, or a folder that takes no file, is refused before anything is scored."""
+    with pytest.raises(UserError, match="is a folder; name a file"), batch.written(str(tmp_path)):
+        pytest.fail("it went to work")
+    with pytest.raises(UserError, match="cannot be written"), batch.written("/proc/scores.parquet"):
+        pytest.fail("it went to work")

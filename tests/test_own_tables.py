@@ -6,8 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
-import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
 
@@ -15,7 +13,7 @@ import monitor
 import score
 from churn import batch, contract, csv_table, drift, model, params, plots
 from churn.errors import UserError
-from infer_schema import column_rules
+from infer_schema import infer
 
 ROWS = 300
 IDS = {
@@ -32,15 +30,12 @@ class Own:
     def __init__(self, folder, frame: pd.DataFrame, id: str = "id", target: str = "left", positive: object = "yes"):
         self.frame, self.folder = frame, folder
         frame.to_parquet(folder / "all.parquet")
-        table = pq.read_table(folder / "all.parquet")
-        columns = {name: column_rules(name, table[name], name == id) for name in table.column_names}
-        columns[target].checks = [pa.Check.isin(sorted(frame[target].unique().tolist()))]
-        written = pa.DataFrameSchema(columns, strict=True).to_yaml().replace("string[pyarrow]", "str")
-        (folder / "schema.yaml").write_text(written)
-        self.rules = contract.load(folder / "schema.yaml", id, target, positive)
         tree = params.read_yaml(ROOT / "params.yaml")
         tree["train"]["rounds"], tree["evaluate"]["bootstrap"] = 10, 100
+        tree["data"] |= {"id": id, "target": target, "positive": positive}
         self.params = params.check(tree, "params.yaml")
+        (folder / "schema.yaml").write_text(infer(folder / "all.parquet", self.params.data)[0])
+        self.rules = contract.load(folder / "schema.yaml", id, target, positive)
         matrix = model.matrix(frame, self.rules)
         booster, _ = model.fit(matrix, {"train": matrix, "valid": matrix}, self.params.train, 1)
         self.scorer = SimpleNamespace(booster=booster, threshold=0.5, predict=self.predict)
@@ -81,7 +76,7 @@ def test_every_type_of_id_and_label(tmp_path, kind, target, form):
     frame["left"] = [yes if value == "yes" else no for value in frame["left"]]
     own = Own(tmp_path, frame, positive=yes)
     customers = own.customers(f"c.{form}")
-    scores, rejected = own.score(customers)
+    scores, rejected = own.score(customers, explain=False)
     assert scores["id"].tolist() == IDS[kind] and len(rejected) == 0
     _, invalid, rows = monitor.count(customers, own.rules, {"x": drift.bins(frame["x"], own.rules.columns["x"])})
     assert rows == ROWS and not invalid
@@ -222,7 +217,7 @@ def test_blank_lines(tmp_path):
     own = Own(tmp_path, own_frame())
     text = own.frame.to_csv(index=False) + "\n" * (csv_table.BLOCK + 100)
     (tmp_path / "c.csv").write_text(text)
-    scores, rejected = own.score(batch.Table(str(tmp_path / "c.csv"), own.rules, ["id", "x"]))
+    scores, rejected = own.score(batch.Table(str(tmp_path / "c.csv"), own.rules, ["id", "x"]), explain=False)
     assert len(scores) == ROWS and len(rejected) == 0
 
 

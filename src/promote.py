@@ -101,7 +101,7 @@ def to_stage(name: str, wanted: str) -> str:
 def of_experiment(name: str, experiment: str):
     """The version that the model of a DVC experiment was registered as, or None."""
     for stage in ("train", "evaluate"):
-        run = tracking.find_run(dvc_experiment=experiment.replace("'", ""), stage=stage)
+        run = tracking.find_run(dvc_experiment=experiment, stage=stage)
         model, _, number = (run.data.tags.get("model_version", "") if run else "").partition("/")
         if model == name:
             return registry.version(name, number)

@@ -90,6 +90,11 @@ def fetch(digest: str, what: str) -> Path:
 
     with Repo() as repo:
         path, asked = Path(repo.cache.local.oid_to_path(digest)), []
+        if path.exists() and md5(path) != digest:  # DVC believes the name of a file in its cache
+            raise UserError(
+                f"{what}: {path} in DVC's cache is damaged (its md5 is {md5(path)}, not {digest}); delete this file, "
+                "and the next try fetches it again, or `dvc repro` makes it again"
+            )
         for remote in repo.config["remote"]:
             if path.exists():
                 break
@@ -99,6 +104,10 @@ def fetch(digest: str, what: str) -> Path:
                 asked.append(remote)
             except Exception as error:  # each kind of store has errors of its own; the next remote may have the file
                 asked.append(f"{remote}, which failed: {error}")
+    if path.exists() and md5(path) != digest:
+        damaged = md5(path)
+        path.unlink()
+        raise UserError(f"{what}: the remote's file is damaged (its md5 is {damaged}, not {digest}); `dvc push` it again")
     if not path.exists():
         raise UserError(
             f"{what} (md5 {digest}) is neither in DVC's cache nor in its remotes ({'; '.join(asked)}); whoever has it "

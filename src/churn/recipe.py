@@ -75,7 +75,7 @@ def _run_of_experiment(name: str):
     """The latest run that holds a model of a DVC experiment: its training run or, where training came from the cache,
     the record of its evaluation; None if there is none."""
     stages = ("train", "evaluate")
-    found = [tracking.find_run(dvc_experiment=name.replace("'", ""), stage=stage) for stage in stages]
+    found = [tracking.find_run(dvc_experiment=name, stage=stage) for stage in stages]
     return max(filter(None, found), key=lambda run: run.info.start_time, default=None)
 
 

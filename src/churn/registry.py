@@ -14,6 +14,7 @@ import pandas as pd
 from churn import contract, lineage
 from churn.contract import Contract
 from churn.errors import UserError
+from churn.tracking import quoted
 
 # What churn/scoring.py runs, itself among it, when a registered model scores.
 SCORING_CODE = [Path("src/churn", name) for name in ("contract.py", "errors.py", "model.py", "scoring.py")]
@@ -123,7 +124,7 @@ def alias(name: str, alias: str):
     import mlflow
 
     client = mlflow.MlflowClient()
-    found = client.search_registered_models(f"name = '{name}'")
+    found = client.search_registered_models(f"name = {quoted(name)}")
     version = found[0].aliases.get(alias) if found else None
     return client.get_model_version(name, version) if version else None
 
@@ -136,7 +137,7 @@ def named(name: str, wanted: str):
     """
     import mlflow
 
-    found = mlflow.MlflowClient().search_registered_models(f"name = '{name}'")
+    found = mlflow.MlflowClient().search_registered_models(f"name = {quoted(name)}")
     if not found:
         raise UserError(f"the registry has no model {name}; `dvc repro` makes and registers one")
     if version := alias(name, wanted):
@@ -150,7 +151,7 @@ def exists(name: str) -> bool:
     """Whether the registry knows a model of this name."""
     import mlflow
 
-    return bool(mlflow.MlflowClient().search_registered_models(f"name = '{name}'"))
+    return bool(mlflow.MlflowClient().search_registered_models(f"name = {quoted(name)}"))
 
 
 def version(name: str, number: str):
@@ -158,7 +159,7 @@ def version(name: str, number: str):
     import mlflow
 
     return next(
-        (v for v in mlflow.MlflowClient().search_model_versions(f"name = '{name}'") if str(v.version) == number), None
+        (v for v in mlflow.MlflowClient().search_model_versions(f"name = {quoted(name)}") if str(v.version) == number), None
     )
 
 
@@ -181,7 +182,7 @@ def find(name: str, wanted: dict[str, str]):
     """The version with this identity, the oldest if there are several, or None."""
     import mlflow
 
-    where = f"name = '{name}' and tags.model_md5 = '{wanted['model_md5']}'"
+    where = f"name = {quoted(name)} and tags.model_md5 = '{wanted['model_md5']}'"
     found = mlflow.MlflowClient().search_model_versions(where)
     same = [version for version in found if wanted.items() <= version.tags.items()]
     return min(same, key=lambda version: int(version.version), default=None)

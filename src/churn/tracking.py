@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import re
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,10 @@ from churn.errors import UserError
 # MLflow's own switch; DO_NOT_TRACK does not reach it. Set it to "false" to send telemetry.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# MLflow's own 7 retries wait for more than four minutes without a word.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+
+TRIES = 4  # to reach a server, 1, 2 and 4 seconds apart
 
 
 def root() -> Path:
@@ -49,8 +54,11 @@ def connect() -> str:
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    check_kind(uri())
     if store_file():
         create_store(store_file())
+    if uri().startswith("http"):
+        wait_for_server(uri())
     mlflow.set_tracking_uri(uri())
     if "MLFLOW_EXPERIMENT_ID" in os.environ:
         return os.environ["MLFLOW_EXPERIMENT_ID"]
@@ -62,7 +70,48 @@ def connect() -> str:
             return mlflow.create_experiment(name, artifact_location=local)
         except mlflow.MlflowException:  # another process was faster
             experiment = mlflow.get_experiment_by_name(name)
+    if experiment.lifecycle_stage == "deleted":
+        raise UserError(
+            f"the MLflow experiment {name} was deleted; `mlflow experiments restore --experiment-id "
+            f"{experiment.experiment_id}` brings it back, or let MLFLOW_EXPERIMENT_NAME name another"
+        )
     return experiment.experiment_id
+
+
+def check_kind(store: str) -> None:
+    """Refuse a folder as the store: MLflow keeps no runs in one any more.
+
+    Raises:
+        UserError: the URI names no server and no database.
+    """
+    if "://" not in store or store.startswith("file:"):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI is {store}, a folder, which MLflow no longer takes as a store; unset it (the "
+            "project has a SQLite file of its own), or name a server: http://..."
+        )
+
+
+def wait_for_server(address: str) -> None:
+    """Try to reach an MLflow server, and say at the first failure what is waited for.
+
+    Raises:
+        UserError: it does not answer.
+    """
+    import requests
+
+    for attempt in range(TRIES):
+        try:
+            requests.get(f"{address.rstrip('/')}/health", timeout=10)  # any answer will do
+            return
+        except requests.RequestException as error:
+            reason = type(error).__name__
+        if attempt == 0:
+            print(f"waiting for the MLflow server at {address} ...", file=sys.stderr, flush=True)
+        if attempt < TRIES - 1:
+            time.sleep(2**attempt)
+    raise UserError(
+        f"the MLflow server at {address} does not answer ({reason}); start it, or set MLFLOW_TRACKING_URI to one that runs"
+    )
 
 
 def create_store(path: Path) -> None:
@@ -124,6 +173,7 @@ def run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator:
         name = os.environ["DVC_EXP_NAME"]
         tags = {**tags, "dvc_experiment": name}
     name = None if run_id else name
+    tags = {key: str(value) for key, value in tags.items()}  # a server refuses a tag that is a number
     with mlflow.start_run(run_id=run_id, experiment_id=experiment, run_name=name, tags=tags) as opened:
         if tags.get("git_dirty") == "true":
             mlflow.log_text(lineage.patch(), f"{tags['stage']}.patch")
@@ -137,12 +187,24 @@ def run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator:
             raise
 
 
+def quoted(value: str) -> str:
+    """A value in a filter of MLflow's, between the quotes that it does not hold itself.
+
+    Raises:
+        UserError: it holds both kinds, and MLflow's filters know no way to write that.
+    """
+    for quote in ("'", '"'):
+        if quote not in value:
+            return f"{quote}{value}{quote}"
+    raise UserError(f"{value[:100]} has both kinds of quotes, which MLflow cannot search for; choose another name")
+
+
 def find_run(**tags: str):
     """The latest run with these tags in any experiment, or None."""
     import mlflow
 
     connect()
-    where = " and ".join(f"tags.{key} = '{value}'" for key, value in tags.items())
+    where = " and ".join(f"tags.{key} = {quoted(value)}" for key, value in tags.items())
     found = mlflow.search_runs(search_all_experiments=True, filter_string=where, output_format="list", max_results=1)
     return found[0] if found else None
 

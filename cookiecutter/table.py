@@ -22,7 +22,7 @@ from churn.errors import UserError, run
 
 def column(table: pq.ParquetFile, name: str) -> pa.ChunkedArray:
     """One column, decoded if it is a dictionary."""
-    values = table.read(columns=[name]).column(0)
+    values = table.read(columns=[name]).column(name)
     return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
 
 

@@ -82,6 +82,15 @@ def summary(name: str, results: dict[str, float], model_run, versions: dict) -> 
     return "\n".join(lines)
 
 
+def left_out() -> str:
+    """How many customers of the raw table are in no split, since they have no label (`data.unlabelled: drop`)."""
+    import pyarrow.parquet as pq
+
+    rows = [pq.read_metadata(path).num_rows for path in (lineage.RAW, *lineage.SPLITS.values())]
+    count = rows[0] - sum(rows[1:])
+    return f"\nunlabelled  {count:,} of {rows[0]:,} customers were left out: they have no label" if count else ""
+
+
 def following(registered: bool) -> str:
     """What to do next."""
     if registered:
@@ -110,7 +119,7 @@ def main() -> None:
     if launcher:
         fill_launcher(launcher, leaves, results, model_run)
     aliases = {alias: registry.alias(p.registry.model, alias) for alias in ("staging", "production")}
-    print(summary(p.registry.model, results, model_run, {"workspace": version, **aliases}))
+    print(summary(p.registry.model, results, model_run, {"workspace": version, **aliases}) + left_out())
     print(f"\nNext: {following(version is not None)}")
 
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from churn import contract, csv_table
 from churn.contract import Contract
 from churn.csv_table import locate, opened
-from churn.errors import UserError
+from churn.errors import UserError, short
 
 ROWS = 65_536  # of a batch
 FLAGS = {"true": True, "false": False, "1": True, "0": False}
@@ -73,7 +73,8 @@ class Table:
         if not self.is_csv:
             with opened(self.url) as file:
                 # A pre-buffered file would stay in memory until it is closed.
-                yield from pq.ParquetFile(file, pre_buffer=False).iter_batches(ROWS, columns=columns)
+                for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(ROWS, columns=columns):
+                    yield batch.select(columns)  # of columns a and a.b, pyarrow reads both when asked for a
             return
         self.broken = {}
         allowed = {name: set(self.rules.columns[name].allowed).intersection(csv_table.NULLS) for name in columns}
@@ -113,8 +114,13 @@ def typed(batch: pa.RecordBatch, rules: Contract) -> tuple[pd.DataFrame, dict[tu
     schema, faults, columns = contract.arrow_schema(rules), {}, {}
     for name in batch.schema.names:
         values, target = batch[name], schema.field(name).type
-        if pa.types.is_string(values.type) and not pa.types.is_string(target):
-            texts = values.to_pylist()
+        try:
+            is_text = contract.kind_of(values.type) == "text" and not pa.types.is_string(target)
+            values = values if is_text else contract.converted(values, target)
+        except pa.ArrowInvalid:  # an id that is no 64-bit number: which one, its text will show
+            is_text = True
+        if is_text:
+            texts = [None if value is None else str(value) for value in values.to_pylist()]
             if rules.columns[name].kind == "flag":
                 parse, kind = _flag, "true or false"
             elif pa.types.is_integer(target):  # an id
@@ -123,9 +129,9 @@ def typed(batch: pa.RecordBatch, rules: Contract) -> tuple[pd.DataFrame, dict[tu
                 parse, kind = _number, "a number"
             parsed = [None if text is None else parse(text) for text in texts]
             for row in (row for row, value in enumerate(parsed) if value is None and texts[row] is not None):
-                faults[row, name] = f"{texts[row]!r} is not {kind}"
+                faults[row, name] = f"{short(texts[row])} is not {kind}"
             values = pa.array(parsed, pa.bool_() if parse is _flag else target)
-        columns[name] = values.cast(target, safe=False)
+        columns[name] = values
     return pa.table(columns).to_pandas(), faults
 
 
@@ -161,7 +167,7 @@ def judge(frame: pd.DataFrame, checks, faults: dict[tuple[int, str], str]) -> di
     found = contract.failures(checks, frame)
     for row, column, rule, value in zip(found["row"], found["column"], found["rule"], found["value"], strict=True):
         if (row, column) not in faults:
-            what = rule if rule == contract.NULL else f"{value!r} breaks {rule}"
+            what = rule if rule == contract.NULL else f"{short(value)} breaks {rule}"
             reasons.setdefault(int(row), []).append(f"{column}: {what}")
     return {row: "; ".join(reasons[row]) for row in sorted(reasons)}
 

@@ -19,6 +19,7 @@ LARGEST = 3.4028234663852886e38  # that the model takes: single precision
 PLAIN = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 GROUPED = r"[^\w.,]*\d{1,3}([.,' \u00a0\u202f]\d{3})+([.,]\d+)?[^\w.,]*"  # 1,234.50 or 1.234,50 or $1,234
 DECORATED = r"[^\w.,]*\d+([.,]\d+)?[^\w.,]*"  # 12,5 or 12 % or $12
+CODE = r"0\d+"  # a leading zero: a postal code or the like, and no number
 DATES = (r"\d{4}-\d{1,2}-\d{1,2}.*", r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}.*", r"\d{4}[./]\d{1,2}[./]\d{1,2}.*")
 NOTHING = r"\s*|-+|\?|n/?a|nan|null|none|unknown|missing"
 
@@ -107,6 +108,8 @@ def number_rules(values: pa.ChunkedArray) -> dict:
 
 def no_categories(texts: Counter, values: pa.ChunkedArray) -> str:
     """What so many different texts are, and what to do."""
+    if any(fits(text, CODE) for text in texts):
+        return f"{len(texts):,} different codes are no categories (at most {MOST_CATEGORIES}); group them or drop it"
     if share(texts, PLAIN, GROUPED, DECORATED) >= MOSTLY:
         return f"{len(texts):,} different texts, nearly all of them numbers. {not_plain(texts, values)}"
     if share(texts, *DATES) >= MOSTLY:

@@ -28,8 +28,6 @@ def tables(y: np.ndarray, p: np.ndarray, threshold: float, contributions: pd.Dat
     confusion = pd.Series(1, index=[outcome, contacted]).groupby(level=[0, 1]).sum().reindex(cells, fill_value=0)
     importance = contributions.iloc[:, :-1].abs().mean().rename_axis("feature").reset_index(name="importance")
     riskiest = contributions.iloc[int(np.argmax(p))].rename_axis("feature").reset_index(name="log_odds")
-    if riskiest["feature"].duplicated().any():  # a feature is called bias too
-        riskiest.loc[len(riskiest) - 1, "feature"] = "bias (of the model)"
     return {
         "roc": _thin(pd.DataFrame({"false_positive_rate": np.r_[0, false], "true_positive_rate": np.r_[0, found]})),
         "precision_recall": _thin(pd.DataFrame({"recall": found, "precision": hits / customers})),

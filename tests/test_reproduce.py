@@ -176,13 +176,13 @@ def test_what_cannot_be_done_is_said(clone, reproduce, monkeypatch, tmp_path):
     shutil.copy(clone.folder / "mlflow.db", store)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
     monkeypatch.setattr(clone, "uri", f"sqlite:///{store}")
-    client, run = clone.client, tags_run(clone, 3)
+    client = clone.client
 
     def refused(what: str, *says: str) -> None:
         result = reproduce(what)
         assert result.returncode == 1 and all(part in result.stderr for part in says), result.stderr
 
-    client.set_tag(run, "git_commit", "c0ffee" + "0" * 34)
+    client.set_model_version_tag("ChurnXGB", "3", "git_commit", "c0ffee" + "0" * 34)
     refused("3", "commit c0ffee", "is not in this clone", "git fetch")
     client.set_model_version_tag("ChurnXGB", "1", "data_md5", "0" * 32)
     refused("1", "0" * 32, "DVC's cache", "storage", "dvc push")

@@ -11,7 +11,7 @@ from conftest import ROOT
 
 import monitor
 import score
-from churn import batch, contract, csv_table, drift, model, params, plots
+from churn import batch, contract, csv_table, drift, metrics, model, params, plots
 from churn.errors import UserError
 from infer_schema import infer
 
@@ -83,6 +83,24 @@ def test_every_type_of_id_and_label(tmp_path, kind, target, form):
     labels = own.table(frame, f"l.{form}", ["id", "left"])
     found = monitor.labelled(labels, own.rules, scores, own.params, 0.5)
     assert found["roc_auc"] > 0.6
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_a_null_leaves_the_other_ids_as_they_are(tmp_path, form):
+    """Whole ids that no float holds: one customer without an id is rejected, the others keep
+    theirs, in the scores and in the labels."""
+    ids = [2**60 + 1001 * row + 1 for row in range(ROWS)]
+    own = Own(tmp_path, own_frame(id=ids))
+    frame = own.frame.assign(id=pd.array([*ids[:2], None, *ids[3:]], dtype="Int64"))
+    scores, rejected = own.score(own.customers(f"c.{form}", frame))
+    assert scores["id"].tolist() == ids[:2] + ids[3:]
+    assert rejected["reason"].tolist() == ["id: null where none is allowed"]
+    labels = own.table(frame, f"l.{form}", ["id", "left"])
+    known = frame.drop(index=2).merge(scores.assign(id=scores["id"].astype("Int64")), on="id")
+    y, probability = model.labels(known, own.rules), known["churn_probability"].to_numpy()
+    expected = metrics.measure(y, probability, 0.5, own.params.evaluate.costs)
+    found = monitor.labelled(labels, own.rules, scores, own.params, 0.5)
+    assert found["roc_auc"] == expected["roc_auc"]
 
 
 def test_labels_that_cannot_be_used(tmp_path):

@@ -132,7 +132,12 @@ def typed(batch: pa.RecordBatch, rules: Contract) -> tuple[pd.DataFrame, dict[tu
                 faults[row, name] = f"{short(texts[row])} is not {kind}"
             values = pa.array(parsed, pa.bool_() if parse is _flag else target)
         columns[name] = values
-    return pa.table(columns).to_pandas(), faults
+    frame = pa.table(columns).to_pandas()
+    if rules.id in columns and pa.types.is_integer(schema.field(rules.id).type):
+        # Beside a null, pandas would make floats of the other ids: above 2**53, other ids.
+        ids = pa.table({rules.id: columns[rules.id]})
+        frame[rules.id] = ids.to_pandas(integer_object_nulls=True)[rules.id]
+    return frame, faults
 
 
 def _flag(text: str) -> bool | None:

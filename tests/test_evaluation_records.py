@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import Project
 
-from churn import registry
+from churn import evaluation, registry, tracking
 
 METRICS = "src/churn/metrics.py"
 
@@ -58,7 +58,6 @@ def test_changed_metrics_code_is_a_record_of_its_own(clone):
     `promote` say what is different today, `why.py` names the code, and the same evaluation again adds nothing."""
     first, before = evaluations(clone), own_figures(clone)
     tuesday = written(clone)["roc_auc"]
-
     edit(clone, *LOWER)
     assert clone.executed() == ["evaluate"]
     clone.commit("lower")
@@ -85,6 +84,17 @@ def test_changed_metrics_code_is_a_record_of_its_own(clone):
     assert len(later) == 4 and records.items() <= later.items()
     assert [str(v.version) for v in clone.versions()] == ["1"]
     assert json.loads(clone.versions()[0].tags["metrics"])["f1"] > 0
+
+
+def test_the_same_evaluation_adds_nothing(clone):
+    """A second training is a row with its own evaluation, and the first stays; evaluating it once more adds nothing."""
+    first = evaluations(clone)
+    clone.out("dvc", "repro", "--force")
+    twice = evaluations(clone)
+    assert len(twice) == 2 and first.items() <= twice.items()
+    assert all(tags["gate"] == "passed" for tags, *_ in twice.values()), "each training has its evaluation"
+    clone.out("dvc", "repro", "--force", "--single-item", "evaluate")
+    assert evaluations(clone) == twice and len(clone.versions()) == 1
 
 
 def test_changed_test_rows_are_a_record_of_their_own(clone):
@@ -158,3 +168,16 @@ def test_registered_at_once_is_one_version(clone, inside):
             thread.join()
         kept = [str(v.version) for v in clone.versions() if v.tags["threshold"] == tags["threshold"]]
         assert told == kept * 2
+
+
+def test_a_version_of_an_earlier_release_keeps_its_figures(clone, inside):
+    """It has no figures in its tags, and a later evaluation wrote into its run: those before its registration count."""
+    inside(clone)
+    tracking.connect()
+    (version,) = clone.versions()
+    own = json.loads(version.tags["metrics"])
+    clone.client.delete_model_version_tag("ChurnXGB", "1", "metrics")
+    clone.client.log_metric(version.run_id, "roc_auc", own["roc_auc"] * 0.96)
+    (version,) = clone.versions()
+    assert clone.client.get_run(version.run_id).data.metrics["roc_auc"] == own["roc_auc"] * 0.96
+    assert evaluation.measured(version) == own

@@ -4,7 +4,6 @@ takes it there, and by report, which mends what a new store or a cached stage le
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pandas as pd
 
@@ -14,9 +13,7 @@ from churn.errors import UserError
 
 
 @contextmanager
-def evaluation_run(
-    p: params.Params, contract: Contract, origin: dict[str, str], tags: dict[str, str]
-) -> Iterator:
+def evaluation_run(p: params.Params, contract: Contract, origin: dict[str, str], tags: dict[str, str]) -> Iterator:
     """The run that an evaluation writes its record into (churn/evaluation.py): the training run that it completes, or
     a run of its own; where the store does not know the model (a new store, a model from DVC's cache, other
     parameters that only evaluate reads), that run is made from the files that training left.

@@ -158,9 +158,8 @@ def version(name: str, number: str):
     """A version by its number, or None if there is none (any more)."""
     import mlflow
 
-    return next(
-        (v for v in mlflow.MlflowClient().search_model_versions(f"name = {quoted(name)}") if str(v.version) == number), None
-    )
+    found = mlflow.MlflowClient().search_model_versions(f"name = {quoted(name)}")
+    return next((version for version in found if str(version.version) == number), None)
 
 
 IDENTITY = ("model_md5", "schema_md5", "scoring_md5", "threshold")  # the tags that `identity` gives

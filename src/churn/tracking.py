@@ -4,6 +4,7 @@ MLFLOW_TRACKING_URI decides where they go; without it, to SQLite in the project'
 md5 of the model it made, never by an id handed from process to process.
 """
 
+import functools
 import hashlib
 import logging
 import os
@@ -91,6 +92,7 @@ def check_kind(store: str) -> None:
         )
 
 
+@functools.cache  # once per process: every search of runs connects again
 def wait_for_server(address: str) -> None:
     """Try to reach an MLflow server, and say at the first failure what is waited for.
 

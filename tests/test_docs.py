@@ -65,6 +65,8 @@ def test_reset(clone):
     clone.out("git", "update-ref", "refs/exps/aa/bb/deeper", "HEAD")
     clone.set(seed=7)
     (clone.folder / "notes.txt").write_text("mine")
+    (clone.folder / "storage").mkdir(exist_ok=True)
+    (clone.folder / "storage/pushed").write_text("the remote's")
     refused = subprocess.run(["make", "reset"], cwd=clone.folder, input="n\n", capture_output=True, text=True)
     assert refused.returncode != 0 and "nothing was changed" in refused.stdout and "mlflow.db" in refused.stdout
     assert (clone.folder / "notes.txt").exists()
@@ -72,7 +74,8 @@ def test_reset(clone):
     kept = clone.out("git", "rev-parse", "--short", "HEAD").strip()
     clone.out("make", "reset", "YES=1")
     left = {name for name in os.listdir(clone.folder) if name not in {".git", ".venv", ".dvc"}}
-    assert left == {name.split("/")[0] for name in clone.out("git", "ls-files").splitlines()} - {".dvc"}
+    tracked = {name.split("/")[0] for name in clone.out("git", "ls-files").splitlines()} - {".dvc"}
+    assert left == tracked | {"storage"}, "what was pushed to the local remote stays"
     assert not (clone.folder / "data/raw.parquet").exists() and not (clone.folder / ".dvc/cache").exists()
     assert clone.out("git", "for-each-ref", "refs/exps") == ""
     assert clone.out("git", "branch", "--list", f"before-reset-{kept}").strip() == f"before-reset-{kept}"

@@ -74,8 +74,8 @@ def content(name: str) -> bytes:
 
 
 def dropped(answers: dict) -> list[str]:
-    """The columns to leave out."""
-    return [name.strip() for name in answers["drop"].split(",") if name.strip()]
+    """The columns to leave out. A name may be quoted, and one that is empty must be: drop="''"."""
+    return [name.strip().strip("'\"") for name in answers["drop"].split(",") if name.strip()]
 
 
 def header(path: str) -> list[str]:

@@ -34,10 +34,20 @@ def label(values: pa.ChunkedArray, answer: str) -> str | int | bool:
     """
     labels = pc.unique(values.drop_null()).to_pylist()
     listed = ", ".join(json.dumps(value, default=str, ensure_ascii=False) for value in labels[:5])
-    meant = [x for x in labels if (json.dumps(x) if isinstance(x, bool) else str(x)) == answer]
+    meant = [value for value in labels if means(answer, value)]
     if not meant or len(labels) < 2:
         raise UserError(f"positive: {answer!r} must be one of at least two values of the target, which has: {listed}")
-    return meant[0]
+    return answer if isinstance(meant[0], str) else json.loads(answer.lower())
+
+
+def means(answer: str, value: object) -> bool:
+    """Whether an answer is a value of the target. Values that are no text compare by value: 1, 1.0, true and True."""
+    if isinstance(value, str):
+        return value == answer
+    try:
+        return json.loads(answer.lower()) == value
+    except ValueError:
+        return False
 
 
 def take_in(source: str, raw: Path, left_out: list[str]) -> None:

@@ -42,6 +42,7 @@ def split(table: pq.ParquetFile, rules: contract.Contract, p: params.Params, fol
     Raises:
         UserError: every violation of the contract, at the end of the table.
     """
+    validation.check_rules(rules)
     validation.check_negatives(rules, p.data)
     schema, findings = contract.arrow_schema(rules), validation.Findings()
     positive = pa.scalar(rules.positive, schema.field(rules.target).type)

@@ -1,5 +1,6 @@
 """A project that is generated from this one works, is nobody else's, and is not generated from bad answers."""
 
+import importlib
 import json
 import os
 import shutil
@@ -7,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from conftest import BIN, ROOT, Project
 
 from churn import lineage
+from churn.errors import UserError
 
 OWN = {
     "project_name": "Leavers",
@@ -193,14 +196,14 @@ BAD_ANSWERS = {
     ),
     "everything about a table": (
         {**OWN, "data": "many.csv", "positive": "Yes"},
-        ["id: 'customer' does not name each customer once", "positive: 'Yes' must be", "drop='"],
+        ["id: 'customer' does not name each customer once", "positive: 'Yes' must be", "since: it holds dates", "drop='"],
     ),
     "no such label": (
         {**OWN, "data": "mlc.parquet", "positive": "Yes"},
         ['positive: \'Yes\' must be one of at least two values of the target, which has: "no", "yes"'],
     ),
     "no id": ({**OWN, "data": "mlc.parquet", "id": "state"}, ["id: 'state' does not name each customer once"]),
-    "a date": ({**OWN, "data": "dates.csv"}, ["since: it holds dates", "drop='"]),
+    "a date": ({**OWN, "data": "dates.csv"}, ["since: it holds dates (date32", "drop='"]),
     "broken": ({**OWN, "data": "broken.csv"}, ["broken.csv cannot be read: "]),
 }
 
@@ -242,6 +245,20 @@ def test_a_template_without_git_is_refused(workshop, tmp_path):
     result = subprocess.run(command, cwd=tmp_path, env=workshop.env, capture_output=True, text=True)
     assert result.returncode != 0 and "is no git repository (a zip?); clone the template" in result.stderr
     assert not (tmp_path / "customer-churn").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "answer", "meant"),
+    [([True, False], "True", True), ([0.0, 1.0], "1", 1), ([-1, 1], "-1", -1), (["1", "0"], "1", "1")],
+)
+def test_answer_is_compared_by_value(monkeypatch, values, answer, meant):
+    """`positive` names a label whatever type the table has."""
+    monkeypatch.syspath_prepend(ROOT / "cookiecutter")
+    table = importlib.import_module("table")
+    found = table.label(pa.chunked_array([values]), answer)
+    assert (found, type(found)) == (meant, type(meant))
+    with pytest.raises(UserError, match="must be one of at least two values of the target"):
+        table.label(pa.chunked_array([values]), "gone")
 
 
 def test_csv_with_numbers_as_labels(workshop, tmp_path):

@@ -377,6 +377,7 @@ def test_check_and_output_replace_no_contract(place, capsys):
         ("- 'No'\n", "- No\n", "column left: `isin` of a text has False, which is no text; quote each value"),
         ("  x:", "  1:", "column 1: the name is no text; quote it"),
         ("columns:", "columns: []\nx:", "is no pandera schema"),
+        ("in_range:", "in_rang:", "column x: there is no rule in_rang; did you mean in_range?"),
     ],
 )
 def test_slips_in_a_contract_are_refused(place, tmp_path, old, new, says):

@@ -74,7 +74,7 @@ def load(path: str | Path, id: str, target: str, positive: Label) -> Contract:
         UserError: the file is no pandera schema, the id, target or positive label is not in it, or a feature
             has a type the model cannot take.
     """
-    faults, columns, written = [], {}, _read(path)
+    faults, columns, written = [], {}, read(path)
     for name, rules in written.items():
         try:
             columns[name] = _column(name, rules, name in (id, target))
@@ -97,7 +97,8 @@ def load(path: str | Path, id: str, target: str, positive: Label) -> Contract:
     return Contract(Path(path), id, target, positive, columns)
 
 
-def _read(path: str | Path) -> dict[str, dict]:
+def read(path: str | Path) -> dict[str, dict]:
+    """The rules of each column as a contract's file has them."""
     try:
         written = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.CSafeLoader)["columns"]
         return {name: dict(rules) for name, rules in written.items()}

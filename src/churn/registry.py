@@ -88,7 +88,8 @@ def scores(version, rows: pd.DataFrame) -> pd.DataFrame:
     try:
         return scorer.predict(rows[[column for column in rows if column in wanted]])
     except mlflow.MlflowException as error:
-        raise UserError(f"version {version.version} cannot score today's test rows: {error}") from None
+        reason = str(error).rsplit("Error: ", 1)[-1]  # what stands before is the whole table
+        raise UserError(f"version {version.version} cannot score today's test rows: {reason}") from None
 
 
 def check_files(version) -> None:

@@ -4,6 +4,7 @@ For preprocess, which refuses a table that breaks its contract, and infer_schema
 that it came from. Scoring judges row by row instead (batch.py).
 """
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ BATCH_ROWS = 65_536
 # Columns that nobody named: a data frame library did, when it wrote its row numbers.
 UNNAMED = re.compile(r"\s*|Unnamed: \d+.*|\.\.\.\d+|__index_level_\d+__|__null_dask_index__")
 ROW_NUMBERS = re.compile(r"index|level_\d+|row_?(names?|num(ber)?|id|nr|index)?", re.IGNORECASE)
+# What a column of a contract has beside checks, in pandera's words.
+SETTINGS = ("dtype", "nullable", "unique", "description", "title", "coerce", "required", "regex", "default", "checks")
+SETTINGS += ("report_duplicates", "drop_invalid_rows", "metadata")
 FEW_ROWS = 20  # below, whole numbers may be the row's by chance
 
 
@@ -73,6 +77,25 @@ def check_columns(rules: Contract, schema: pa.Schema) -> Violations:
         if unknown or UNNAMED.fullmatch(name):
             violations.add(name, why)
     return violations
+
+
+def check_rules(rules: Contract) -> None:
+    """Refuse a contract with a rule that nobody knows: pandera passes over it, and the column would go unchecked.
+
+    Raises:
+        UserError: every such rule, with the nearest that there is.
+    """
+    import pandera.pandas as pandera
+
+    checks = [name for name in dir(pandera.Check) if not name.startswith("_")]
+    faults = []
+    for column, written in contract.read(rules.path).items():
+        for rule in written:
+            if rule not in SETTINGS and not hasattr(pandera.Check, rule):
+                nearest = difflib.get_close_matches(rule, [*SETTINGS, *checks], n=1, cutoff=0)[0]
+                faults.append(f"  column {column}: there is no rule {rule}; did you mean {nearest}?")
+    if faults:
+        raise UserError(f"{rules.path}:\n" + "\n".join(faults))
 
 
 def check_negatives(rules: Contract, data: Data) -> None:

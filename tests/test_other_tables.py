@@ -16,7 +16,7 @@ from conftest import ROOT, TINY, Project, flat
 import infer_schema
 import preprocess
 import report
-from churn import batch, contract, drift, errors, lineage, model, params, plots, tracking
+from churn import batch, contract, difference, drift, errors, lineage, model, params, plots, tracking
 from churn.errors import UserError
 
 ROWS = 600
@@ -231,6 +231,18 @@ def test_contract_and_parameters_name_the_same_labels(place, tmp_path, data):
         preprocess.split(contract.open_table(lineage.RAW), rules, p, tmp_path)
 
 
+def test_labelling_belongs_to_the_data(tmp_path):
+    """For why.py, two models differ in their data where another label means: stayed. A checkout that is older than
+    these parameters does not."""
+    own = {"data.id": "id", "data.target": "left", "data.positive": "Yes"}
+    older, today, other = (
+        difference.Side(None, tmp_path, {}, {}, own | more, None)
+        for more in ({}, {"data.negative": None, "data.unlabelled": "refuse"}, {"data.negative": ["No", "yes"]})
+    )
+    assert older.naming == today.naming == ["id", "left", "Yes"] != other.naming
+    assert older.labelling == {"data.negative": None, "data.unlabelled": "refuse"}
+
+
 def arrow(values, arrow_type: pa.DataType) -> pa.Table:
     table = pa.Table.from_pandas(customers(), preserve_index=False)
     return table.append_column("w", pa.array(values, arrow_type))
@@ -329,7 +341,8 @@ def test_messages_are_bounded(place, tmp_path):
     ):
         assert len(place.refused(table)) < 2000
     many = pd.DataFrame({f"c{i}": [datetime.date(2026, 1, 1)] * ROWS for i in range(200)})
-    assert place.refused(pd.concat([customers(), many], axis=1)).endswith("and 150 more")
+    message = place.refused(pd.concat([customers(), many], axis=1))
+    assert message.endswith("\n  and 150 more") and message.count("\n") == 51
 
     place.infer(customers())
     wide = pd.concat([customers(), pd.DataFrame(0, range(ROWS), [f"c{i}" for i in range(5000)])], axis=1)

@@ -32,7 +32,7 @@ class Table:
 
     @property
     def identity(self) -> list:
-        return [lineage.md5(self.raw), lineage.md5(self.schema), self.names.roles, self.names.labelling]
+        return [lineage.md5(self.raw), lineage.md5(self.schema), self.names.naming]
 
 
 def own_table(side: Side) -> Table:

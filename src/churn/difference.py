@@ -14,6 +14,7 @@ from churn import contract, drift, lineage, params
 from churn.errors import UserError
 from churn.recipe import Recipe, git
 
+LABELLING = {"data.negative": None, "data.unlabelled": "refuse"}  # what holds where params.yaml lacks them
 AXES = ("code", "data", "parameters", "randomness", "environment")
 
 
@@ -36,8 +37,12 @@ class Side:
     @property
     def labelling(self) -> dict[str, object]:
         """The rest of `data:`, which decides who is a row of the data; a checkout may be older than these."""
-        defaults = {"data.negative": None, "data.unlabelled": "refuse"}
-        return {name: self.own.get(name, default) for name, default in defaults.items()}
+        return {name: self.own.get(name, default) for name, default in LABELLING.items()}
+
+    @property
+    def naming(self) -> list:
+        """What belongs to the identity of the data beside its bytes: the roles, and what differs from LABELLING."""
+        return [*self.roles, *(item for item in self.labelling.items() if item not in LABELLING.items())]
 
     @property
     def schema(self) -> Path:
@@ -79,7 +84,7 @@ def md5s(one: Side) -> dict[str, str]:
     """A short identity of each axis of a model: two models that agree in one have that axis in common."""
     return {
         "code": digest(one.code),
-        "data": digest([one.recipe.data_md5, lineage.md5(one.schema), one.roles, one.labelling]),
+        "data": digest([one.recipe.data_md5, lineage.md5(one.schema), one.naming]),
         "parameters": digest(one.leaves),
         "randomness": str(one.seed),
         "environment": digest(one.packages),

@@ -4,8 +4,9 @@
     python src/infer_schema.py TABLE.parquet --check          only says what is wrong with the table
     python src/infer_schema.py TABLE.parquet --output FILE    writes the contract elsewhere
 
-Reads the table and the `data:` section of params.yaml; writes a contract that the table fits: types, allowed values of
-text columns, observed ranges, nullability. Look it over before you trust it: a table shows what was, not what may be.
+Reads the table and the `data:` section of params.yaml; writes a contract that the table fits:
+types, allowed values of text columns, observed ranges, nullability. Look it over before you trust
+it: a table shows what was, not what may be.
 Everything that is wrong with the table is in one message, and then nothing is written.
 """
 
@@ -17,26 +18,33 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import yaml
 
-from churn import contract, inference, lineage, params, validation
+from churn import contract, inference, labels, lineage, params, validation
 from churn.errors import UserError, run
 
 
-def columns_rules(table: pq.ParquetFile, data: params.Data) -> tuple[dict[str, dict], contract.Violations]:
+def columns_rules(
+    table: pq.ParquetFile, data: params.Data
+) -> tuple[dict[str, dict], contract.Violations]:
     """The rules of each column that suggests some, and what is wrong with the others."""
     rules, faults = {}, contract.Violations()
     names, unnamed = table.schema_arrow.names, validation.index_columns(table.schema_arrow)
     for role, name in (("id", data.id), ("target", data.target)):
         if name not in names:
-            faults.add(name, f"data.{role} in params.yaml, but the table has no such column; edit `data:`")
-    for name, count in Counter(names).items():  # one column at a time: the table may be larger than memory
+            faults.add(
+                name, f"data.{role} in params.yaml, but the table has no such column; edit `data:`"
+            )
+    for name, count in Counter(
+        names
+    ).items():  # one column at a time: the table may be larger than memory
         try:
             if count > 1:
                 raise inference.Fault("column stands in the table more than once")
-            values = table.read(columns=[name]).column(name)
+            with validation.reading():
+                values = table.read(columns=[name]).column(name)
             if name == data.id:
                 rules[name] = inference.id_rules(values)
             elif name == data.target:
-                rules[name] = inference.target_rules(values, data)
+                rules[name] = labels.target_rules(values, data)
             elif name in unnamed:
                 raise inference.Fault(unnamed[name])
             else:
@@ -48,9 +56,11 @@ def columns_rules(table: pq.ParquetFile, data: params.Data) -> tuple[dict[str, d
     return rules, faults
 
 
-def validated(table: pq.ParquetFile, written: str, data: params.Data) -> tuple[contract.Violations, str]:
-    """What the table does against its own contract (the text of the YAML): an id that comes twice, a null id; and its
-    labels with their counts."""
+def validated(
+    table: pq.ParquetFile, written: str, data: params.Data
+) -> tuple[contract.Violations, str]:
+    """What the table does against its own contract (the text of the YAML): an id that comes twice,
+    a null id; and its labels with their counts."""
     findings = validation.Findings()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, lineage.SCHEMA.name)
@@ -69,41 +79,55 @@ def infer(path: Path, data: params.Data) -> tuple[str, str]:
     """
     table = contract.open_table(path)
     rules, faults = columns_rules(table, data)
-    written, labels = "", ""
+    written, counted = "", ""
     if not faults.found:
         content = {"schema_type": "dataframe", "api": "pandas", "columns": rules, "strict": True}
         written = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        faults, labels = validated(table, written, data)
+        faults, counted = validated(table, written, data)
     if faults.found:
         raise UserError(f"no contract can be made of {path}:\n{faults}")
-    return written, labels
+    return written, counted
+
+
+def write(text: str, path: Path) -> None:
+    """Write a text file whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        if part.is_file():
+            part.unlink()
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Write a first data contract, data/schema.yaml, for a table.")
+    parser = argparse.ArgumentParser(
+        description="Write a first data contract, data/schema.yaml, for a table."
+    )
     parser.add_argument("table", type=Path, help="a Parquet file")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--check", action="store_true", help="write nothing; only say what is wrong with the table")
-    where.add_argument("--output", type=Path, default=lineage.SCHEMA, help=f"the file to write ({lineage.SCHEMA})")
+    where.add_argument(
+        "--check", action="store_true", help="write nothing; only say what is wrong with the table"
+    )
+    where.add_argument(
+        "--output", type=Path, default=lineage.SCHEMA, help=f"the file to write ({lineage.SCHEMA})"
+    )
     options = parser.parse_args(arguments)
     data = params.load().data
     if not options.check and options.output.exists():
         way_out = "delete it first (git keeps the committed one), or use --check or --output FILE"
         raise UserError(f"{options.output} exists; {way_out}")
-    written, labels = infer(options.table, data)
+    written, counted = infer(options.table, data)
     if options.check:
-        print(f"{labels}\n{options.table} is fit for a contract; nothing was written.")
+        print(f"{counted}\n{options.table} is fit for a contract; nothing was written.")
         return
-    part = options.output.with_name(f".{options.output.name}.part")
-    try:
-        part.write_text(written, encoding="utf-8")
-        part.replace(options.output)
-    except OSError as error:
-        raise UserError(f"{options.output} cannot be written: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
+    write(written, options.output)
     count = len(yaml.safe_load(written)["columns"])
-    print(f"{labels}\n{options.output}: {count} columns. Look over the ranges and allowed values, then `dvc repro`.")
+    print(
+        f"{counted}\n{options.output}: {count} columns. Look over the ranges and allowed values, "
+        "then `dvc repro`."
+    )
 
 
 if __name__ == "__main__":

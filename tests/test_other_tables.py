@@ -78,7 +78,11 @@ def missing_labels(frame: pd.DataFrame, *, every: int = 5, label: object = None)
 yes = customers()["left"] == "Yes"
 spread = {"number": range(1, ROWS + 1), "shuffled": np.random.default_rng(1).permutation(ROWS)}
 LABELS_REFUSED = {
-    "null": (missing_labels(customers()), {}, ["left: 120 customers", "(null 120)", "`unlabelled: drop` under `data:`"]),
+    "null": (
+        missing_labels(customers()),
+        {},
+        ["left: 120 customers", "(null 120)", "`unlabelled: drop` under `data:`"],
+    ),
     "nan": (customers(left=np.where(yes, 1.0, np.nan)), {"positive": 1}, ["every customer with a label has 1.0"]),
     "third": (missing_labels(customers(), label="yes"), {}, ["'No' 332, 'Yes' 148, 'yes' 120", "negative: [...]"]),
     "blank": (missing_labels(customers(), label=""), {}, ["'' 120"]),
@@ -88,7 +92,11 @@ LABELS_REFUSED = {
     "text for a number": (customers(left=yes.astype(int)), {"positive": "1"}, ["'1'; the target has 0 426, 1 174"]),
     "one": (customers(left="Yes"), {}, ["every customer with a label has 'Yes' 600"]),
     "none": (customers(left=None), {}, ["no customer has a label"]),
-    "dates": (customers(left=pd.Timestamp("2026-01-01")), {}, ["labels that are text, numbers or flags, not timestamp"]),
+    "dates": (
+        customers(left=pd.Timestamp("2026-01-01")),
+        {},
+        ["labels that are text, numbers or flags, not timestamp"],
+    ),
 }
 INDEX_COLUMNS = {
     "hidden index": (customers().sample(frac=1, random_state=0), ["__index_level_0__: a column without a name"]),
@@ -168,7 +176,13 @@ def test_everything_is_said_at_once(place):
     """Id, labels and every column in one message."""
     table = missing_labels(customers(since=pd.Timestamp("2026-01-01")))
     message = place.refused(table.assign(**{"Unnamed: 0": 1, "total": [" ", *TEXTS[1:]], "far": np.inf}))
-    assert [line.split(":")[0] for line in message.splitlines()[1:]] == ["  left", "  since", "  Unnamed", "  total", "  far"]
+    assert [line.split(":")[0] for line in message.splitlines()[1:]] == [
+        "  left",
+        "  since",
+        "  Unnamed",
+        "  total",
+        "  far",
+    ]
     twice = customers(id=["K1"] * 2 + [None] + [f"K{i}" for i in range(3, ROWS)])
     message = place.refused(twice)
     assert "id: duplicate id; 1 row: 2; found 'K1'" in message and "id: null where none is allowed; 1 row: 3" in message
@@ -264,7 +278,9 @@ TYPES = {
     "categories of flags": customers(w=pd.Categorical(NUMBERS > 20)),
     "string view": arrow([f"t{n}" for n in NUMBERS], pa.string_view()),
     "large string": arrow([f"t{n}" for n in NUMBERS], pa.large_string()),
-    "texts that YAML takes for something else": customers(w=np.array(["No", "null", "1", "=", "~", "1e3"])[NUMBERS % 6]),
+    "texts that YAML takes for something else": customers(
+        w=np.array(["No", "null", "1", "=", "~", "1e3"])[NUMBERS % 6]
+    ),
 }
 
 
@@ -293,7 +309,21 @@ def test_scoring_rejects_ids_that_it_cannot_give_back(place, ids):
     assert len(faults) == ROWS and faults[0, "id"].endswith("is not a whole number")
 
 
-NAMES = ["spend ($)", "rate%", "usage[GB]", "age<30", "age%3C30", "a:3A:b", "a:b", "größe", "日本", "a/b", "a//b", "../a", "."]
+NAMES = [
+    "spend ($)",
+    "rate%",
+    "usage[GB]",
+    "age<30",
+    "age%3C30",
+    "a:3A:b",
+    "a:b",
+    "größe",
+    "日本",
+    "a/b",
+    "a//b",
+    "../a",
+    ".",
+]
 NAMES += ["$a$ and $b^$", "NA", "1", "null", "a\nb", "x.y", "tail ", "n" * 300, "n" * 301, "bias", "{x}", "'\"`"]
 
 
@@ -308,7 +338,9 @@ def test_column_names_of_every_kind(place, tmp_path):
     assert names == ["x", "y", *NAMES]
     rows = model.matrix(splits["train"], rules)
     assert len(set(rows.feature_names)) == len(names)
-    booster, _ = model.fit(rows, {"train": rows, "valid": rows}, params.load().train.model_copy(update={"rounds": 5}), 1)
+    booster, _ = model.fit(
+        rows, {"train": rows, "valid": rows}, params.load().train.model_copy(update={"rounds": 5}), 1
+    )
     contributions = model.contributions(booster, splits["test"], rules)
     assert contributions.columns[:-1].tolist() == names
     keys = [tracking.key(f"train.nulls.{name}") for name in names]
@@ -363,6 +395,18 @@ def test_every_error_is_bounded(capsys):
         errors.run(fail)
     message = caught.value.code
     assert len(message) < 10_000 and message.endswith("do this") and "... and 9,902 more lines ..." in message
+
+
+def test_damaged_table_is_refused(place, tmp_path):
+    """A Parquet file whose pages are damaged: said, and nothing is written."""
+    place.infer(customers())
+    content = bytearray(lineage.RAW.read_bytes())
+    content[200:3000] = bytes(2800)
+    lineage.RAW.write_bytes(content)
+    with pytest.raises(UserError, match="the Parquet file is damaged"):
+        infer_schema.main([str(lineage.RAW), "--check"])
+    with pytest.raises(UserError, match="the Parquet file is damaged"):
+        place.split(tmp_path)
 
 
 def test_check_and_output_replace_no_contract(place, capsys):
@@ -439,6 +483,8 @@ def test_preprocess_refuses_what_the_contract_came_to_accept(project: Project, i
     with pytest.raises(SystemExit) as caught:
         errors.run(preprocess.main)
     says = ["__index_level_0__: a column without a name", "left: null where none is allowed; 120 rows: 1, 6"]
-    says += ["left: 120 customers without a label that is known: leave them out of the table, or set `unlabelled: drop`"]
+    says += [
+        "left: 120 customers without a label that is known: leave them out of the table, or set `unlabelled: drop`"
+    ]
     assert [part for part in says if part not in caught.value.code] == [], caught.value.code
     assert not lineage.SPLITS["train"].exists()

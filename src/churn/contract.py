@@ -197,7 +197,7 @@ def open_table(path: Path):
         raise UserError(f"{path} is missing; `dvc pull {path}.dvc` fetches it")
     try:
         table = pq.ParquetFile(path, pre_buffer=False)  # a pre-buffered file stays in memory until it is closed
-    except pa.ArrowInvalid:
+    except (pa.ArrowException, OSError):
         raise UserError(f"{path} is not a Parquet file; write it with pandas' `to_parquet`") from None
     if table.metadata.num_rows == 0:
         raise UserError(f"{path} is empty: it has columns but no rows")

@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 from churn import validation
 from churn.contract import converted, kind_of
 from churn.errors import short
-from churn.params import Data
 
 MOST_CATEGORIES = 100
 MOSTLY = 0.9  # the share of a column's texts that says what the others were meant to be
@@ -17,16 +16,34 @@ EXACT = 2**53  # up to here every whole number is a double
 LARGEST = 3.4028234663852886e38  # that the model takes: single precision
 
 PLAIN = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
-GROUPED = r"[^\w.,]*\d{1,3}([.,' \u00a0\u202f]\d{3})+([.,]\d+)?[^\w.,]*"  # 1,234.50 or 1.234,50 or $1,234
+GROUPED = (
+    r"[^\w.,]*\d{1,3}([.,' \u00a0\u202f]\d{3})+([.,]\d+)?[^\w.,]*"  # 1,234.50 or 1.234,50 or $1,234
+)
 DECORATED = r"[^\w.,]*\d+([.,]\d+)?[^\w.,]*"  # 12,5 or 12 % or $12
 CODE = r"0\d+"  # a leading zero: a postal code or the like, and no number
-DATES = (r"\d{4}-\d{1,2}-\d{1,2}.*", r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}.*", r"\d{4}[./]\d{1,2}[./]\d{1,2}.*")
+DATES = (
+    r"\d{4}-\d{1,2}-\d{1,2}.*",
+    r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}.*",
+    r"\d{4}[./]\d{1,2}[./]\d{1,2}.*",
+)
 NOTHING = r"\s*|-+|\?|n/?a|nan|null|none|unknown|missing"
 
 TYPES = (
-    ((pa.types.is_date, pa.types.is_timestamp), "dates", "turn it into a number (days until a fixed date)"),
-    ((pa.types.is_time, pa.types.is_duration), "times", "turn it into a number (of seconds, of days)"),
-    ((pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary), "bytes", "decode it to text"),
+    (
+        (pa.types.is_date, pa.types.is_timestamp),
+        "dates",
+        "turn it into a number (days until a fixed date)",
+    ),
+    (
+        (pa.types.is_time, pa.types.is_duration),
+        "times",
+        "turn it into a number (of seconds, of days)",
+    ),
+    (
+        (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary),
+        "bytes",
+        "decode it to text",
+    ),
     ((pa.types.is_nested,), "lists or records", "spread it over columns of one value each"),
 )
 
@@ -55,7 +72,9 @@ def feature_rules(name: str, values: pa.ChunkedArray) -> dict:
         if why := validation.row_number(name, values):
             raise Fault(why)
         return {**number_rules(values), **nullable}
-    texts = Counter({entry["values"]: entry["counts"] for entry in pc.value_counts(known).to_pylist()})
+    texts = Counter(
+        {entry["values"]: entry["counts"] for entry in pc.value_counts(known).to_pylist()}
+    )
     if len(texts) > MOST_CATEGORIES:
         raise Fault(no_categories(texts, values))
     return {"dtype": "str", **nullable, "isin": sorted(texts)}
@@ -65,12 +84,15 @@ def refused(arrow_type: pa.DataType) -> str:
     """Why a model takes no column of this type."""
     for kinds, what, way_out in TYPES:
         if any(is_kind(arrow_type) for is_kind in kinds):
-            return f"it holds {what} ({arrow_type}), which a model cannot take; {way_out} or drop it"
+            return (
+                f"it holds {what} ({arrow_type}), which a model cannot take; {way_out} or drop it"
+            )
     return f"a model cannot take {arrow_type}; turn it into numbers, flags or text, or drop it"
 
 
 def decoded(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Values of one of a few types: text, flags, 64-bit whole numbers, doubles without NaN (which is a null)."""
+    """Values of one of a few types: text, flags, 64-bit whole numbers, doubles without NaN (which
+    is a null)."""
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     kind = kind_of(values.type)
@@ -86,21 +108,32 @@ def is_whole(arrow_type: pa.DataType) -> bool:
     """Whether a type of numbers holds whole ones only."""
     if pa.types.is_dictionary(arrow_type):
         return is_whole(arrow_type.value_type)
-    return pa.types.is_integer(arrow_type) or (pa.types.is_decimal(arrow_type) and arrow_type.scale <= 0)
+    return pa.types.is_integer(arrow_type) or (
+        pa.types.is_decimal(arrow_type) and arrow_type.scale <= 0
+    )
 
 
 def number_rules(values: pa.ChunkedArray) -> dict:
-    """The rules of a number, by its range; of one with two neighbouring whole numbers, by its values."""
+    """The rules of a number, by its range; of one with two neighbouring whole numbers, by its
+    values."""
     if pa.types.is_floating(values.type):
         large = pc.greater(pc.abs(values), LARGEST)
         if count := pc.sum(large).as_py():
             row = pc.index(large, True).as_py() + 1
             found = values[row - 1].as_py()
-            raise Fault(f"infinite or too large for the model: {count:,} of its numbers (row {row}: {found}); make them null")
+            raise Fault(
+                f"infinite or too large for the model: {count:,} of its numbers (row {row}: "
+                f"{found}); make them null"
+            )
         ends = pc.min_max(values).as_py()
-        return {"dtype": "float64", "in_range": {"min_value": ends["min"], "max_value": ends["max"]}}
+        return {
+            "dtype": "float64",
+            "in_range": {"min_value": ends["min"], "max_value": ends["max"]},
+        }
     ends = pc.min_max(values).as_py()
-    low, high = (end if abs(end) <= EXACT else int(float(end)) for end in (ends["min"], ends["max"]))
+    low, high = (
+        end if abs(end) <= EXACT else int(float(end)) for end in (ends["min"], ends["max"])
+    )
     if high - low <= 1 and abs(high) <= EXACT:
         return {"dtype": "int64", "isin": sorted({low, high})}
     return {"dtype": "int64", "in_range": {"min_value": low, "max_value": high}}
@@ -109,21 +142,28 @@ def number_rules(values: pa.ChunkedArray) -> dict:
 def no_categories(texts: Counter, values: pa.ChunkedArray) -> str:
     """What so many different texts are, and what to do."""
     if any(fits(text, CODE) for text in texts):
-        return f"{len(texts):,} different codes are no categories (at most {MOST_CATEGORIES}); group them or drop it"
+        limit = f"no categories (at most {MOST_CATEGORIES})"
+        return f"{len(texts):,} different codes are {limit}; group them or drop it"
     if share(texts, PLAIN, GROUPED, DECORATED) >= MOSTLY:
-        return f"{len(texts):,} different texts, nearly all of them numbers. {not_plain(texts, values)}"
+        cells = not_plain(texts, values)
+        return f"{len(texts):,} different texts, nearly all of them numbers. {cells}"
     if share(texts, *DATES) >= MOSTLY:
-        return f"{len(texts):,} different texts are dates; turn it into a number (days until a fixed date) or drop it"
+        way_out = "turn it into a number (days until a fixed date) or drop it"
+        return f"{len(texts):,} different texts are dates; {way_out}"
     return (
-        f"{len(texts):,} different texts are no categories (at most {MOST_CATEGORIES}), but free text or names; "
-        "drop it, or group its texts"
+        f"{len(texts):,} different texts are no categories (at most {MOST_CATEGORIES}), but free "
+        "text or names; drop it, or group its texts"
     )
 
 
 def share(texts: Counter, *patterns: str) -> float:
     """Of the texts that are something, the share that one of the patterns fits."""
     something = {text: count for text, count in texts.items() if not fits(text, NOTHING)}
-    fitting = sum(count for text, count in something.items() if any(fits(text, pattern) for pattern in patterns))
+    fitting = sum(
+        count
+        for text, count in something.items()
+        if any(fits(text, pattern) for pattern in patterns)
+    )
     return fitting / max(sum(something.values()), 1)
 
 
@@ -141,7 +181,8 @@ def not_plain(texts: Counter, values: pa.ChunkedArray) -> str:
     named = [f"row {row + 1}: {short(values[row].as_py())}" for row in rows[:3].to_pylist()]
     more = ", ..." if len(rows) > 3 else ""
     count = "1 cell is" if len(rows) == 1 else f"{len(rows):,} cells are"
-    return f"{count} no plain number ({', '.join(named)}{more}); make them numbers or null, and the column numbers"
+    way_out = "make them numbers or null, and the column numbers"
+    return f"{count} no plain number ({', '.join(named)}{more}); {way_out}"
 
 
 def id_rules(values: pa.ChunkedArray) -> dict:
@@ -162,60 +203,3 @@ def id_rules(values: pa.ChunkedArray) -> dict:
     except pa.ArrowInvalid:
         raise Fault("its numbers do not all lie below 2^63; write the id as text") from None
     return {"dtype": "int64", "unique": True}
-
-
-def target_rules(values: pa.ChunkedArray, data: Data) -> dict:
-    """The rules of the target, which list the labels that `data.positive` and `data.negative` know.
-
-    Raises:
-        Fault: it has no such labels, or it has more, or customers without one where `data.unlabelled` is refuse.
-    """
-    kind = kind_of(values.type)
-    if kind == "null":
-        raise Fault("no customer has a label; a model needs customers of both kinds")
-    if not kind:
-        raise Fault(f"the target must have labels that are text, numbers or flags, not {values.type}")
-    whole, values = is_whole(values.type), decoded(values)
-    counts = Counter({entry["values"]: entry["counts"] for entry in pc.value_counts(values).to_pylist()})
-    nulls = counts.pop(None, 0)
-    if kind == "number" and whole:
-        counts = Counter({int(label): count for label, count in counts.items()})
-    allowed = known_labels(counts, data)
-    unknown = {label: count for label, count in counts.items() if label not in allowed}
-    count = sum(unknown.values()) + nulls
-    if count and data.unlabelled == "refuse":
-        found = with_counts(Counter(unknown), nulls)
-        raise Fault(
-            f"{count:,} customers have no label that is known ({found}); leave them out of the table, or set "
-            "`unlabelled: drop` under `data:` in params.yaml to leave them out of training"
-        )
-    dtype = {"text": "str", "flag": "bool"}.get(kind, "int64" if whole else "float64")
-    return {"dtype": dtype, "isin": allowed}
-
-
-def known_labels(counts: Counter, data: Data) -> list:
-    """The labels of those who stayed and of those who churned, as the table writes them, in order."""
-    seen = with_counts(counts, 0)
-    others = sorted(label for label in counts if label != data.positive)
-    if len(others) == len(counts):
-        raise Fault(f"no customer has data.positive, {data.positive!r}; the target has {seen}")
-    if data.negative is None and len(others) != 1:
-        if not others:
-            raise Fault(f"every customer with a label has {seen}; a model needs customers of both kinds")
-        raise Fault(
-            f"it has more than two labels: {seen}. Correct the table, or say which mean that a customer stayed: "
-            "`negative: [...]` under `data:` in params.yaml; who has another label has none that is known"
-        )
-    if data.negative is not None:
-        if missing := [label for label in data.negative if label not in others]:
-            raise Fault(f"no customer has {validation.listed(missing)} of data.negative; the target has {seen}")
-        others = [label for label in others if label in data.negative]
-    return sorted([*others, *(label for label in counts if label == data.positive)])
-
-
-def with_counts(counts: Counter, nulls: int) -> str:
-    """Labels with their counts, the most frequent first, ten at most."""
-    parts = [f"{short(label)} {count:,}" for label, count in counts.most_common(10)]
-    parts += [f"and {len(counts) - 10:,} more"] if len(counts) > 10 else []
-    parts += [f"null {nulls:,}"] if nulls else []
-    return ", ".join(parts)

@@ -1,49 +1,77 @@
 """Stores that are servers, stores that cannot be used, and files of DVC's cache that are damaged."""
 
+import contextlib
+import http.server
+import importlib
 import os
 import subprocess
+import sys
+import threading
 import time
 import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
 
 import mlflow
 import pytest
 from conftest import BIN, Project, free_port
 
-from churn import lineage, tracking
+from churn import errors, lineage, store, tracking
 from churn.errors import UserError
 
 
+@pytest.fixture(scope="module")
+def clone(tiny_pipeline, tmp_path_factory) -> Project:
+    """A project with version 1 in staging; its store is only looked at."""
+    return tiny_pipeline.copy(tmp_path_factory.mktemp("stores"))
+
+
 @pytest.fixture
-def clone(tiny_pipeline, tmp_path) -> Project:
-    """A project with version 1 in staging."""
+def own(tiny_pipeline, tmp_path) -> Project:
+    """A copy to be changed."""
     return tiny_pipeline.copy(tmp_path)
 
 
-@pytest.fixture
-def server(clone):
-    """The address of a real MLflow server over the project's store."""
+@dataclass
+class Server:
+    """A real MLflow server over a project's store."""
+
+    address: str
+    process: subprocess.Popen
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def serving(project: Project) -> Server:
+    """Start one, and wait until it answers."""
     port = free_port()
     command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", clone.uri, "--default-artifact-root", str(clone.folder / "mlartifacts")]
+    command += ["--backend-store-uri", project.uri, "--default-artifact-root", str(project.folder / "mlartifacts")]
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with open(clone.folder / "server.log", "w") as log:
-        running = subprocess.Popen(command, cwd=clone.folder, env=env, stdout=log, stderr=log)
+    with open(project.folder / "server.log", "w") as log:
+        running = subprocess.Popen(command, cwd=project.folder, env=env, stdout=log, stderr=log)
     address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
     while True:
         try:
             urllib.request.urlopen(f"{address}/health", timeout=5)
-            break
+            return Server(address, running)
         except OSError:
             assert running.poll() is None and time.monotonic() < deadline, "the server did not come up"
             time.sleep(0.3)
-    yield address
-    running.terminate()
-    running.wait(30)
+
+
+@pytest.fixture
+def server(clone):
+    started = serving(clone)
+    yield started
+    started.stop()
 
 
 def test_operations_on_a_server(clone, server):
     """promote, score, monitor with labels, status and report work against a server as they do on SQLite."""
-    on_server = {"MLFLOW_TRACKING_URI": server}
+    on_server = {"MLFLOW_TRACKING_URI": server.address}
     clone.out("python", "src/promote.py", "--reason", "first", "--yes", **on_server)
     clone.out("python", "src/score.py", "data/raw.parquet", "s.parquet", **on_server)
     labels = ["--labels", "data/raw.parquet"]
@@ -53,36 +81,170 @@ def test_operations_on_a_server(clone, server):
     assert "gate        passed" in clone.out("python", "src/report.py", **on_server)
 
 
-def refused(monkeypatch, store: str) -> str:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+def refused(monkeypatch, address: str) -> str:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     with pytest.raises(UserError) as caught:
         tracking.connect()
     return str(caught.value)
 
 
-@pytest.mark.parametrize("store", ["./mlruns", "mlruns", "file:///tmp/mlruns"])
-def test_a_folder_is_no_store(clone, inside, monkeypatch, store):
+class Answers(http.server.BaseHTTPRequestHandler):
+    """Answers every request with the status and the body that the first part of the path names: /404, /html, /json;
+    /gone closes the connection."""
+
+    def do_GET(self):
+        kind = self.path.split("/")[1]
+        if kind == "gone":
+            self.connection.close()
+            return
+        body = b'{"hello": 1}' if kind == "json" else b"<html>hello</html>"
+        self.send_response(int(kind) if kind.isdecimal() else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+    def handle(self):
+        with contextlib.suppress(OSError, ValueError):  # it was closed by /gone
+            super().handle()
+
+
+@pytest.fixture(scope="module")
+def no_mlflow():
+    """The address of a web server that is no MLflow server."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("404", "answers, and is no MLflow server"),
+        ("302", "answers, and is no MLflow server"),
+        ("html", "answers, and is no MLflow server"),
+        ("json", "answers, and is no MLflow server"),
+        ("503", "it answers 503"),
+        ("gone", "it does not answer"),
+        ("401", "does not know you (401)"),
+        ("403", "does not allow this (403"),
+    ],
+)
+def test_an_address_that_is_no_mlflow_server(clone, inside, no_mlflow, monkeypatch, answer, says):
+    """Whatever answers there: what it is, and what to do, in a second."""
     inside(clone)
-    assert "a folder, which MLflow no longer takes" in refused(monkeypatch, store)
+    monkeypatch.setattr(store, "TRIES", 1)
+    assert says in refused(monkeypatch, f"{no_mlflow}/{answer}")
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("./mlruns", "a folder, which MLflow no longer takes"),
+        ("mlruns", "a folder, which MLflow no longer takes"),
+        ("file:///tmp/mlruns", "a folder, which MLflow no longer takes"),
+        ("htp://127.0.0.1:5000", "a kind of store that MLflow does not know"),
+        ("http://", "is no address"),
+        ("sqlite:mlflow.db", "sqlite:///FILE"),
+        ("sqlite:////no/such/folder/mlflow.db", "there is no folder /no/such/folder"),
+        ("postgresql://ada:secret@db/mlflow", "postgresql://ada:***@db/mlflow needs the package psycopg"),
+        ("databricks", "the MLflow store databricks failed: Reading Databricks credential"),
+    ],
+)
+def test_an_address_that_names_no_store(clone, inside, monkeypatch, address, says):
+    """A folder, a mistyped scheme, a database without its driver, a service without credentials."""
+    inside(clone)
+    assert says in refused(monkeypatch, address)
+    assert not Path("/no").exists()
+
+
+def test_an_empty_address_is_none(clone, inside, monkeypatch):
+    """MLFLOW_TRACKING_URI= is as good as unset, as it is to make."""
+    inside(clone)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    assert tracking.connect() and tracking.uri() == clone.uri
 
 
 def test_a_server_that_is_down(clone, inside, monkeypatch, capsys):
     """Seconds, not minutes; what is waited for is said at the first failure."""
     inside(clone)
-    monkeypatch.setattr(tracking, "TRIES", 2)
+    monkeypatch.setattr(store, "TRIES", 2)
     address = f"http://127.0.0.1:{free_port()}"
     assert "does not answer" in refused(monkeypatch, address)
     assert f"waiting for the MLflow server at {address}" in capsys.readouterr().err
 
 
-def test_an_experiment_that_was_deleted(clone, inside, monkeypatch):
-    """As somebody may do in MLflow's page: how to bring it back is said."""
+def ended(monkeypatch, command: str, *arguments: str) -> str:
+    """How a command ends that is called in this process: its message, or its exit code as text."""
+    monkeypatch.setattr(sys, "argv", [f"src/{command}.py", *arguments])
+    with pytest.raises(SystemExit) as end:
+        errors.run(importlib.import_module(command).main)
+    return str(end.value.code)
+
+
+COMMANDS = {
+    "preprocess": [()],
+    "train": [()],
+    "evaluate": [()],
+    "report": [()],
+    "promote": [("--reason", "x", "--yes"), ("--rollback", "--reason", "x", "--yes"), ("--stage", "1")],
+    "score": [("data/raw.parquet", "s.parquet")],
+    "serve": [("--port", "5099")],
+    "reproduce": [("1",)],
+    "why": [("models:/ChurnXGB/1", "HEAD")],
+    "sweep": [()],
+}
+
+
+def test_every_command_says_it_in_one_message(clone, inside, no_mlflow, monkeypatch):
+    """Of a store that is none, each command says the same, and nothing of ours or of MLflow's internals."""
     inside(clone)
-    mlflow.set_tracking_uri(clone.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{no_mlflow}/404")
+    for command, variants in COMMANDS.items():
+        for arguments in variants:
+            message = ended(monkeypatch, command, *arguments)
+            assert message.startswith("error: ") and "answers, and is no MLflow server" in message, (command, message)
+
+
+def test_a_server_that_goes_away(clone, inside, server, monkeypatch):
+    """In the middle of a command: one message, soon."""
+    inside(clone)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
+    def command() -> None:
+        with tracking.run("cut off", {}):
+            server.stop()
+            mlflow.log_metric("one", 1)
+
+    with pytest.raises(SystemExit) as end:
+        errors.run(command)
+    assert "does not answer (any more" in str(end.value.code)
+
+
+@pytest.mark.parametrize("number", ["999", "nonsense"])
+def test_an_experiment_that_never_was(clone, inside, monkeypatch, number):
+    """As a shell may have it from another store."""
+    inside(clone)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", number)
+    assert f"MLFLOW_EXPERIMENT_ID is {number}" in refused(monkeypatch, clone.uri)
+
+
+def test_an_experiment_that_was_deleted(own, inside, monkeypatch):
+    """As somebody may do in MLflow's page: how to bring it back is said."""
+    inside(own)
+    mlflow.set_tracking_uri(own.uri)
     experiment = tracking.connect()
     mlflow.delete_experiment(experiment)
-    said = refused(monkeypatch, clone.uri)
-    assert "was deleted" in said and f"restore --experiment-id {experiment}" in said
+    for name, value in (("MLFLOW_EXPERIMENT_NAME", ""), ("MLFLOW_EXPERIMENT_ID", experiment)):
+        monkeypatch.setenv(name, value)
+        said = refused(monkeypatch, own.uri)
+        assert "was deleted" in said and f"restore --experiment-id {experiment}" in said
 
 
 def test_quotes_in_names(clone, inside):
@@ -94,10 +256,10 @@ def test_quotes_in_names(clone, inside):
         tracking.find_run(dvc_experiment="it's \"new\"")
 
 
-def test_a_damaged_file_of_the_cache(clone, inside):
+def test_a_damaged_file_of_the_cache(own, inside):
     """A byte flipped in the cached training split: refused by name, before anything is computed from it."""
-    inside(clone)
-    digest = clone.outs()["data/prepared/train.parquet"]
+    inside(own)
+    digest = own.outs()["data/prepared/train.parquet"]
     path = lineage.fetch(digest, "the training split")
     content = bytearray(path.read_bytes())
     content[1000] ^= 1

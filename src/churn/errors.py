@@ -2,6 +2,8 @@
 
 import gc
 import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -37,7 +39,8 @@ class UserError(Exception):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a verb; a UserError becomes one message on stderr and exit code 1, Ctrl-C exit code 130."""
+    """Run a verb. A UserError, trouble with the MLflow store and a process that failed become one message on stderr and
+    exit code 1, Ctrl-C exit code 130."""
     # Importing MLflow makes a million objects that all stay; looking among them for garbage costs a tenth of a stage.
     gc.set_threshold(10_000, 50, 100)
     try:
@@ -49,3 +52,12 @@ def run(main: Callable[[], None]) -> None:
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except subprocess.CalledProcessError as error:
+        words = (error.stderr or b"").decode() if isinstance(error.stderr, bytes) else error.stderr
+        sys.exit(f"error: {shlex.join(map(str, error.cmd))} failed: {bounded(words or 'its message stands above')}")
+    except Exception as error:
+        from churn.store import explained
+
+        if not (message := explained(error)):
+            raise
+        sys.exit(f"error: {bounded(message)}")

@@ -4,20 +4,18 @@ MLFLOW_TRACKING_URI decides where they go; without it, to SQLite in the project'
 md5 of the model it made, never by an id handed from process to process.
 """
 
-import functools
 import hashlib
 import logging
 import os
 import platform
 import re
-import sys
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from churn import lineage
+from churn import lineage, store
 from churn.errors import UserError
 
 # MLflow's own switch; DO_NOT_TRACK does not reach it. Set it to "false" to send telemetry.
@@ -25,8 +23,6 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # MLflow's own 7 retries wait for more than four minutes without a word.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
-
-TRIES = 4  # to reach a server, 1, 2 and 4 seconds apart
 
 
 def root() -> Path:
@@ -36,7 +32,7 @@ def root() -> Path:
 
 def uri() -> str:
     """MLFLOW_TRACKING_URI, a relative SQLite path in it made absolute; else the project's own SQLite file."""
-    given = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    given = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     relative = given.removeprefix("sqlite:///")
     return f"sqlite:///{root() / relative}" if given.startswith("sqlite:///") else given
 
@@ -51,69 +47,60 @@ def connect() -> str:
 
     The experiment is the launcher's (`mlflow run` sets MLFLOW_EXPERIMENT_ID), else MLFLOW_EXPERIMENT_NAME, else named
     as the project is.
+
+    Raises:
+        UserError: the store cannot be used, or the experiment was deleted.
     """
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    check_kind(uri())
     if store_file():
         create_store(store_file())
-    if uri().startswith("http"):
-        wait_for_server(uri())
+    store.check(uri())
     mlflow.set_tracking_uri(uri())
-    if "MLFLOW_EXPERIMENT_ID" in os.environ:
-        return os.environ["MLFLOW_EXPERIMENT_ID"]
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or lineage.project()["name"]
-    if (experiment := mlflow.get_experiment_by_name(name)) is None:
-        # A server knows its artifact store; for a bare database the default would be the current folder.
-        local = None if uri().startswith("http") else (root() / "mlartifacts").as_uri()
-        try:
-            return mlflow.create_experiment(name, artifact_location=local)
-        except mlflow.MlflowException:  # another process was faster
-            experiment = mlflow.get_experiment_by_name(name)
+    try:
+        experiment = _experiment()
+    except mlflow.MlflowException as error:
+        raise UserError(store.explained(error)) from None
+    if experiment is None or experiment.experiment_id == "":  # of something that answers in JSON to whatever is asked
+        raise UserError(f"{store.shown(uri())} answers, and is no MLflow server; {store.NAME_ANOTHER}")
     if experiment.lifecycle_stage == "deleted":
         raise UserError(
-            f"the MLflow experiment {name} was deleted; `mlflow experiments restore --experiment-id "
+            f"the MLflow experiment {experiment.name} was deleted; `mlflow experiments restore --experiment-id "
             f"{experiment.experiment_id}` brings it back, or let MLFLOW_EXPERIMENT_NAME name another"
         )
     return experiment.experiment_id
 
 
-def check_kind(store: str) -> None:
-    """Refuse a folder as the store: MLflow keeps no runs in one any more.
+def _experiment():
+    """The experiment that runs go into, created if it is missing.
 
     Raises:
-        UserError: the URI names no server and no database.
+        UserError: MLFLOW_EXPERIMENT_ID names none.
     """
-    if "://" not in store or store.startswith("file:"):
-        raise UserError(
-            f"MLFLOW_TRACKING_URI is {store}, a folder, which MLflow no longer takes as a store; unset it (the "
-            "project has a SQLite file of its own), or name a server: http://..."
-        )
+    import mlflow
 
-
-@functools.cache  # once per process: every search of runs connects again
-def wait_for_server(address: str) -> None:
-    """Try to reach an MLflow server, and say at the first failure what is waited for.
-
-    Raises:
-        UserError: it does not answer.
-    """
-    import requests
-
-    for attempt in range(TRIES):
+    if number := os.environ.get("MLFLOW_EXPERIMENT_ID"):
         try:
-            requests.get(f"{address.rstrip('/')}/health", timeout=10)  # any answer will do
-            return
-        except requests.RequestException as error:
-            reason = type(error).__name__
-        if attempt == 0:
-            print(f"waiting for the MLflow server at {address} ...", file=sys.stderr, flush=True)
-        if attempt < TRIES - 1:
-            time.sleep(2**attempt)
-    raise UserError(
-        f"the MLflow server at {address} does not answer ({reason}); start it, or set MLFLOW_TRACKING_URI to one that runs"
-    )
+            return mlflow.get_experiment(number)
+        except mlflow.MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise UserError(
+                f"MLFLOW_EXPERIMENT_ID is {number}, and {store.shown(uri())} has no such experiment; unset it, or let "
+                "MLFLOW_EXPERIMENT_NAME name one, which is created if it is missing"
+            ) from None
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or lineage.project()["name"]
+    if found := mlflow.get_experiment_by_name(name):
+        return found
+    # A server knows its artifact store; for a bare database the default would be the current folder.
+    local = None if uri().startswith("http") else (root() / "mlartifacts").as_uri()
+    try:
+        return mlflow.get_experiment(mlflow.create_experiment(name, artifact_location=local))
+    except mlflow.MlflowException:
+        if found := mlflow.get_experiment_by_name(name):  # another process was faster
+            return found
+        raise
 
 
 def create_store(path: Path) -> None:
@@ -121,7 +108,8 @@ def create_store(path: Path) -> None:
     processes migrate at once breaks most of them.
 
     Raises:
-        UserError: the file is another user's. SQLite serves one person on one machine; a team shares a server.
+        UserError: it cannot be made; or the file is another user's: SQLite serves one person on one machine, a team
+            shares a server.
     """
     if path.exists():
         if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
@@ -130,6 +118,9 @@ def create_store(path: Path) -> None:
                 "network drive. Point MLFLOW_TRACKING_URI at an MLflow server, or use a clone of your own"
             )
         return
+    if not path.parent.is_dir():
+        raise UserError(f"MLFLOW_TRACKING_URI names {path}, and there is no folder {path.parent}; create it, or unset it")
+    import sqlalchemy
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -138,6 +129,8 @@ def create_store(path: Path) -> None:
         os.link(part, path)
     except FileExistsError:
         pass
+    except (OSError, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise UserError(f"{path} cannot be made ({str(error).splitlines()[0]}); may you write into {path.parent}?") from None
     finally:
         part.unlink(missing_ok=True)
 
@@ -185,7 +178,10 @@ def run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator:
             yield opened
         except BaseException as error:
             why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__  # Ctrl-C has no words
-            mlflow.set_tag("error", why[:5000])
+            if store.is_gone(error):  # MLflow closes the run next: it need not wait again
+                os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+            else:
+                mlflow.set_tag("error", why[:5000])
             raise
 
 

@@ -1,19 +1,23 @@
 """Fixtures: real clones of this project, each with its own git, DVC cache, MLflow store and registry."""
 
+import importlib
 import os
 import shutil
 import socket
 import sqlite3
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
 import pytest
 
-from churn import lineage
+from churn import errors, lineage
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = (ROOT / "data/sample").exists()  # else this project has a table of its own
@@ -179,6 +183,40 @@ class Project:
         return version and str(version)
 
 
+@dataclass
+class Server:
+    """A real MLflow server over a project's store."""
+
+    address: str
+    process: subprocess.Popen
+
+    @classmethod
+    def over(cls, project: Project) -> "Server":
+        """Start one, and wait until it answers."""
+        port = free_port()
+        command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        command += ["--backend-store-uri", project.uri]
+        command += ["--default-artifact-root", str(project.folder / "mlartifacts")]
+        env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with open(project.folder / "server.log", "w") as log:
+            running = subprocess.Popen(command, cwd=project.folder, env=env, stdout=log, stderr=log)
+        self, deadline = cls(f"http://127.0.0.1:{port}", running), time.monotonic() + 120
+        while not self.is_up():
+            assert running.poll() is None and time.monotonic() < deadline, "the server did not come up"
+            time.sleep(0.3)
+        return self
+
+    def is_up(self) -> bool:
+        try:
+            return urllib.request.urlopen(f"{self.address}/health", timeout=5).status == 200
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
 @pytest.fixture
 def project(tmp_path) -> Project:
     """A clone with nothing pulled and nothing run."""
@@ -259,3 +297,18 @@ def inside(monkeypatch):
         return project
 
     return enter
+
+
+@pytest.fixture
+def call(monkeypatch) -> Callable[..., str]:
+    """Call a command of src/ in this process, in the current folder: its message, or its exit code as text."""
+
+    def called(command: str, *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", [f"src/{command}.py", *arguments])
+        try:
+            errors.run(importlib.import_module(command).main)
+        except SystemExit as end:
+            return str(end.code or 0)
+        return "0"
+
+    return called

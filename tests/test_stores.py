@@ -2,19 +2,12 @@
 
 import contextlib
 import http.server
-import importlib
-import os
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import BIN, Project, free_port
+from conftest import Project, Server, free_port
 
 from churn import errors, lineage, store, tracking
 from churn.errors import UserError
@@ -32,53 +25,11 @@ def own(tiny_pipeline, tmp_path) -> Project:
     return tiny_pipeline.copy(tmp_path)
 
 
-@dataclass
-class Server:
-    """A real MLflow server over a project's store."""
-
-    address: str
-    process: subprocess.Popen
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
-
-
-def serving(project: Project) -> Server:
-    """Start one, and wait until it answers."""
-    port = free_port()
-    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", project.uri, "--default-artifact-root", str(project.folder / "mlartifacts")]
-    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with open(project.folder / "server.log", "w") as log:
-        running = subprocess.Popen(command, cwd=project.folder, env=env, stdout=log, stderr=log)
-    address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
-    while True:
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=5)
-            return Server(address, running)
-        except OSError:
-            assert running.poll() is None and time.monotonic() < deadline, "the server did not come up"
-            time.sleep(0.3)
-
-
 @pytest.fixture
 def server(clone):
-    started = serving(clone)
+    started = Server.over(clone)
     yield started
     started.stop()
-
-
-def test_operations_on_a_server(clone, server):
-    """promote, score, monitor with labels, status and report work against a server as they do on SQLite."""
-    on_server = {"MLFLOW_TRACKING_URI": server.address}
-    clone.out("python", "src/promote.py", "--reason", "first", "--yes", **on_server)
-    clone.out("python", "src/score.py", "data/raw.parquet", "s.parquet", **on_server)
-    labels = ["--labels", "data/raw.parquet"]
-    monitored = clone.run("python", "src/monitor.py", "data/raw.parquet", "s.parquet", *labels, **on_server)
-    assert monitored.returncode in (0, 4) and "labelled customers" in monitored.stdout, monitored.stderr
-    assert "production" in clone.out("python", "src/promote.py", "--status", **on_server)
-    assert "gate        passed" in clone.out("python", "src/report.py", **on_server)
 
 
 def refused(monkeypatch, address: str) -> str:
@@ -179,14 +130,6 @@ def test_a_server_that_is_down(clone, inside, monkeypatch, capsys):
     assert f"waiting for the MLflow server at {address}" in capsys.readouterr().err
 
 
-def ended(monkeypatch, command: str, *arguments: str) -> str:
-    """How a command ends that is called in this process: its message, or its exit code as text."""
-    monkeypatch.setattr(sys, "argv", [f"src/{command}.py", *arguments])
-    with pytest.raises(SystemExit) as end:
-        errors.run(importlib.import_module(command).main)
-    return str(end.value.code)
-
-
 COMMANDS = {
     "preprocess": [()],
     "train": [()],
@@ -201,13 +144,13 @@ COMMANDS = {
 }
 
 
-def test_every_command_says_it_in_one_message(clone, inside, no_mlflow, monkeypatch):
+def test_every_command_says_it_in_one_message(clone, inside, no_mlflow, monkeypatch, call):
     """Of a store that is none, each command says the same, and nothing of ours or of MLflow's internals."""
     inside(clone)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{no_mlflow}/404")
     for command, variants in COMMANDS.items():
         for arguments in variants:
-            message = ended(monkeypatch, command, *arguments)
+            message = call(command, *arguments)
             assert message.startswith("error: ") and "answers, and is no MLflow server" in message, (command, message)
 
 

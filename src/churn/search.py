@@ -1,6 +1,7 @@
 """The search for hyperparameters: Optuna over `sweep.space`, scored on the training and validation splits alone."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -18,7 +19,7 @@ from optuna.trial import TrialState
 
 from churn import lineage, model, params, tracking
 from churn.contract import Contract
-from churn.errors import UserError
+from churn.errors import UserError, run
 from churn.signals import held_back
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -227,6 +228,10 @@ def helpers(count: int, url: str, study: str, *rest) -> Iterator[None]:
 
 def assist(url: str, study: str, parent, p: params.Params, contract: Contract, threads: int) -> None:
     """What a helper does, for as long as the process that started it lives."""
+    run(functools.partial(_assist, url, study, parent, p, contract, threads))
+
+
+def _assist(url: str, study: str, parent, p: params.Params, contract: Contract, threads: int) -> None:
     tracking.connect()
     main = multiprocessing.parent_process()
 

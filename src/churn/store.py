@@ -31,7 +31,8 @@ def check(store: str) -> None:
     if kind in DATABASES and "://" not in store:
         raise UserError(f"MLFLOW_TRACKING_URI is {store}; a database is written as sqlite:///FILE")
     if kind == "file" or ("://" not in store and not kind.startswith("databricks")):
-        raise UserError(f"MLFLOW_TRACKING_URI is {store}, a folder, which MLflow no longer takes as a store; {NAME_ANOTHER}")
+        what = "a folder, which MLflow no longer takes as a store"
+        raise UserError(f"MLFLOW_TRACKING_URI is {store}, {what}; {NAME_ANOTHER}")
     if kind in ("http", "https"):
         wait_for_server(store)
     if kind in DATABASES:
@@ -131,6 +132,6 @@ def explained(error: BaseException) -> str:
     if scheme(store) == "sqlite" and re.search("malformed|not a database|no such table|disk image", words):
         return (
             f"{name} is damaged: {words}; bring the file back from a backup, or move it away: `python src/report.py` "
-            "then makes a new one and registers the workspace's model in it (other runs, versions and production are lost)"
+            "then makes a new one and registers the workspace's model in it (what else was in it is lost)"
         )
     return f"{name} failed: {words}"

@@ -119,7 +119,7 @@ def create_store(path: Path) -> None:
             )
         return
     if not path.parent.is_dir():
-        raise UserError(f"MLFLOW_TRACKING_URI names {path}, and there is no folder {path.parent}; create it, or unset it")
+        raise UserError(f"MLFLOW_TRACKING_URI names {path}, and there is no folder {path.parent}; create it")
     import sqlalchemy
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -130,7 +130,8 @@ def create_store(path: Path) -> None:
     except FileExistsError:
         pass
     except (OSError, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise UserError(f"{path} cannot be made ({str(error).splitlines()[0]}); may you write into {path.parent}?") from None
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} cannot be made ({reason}); may you write into {path.parent}?") from None
     finally:
         part.unlink(missing_ok=True)
 

@@ -127,12 +127,12 @@ def main() -> None:
     import numpy as np
     import pandas as pd
 
-    from churn import params, registry, tracking
+    from churn import logged_model, params, registry, tracking
 
     os.chdir(ROOT)
     tracking.connect()
-    name = f"models:/{params.load().registry.model}@{asked.alias}"
-    loaded = registry.load(name)
+    version = registry.named(params.load().registry.model, asked.alias)
+    loaded = logged_model.predictor(version)
     customers = pd.read_parquet("data/prepared/test.parquet")[loaded.metadata.get_input_schema().input_names()]
 
     loads, steps = [], {}
@@ -153,7 +153,7 @@ def main() -> None:
         whole = ms.pop("whole")
         steps[count] = ms | {"MLflow: the rest, table to JSON": whole - sum(ms.values()), "all, without HTTP": whole}
 
-    print(f"{name}, {os.cpu_count()} cores, MLflow {mlflow.__version__}, {asked.seconds} s a case\n")
+    print(f"{version.name} version {version.version}, {os.cpu_count()} cores, MLflow {mlflow.__version__}, {asked.seconds} s a case\n")
     print("| | rows a request | requests/s | rows/s | p50 ms | p99 ms |\n| --- | --- | --- | --- | --- | --- |")
     for case, count, rate, p50, p99 in loads:
         print(f"| {case} | {count} | {rate:.0f} | {rate * count:.0f} | {p50:.1f} | {p99:.1f} |")

@@ -22,7 +22,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from churn import batch, contract, drift, evaluation, lineage, metrics, model, params, registry, tracking
+from churn import batch, contract, drift, evaluation, lineage, logged_model, metrics, model, params, registry, tracking
 from churn.contract import Contract
 from churn.errors import UserError, run
 
@@ -167,7 +167,7 @@ def main() -> None:
         raise UserError(
             f"the registry has no {made['model']} version {made['model_version']} that made {options.scores}"
         )
-    scorer, rules = registry.scorer(version)
+    scorer, rules = logged_model.scorer(version)
     train = pd.read_parquet(lineage.fetch(version.tags["train_md5"], "the training split"))
     test = pd.read_parquet(lineage.fetch(version.tags["test_md5"], "the test split"))
     with batch.opened(options.scores) as file:

@@ -11,14 +11,12 @@ advance, `--dry-run` changes nothing. A command that was cut off is finished by 
 """
 
 import argparse
-import json
 import subprocess
 import sys
-from datetime import UTC, datetime
 
 import pandas as pd
 
-from churn import contract, evaluation, lineage, params, promotion, registry, tracking
+from churn import contract, evaluation, lineage, logged_model, params, promotion, registry, standing, tracking
 from churn.errors import UserError, run
 from churn.promotion import SHOWN
 
@@ -42,8 +40,7 @@ def candidate(name: str, require_reproduced: bool):
 
     Raises:
         UserError: there is none, it is in production, the gate did not pass it, it was judged on other test rows
-            than today's, nobody has rebuilt it identically where that is required, or its files are no longer those
-            that were registered.
+            than today's, or nobody has rebuilt it identically where that is required.
     """
     version = registry.alias(name, "staging")
     if version is None:
@@ -67,7 +64,6 @@ def candidate(name: str, require_reproduced: bool):
             f"{what} was judged on other test rows (md5 {tags.get('test_md5')}) than today's ({today}); `dvc repro` "
             "judges a model on today's, or check out the data that it was judged on"
         )
-    registry.check_files(version)
     return version
 
 
@@ -128,7 +124,7 @@ def promote(name: str, p: params.Params, reason: str, by: str, options: argparse
     rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
     test = pd.read_parquet(lineage.SPLITS["test"])
     print(promotion.comparison(version, production, test, rules, p.evaluate, p.seed) + "\n")
-    print(recorded_otherwise(name, version), end="")
+    print(standing.recorded_otherwise(name, version), end="")
     move_to(name, "promote", production, version, reason, by, options)
 
 
@@ -143,7 +139,7 @@ def roll_back(name: str, p: params.Params, reason: str, by: str, options: argpar
     version = registry.version(name, before)
     if version is None:
         raise UserError(f"{name} version {before}, which was in production before, has been deleted; promote another")
-    registry.check_files(version)
+    logged_model.check(version)
     move_to(name, "rollback", production, version, reason, by, options)
 
 
@@ -162,108 +158,20 @@ def move_to(name: str, kind: str, production, version, reason: str, by: str, opt
     print("A server or a job that runs goes on with the version that it loaded: restart it.")
 
 
-def history(name: str) -> str:
-    """Every promotion and rollback as a table, the oldest first."""
-    rows = [
-        {
-            "when (UTC)": move.when[:16].replace("T", " "),
-            "what": move.kind,
-            "from": move.old or "-",
-            "to": move.new,
-            "by": move.by,
-            **{metric: f"{move.metrics[metric]:.4f}" for metric in SHOWN if metric in move.metrics},
-            "why": move.why,
-        }
-        for move in promotion.history(name)
-    ]
-    return pd.DataFrame(rows).fillna("-").to_string(index=False) if rows else f"{name} was never promoted"
-
-
-def status(name: str) -> str:
-    """Workspace, staging, production and the version before it as a table."""
-    production = registry.alias(name, "production")
-    before = promotion.previous(promotion.history(name), str(production.version)) if production else None
-    versions = {
-        "staging": registry.alias(name, "staging"),
-        "production": production,
-        "previous": registry.version(name, before) if before else None,
-    }
-    rows = [{name: "workspace", **workspace(name)}]
-    for place, version in versions.items():
-        rows.append({name: place, **(described(version) if version else {})})
-    table = pd.DataFrame(rows).fillna("-").to_string(index=False)
-    notes = {recorded_otherwise(name, version) for version in versions.values() if version}
-    return "\n".join([table, *sorted(notes - {""})]).rstrip("\n")
-
-
-def recorded_otherwise(name: str, version) -> str:
-    """What the workspace's evaluation of a version gives that differs from the figures of its registration, in words;
-    "" if nothing does, or if the workspace holds another model."""
-    today = workspace_metrics()
-    if not today:
-        return ""
-    found = registry.find(name, registry.identity(today["threshold"]))
-    if found is None or found.version != version.version:
-        return ""
-    changes = evaluation.changes(evaluation.measured(version), today, SHOWN)
-    if not changes:
-        return ""
-    why = f"`python src/why.py models:/{name}/{version.version} HEAD` shows what changed"
-    return f"today's evaluation of version {version.version} is another one: {'; '.join(changes)}. {why}\n"
-
-
-def workspace_metrics() -> dict[str, float]:
-    """reports/metrics.json, or {} where the workspace holds no evaluated model."""
-    if not (lineage.MODEL.exists() and lineage.METRICS.exists()):
-        return {}
-    return json.loads(lineage.METRICS.read_text())
-
-
-def workspace(name: str) -> dict[str, str]:
-    """The row of the model that lies in the workspace, registered or not."""
-    measured = workspace_metrics()
-    if not measured:
-        return {}
-    digest, commit = lineage.md5(lineage.MODEL), lineage.code()
-    version = registry.find(name, registry.identity(measured["threshold"]))
-    return {
-        "version": str(version.version) if version else "not registered",
-        **row(digest, measured, datetime.fromtimestamp(lineage.MODEL.stat().st_mtime, UTC), commit),
-    }
-
-
-def described(version) -> dict[str, str]:
-    """The row of a registered version."""
-    made = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
-    tags = version.tags
-    return {"version": str(version.version), **row(tags["model_md5"], evaluation.measured(version), made, tags)}
-
-
-def row(digest: str, measured: dict, made: datetime, commit: dict) -> dict[str, str]:
-    """What `status` shows of any model; the commit is followed by + when the code differed from it."""
-    minutes = int((datetime.now(UTC) - made).total_seconds() // 60)
-    return {
-        "model": digest[:8],
-        **{metric: f"{measured[metric]:.4f}" for metric in SHOWN if metric in measured},
-        "age": f"{minutes} min"
-        if minutes < 120
-        else f"{minutes // 60} h"
-        if minutes < 2880
-        else f"{minutes // 1440} d",
-        "commit": commit["git_commit"][:8] + ("+" if commit["git_dirty"] == "true" else ""),
-    }
-
-
 def main() -> None:
     options, p = arguments(), params.load()
     name = p.registry.model
     tracking.connect()
     if not registry.exists(name):
         raise UserError(f"the registry has no model {name}; `dvc repro` makes and registers one")
-    if not options.dry_run and (settled := promotion.settle(name)):
-        print(settled, file=sys.stderr)
+    if options.history or options.status or options.dry_run:
+        for move in promotion.pending(name).values():
+            print(f"a {move} is not finished; the next promotion or rollback finishes it", file=sys.stderr)
+    else:
+        for line in promotion.settle(name):
+            print(line, file=sys.stderr)
     if options.history or options.status:
-        print(history(name) if options.history else status(name))
+        print(standing.history(name) if options.history else standing.status(name))
         return
     if options.stage:
         print(to_stage(name, options.stage))

@@ -49,11 +49,12 @@ def reconcile(p: params.Params, rules: contract.Contract, results: dict[str, flo
     identity = identity | evaluation.production_key(production, registry.identity(results["threshold"]))
     with tempfile.TemporaryDirectory() as pictures, candidate.evaluation_run(p, rules, origin, tags):
         subprocess.run([sys.executable, "src/draw.py", pictures], check=True)
-        uri = candidate.scoring_model(p, rules, results["threshold"], test.head(3))
         probability = model.predict(model.load(lineage.MODEL), test, rules)
+        customers = test.drop(columns=[rules.id, rules.target])
+        logged = candidate.scoring_model(p, rules, results["threshold"], customers, probability)
         decision = gate.decide(results, p.gate, *candidate.compare(p, rules, test, probability, production))
         tracking.log_evaluation(results, Path(pictures))
-        version = candidate.publish(p, uri, results, decision, identity)
+        version = candidate.publish(p, logged, results, decision, identity)
         if version and registry.is_first(version.name):
             registry.stage(version.name, version.version)
 

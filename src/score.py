@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from churn import batch, contract, lineage, model, params, registry, tracking
+from churn import batch, contract, lineage, logged_model, model, params, registry, tracking
 from churn.contract import Contract
 from churn.errors import UserError, run
 
@@ -153,7 +153,7 @@ def main() -> None:
     tracking.connect()
     version = registry.named(p.registry.model, options.alias)
     what = f"{version.name} version {version.version}"
-    scorer, rules = registry.scorer(version)
+    scorer, rules = logged_model.scorer(version)
     table = batch.Table(options.customers, rules, [rules.id, *(column.name for column in rules.features)])
     origin = {
         "model": version.name,

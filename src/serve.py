@@ -8,11 +8,12 @@ here: every response names it in the headers x-model-version and x-model-md5. St
 
 import argparse
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
 
-from churn import params, registry, tracking
+from churn import logged_model, params, registry, tracking
 from churn.errors import UserError, run
 
 
@@ -41,23 +42,37 @@ def main() -> None:
     name = params.load().registry.model
     tracking.connect()
     version = registry.named(name, asked.alias)
-    registry.check_files(version)
-    digest = version.tags["model_md5"]
-    print(f"{name} version {version.version} ({asked.alias}, model {digest[:8]}) on http://127.0.0.1:{asked.port}")
-    sys.stdout.flush()
-    environment = {
-        **os.environ,
-        "MLFLOW_TRACKING_URI": tracking.uri(),
-        # MLflow's server is started by uvicorn's command line, which takes every option from the environment too.
-        "UVICORN_HEADERS": f"x-model-version:{version.version} x-model-md5:{digest}",
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit that takes the copy of the model away
+    with logged_model.copy_of(version) as folder:
+        digest = version.tags["model_md5"]
+        print(f"{name} version {version.version} ({asked.alias}, model {digest[:8]}) on http://127.0.0.1:{asked.port}")
+        sys.stdout.flush()
+        os.environ.update(settings(f"x-model-version:{version.version} x-model-md5:{digest}"))
+        serve(folder, asked.port)
+
+
+def settings(headers: str) -> dict[str, str]:
+    """What MLflow's server reads from the environment.
+
+    Args:
+        headers: those of every response.
+    """
+    return {
+        # The server is started by uvicorn's command line, which takes every option from the environment too.
+        "UVICORN_HEADERS": headers,
         # Requests run side by side, each on one thread: XGBoost's own would wait for one another's.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         # MLflow calls a bare `uvicorn`, which must be this environment's, activated or not.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
-    server = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", f"models:/{name}/{version.version}"]
-    server += ["--host", "127.0.0.1", "--port", str(asked.port), "--env-manager", "local"]
-    os.execve(sys.executable, server, environment)  # in this process's place: a signal reaches the server itself
+
+
+def serve(folder: Path, port: int) -> None:
+    """Run MLflow's server (`mlflow models serve`) over a checked copy of a model until it is ended."""
+    from mlflow.models.flavor_backend_registry import get_flavor_backend
+
+    backend = get_flavor_backend(str(folder), env_manager="local", workers=1)
+    backend.serve(model_uri=str(folder), host="127.0.0.1", port=port, timeout=60)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """staging to production and back: what is refused, what is shown, what the history holds, and what a crash leaves."""
 
 import argparse
+import contextlib
+import itertools
 import json
 import os
 import random
 import re
 import shutil
 import signal
+import sqlite3
 import sys
 
 import mlflow
@@ -126,30 +129,6 @@ def test_refusals(project, promote):
     assert project.alias("production") == "1" and len(promotion.history("ChurnXGB")) == 1
 
 
-@pytest.mark.parametrize("name", ["churn.ubj", "schema.yaml", "scoring.json"])
-def test_changed_files_are_refused(project, promote, name):
-    """A model whose file is no longer what was registered: neither promoted nor rolled back to."""
-    stage(project, "1")
-    promote("--reason", "first", "--yes")
-    stage(project, "2")
-    promote("--reason", "second", "--yes")
-    path = os.path.join(mlflow.artifacts.download_artifacts("models:/ChurnXGB/1"), "artifacts", name)
-    with open(path, "rb") as file:
-        good = file.read()
-    try:
-        with open(path, "wb") as file:
-            file.write(good.replace(b"0", b"1"))
-        assert "is not what was registered" in refused(promote, "--rollback", "--reason", "x", "--yes")
-        stage(project, "1")
-        assert "is not what was registered" in refused(promote, "--reason", "x", "--yes")
-        os.unlink(path)
-        assert "cannot be read" in refused(promote, "--reason", "x", "--yes")
-    finally:
-        with open(path, "wb") as file:
-            file.write(good)
-    assert project.alias("production") == "2"
-
-
 def test_no_model_and_no_user_name(project, promote, monkeypatch, tmp_path):
     monkeypatch.setattr(verb, "git_user", lambda: "")
     assert "--by" in refused(promote, "--reason", "x", "--yes")
@@ -215,9 +194,9 @@ WRITES = [
 ]
 
 
-def killed_at(write: int) -> bool:
-    """Make version 3 production in a process of its own that is killed before its write number `write`; False if it
-    ended before that."""
+def killed_at(write: int, act) -> bool:
+    """Call `act` in a process of its own that is killed before its write number `write`; False if it ended before
+    that."""
     if (child := os.fork()) == 0:
         written = 0
 
@@ -234,53 +213,132 @@ def killed_at(write: int) -> bool:
         for name in WRITES:
             setattr(mlflow.MlflowClient, name, counted(getattr(mlflow.MlflowClient, name)))
         try:
-            old, new = registry.alias("ChurnXGB", "production"), registry.alias("ChurnXGB", "staging")
-            options = argparse.Namespace(dry_run=False, yes=True)
-            verb.move_to("ChurnXGB", "promote", old, new, "second", "Ada", options)
+            act()
         finally:
             os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def test_killed_between_any_two_writes(project, tmp_path, monkeypatch, capsys):
-    """At each step production names the old or the new version, and the next command finishes the move."""
+def registry_of(store: str) -> list:
+    """All that the registry of a SQLite store holds."""
+    tables = ["registered_models", "model_versions", "registered_model_tags", "model_version_tags"]
+    with contextlib.closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as opened:
+        return [
+            opened.execute(f"select * from {table} order by 1, 2, 3").fetchall()
+            for table in [*tables, "registered_model_aliases"]
+        ]
+
+
+@pytest.fixture
+def attempts(project, tmp_path, monkeypatch):
+    """A new copy of the registry for each attempt."""
+    before = project.uri.removeprefix("sqlite:///")
+
+    def copies():
+        for number in itertools.count():
+            copy = tmp_path / f"attempt{number}.db"
+            shutil.copy(before, copy)
+            monkeypatch.setattr(project, "uri", f"sqlite:///{copy}")
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", project.uri)
+            mlflow.set_tracking_uri(project.uri)
+            yield number
+
+    return copies()
+
+
+def promote_staging() -> None:
+    old, new = registry.alias("ChurnXGB", "production"), registry.alias("ChurnXGB", "staging")
+    options = argparse.Namespace(dry_run=False, yes=True)
+    verb.move_to("ChurnXGB", "promote", old, new, "second", "Ada", options)
+
+
+def test_killed_between_any_two_writes(project, promote, attempts, monkeypatch):
+    """At each step production names the old or the new version, what only shows changes nothing, and the next command
+    that changes something finishes the move first."""
+    monkeypatch.setattr(promotion, "PATIENCE", 0)
     stage(project, "1")
-    monkeypatch.setattr(sys, "argv", ["promote.py", "--reason", "first", "--yes"])
-    verb.main()
+    promote("--reason", "first", "--yes")
     stage(project, "3")
-    before, write = tmp_path / "mlflow.db", 0
-    while True:
-        copy = tmp_path / f"killed{write}.db"
-        shutil.copy(before, copy)
-        monkeypatch.setattr(project, "uri", f"sqlite:///{copy}")
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", project.uri)
-        mlflow.set_tracking_uri(project.uri)
-        killed = killed_at(write)
+    for write in attempts:
+        killed = killed_at(write, promote_staging)
+        begun = bool(promotion.pending("ChurnXGB"))
         assert project.alias("production") in ("1", "3")
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["promote.py", "--status"])
-        verb.main()
-        settled = capsys.readouterr().err
-        if killed and write == 0:  # nothing had been written
-            assert (project.alias("production"), project.alias("staging"), settled) == ("1", "3", "")
+        before = registry_of(project.uri)
+        shown = promote("--status") + promote("--history")
+        assert ("a promote of version 3 by Ada (second) is not finished" in shown) == begun
+        assert registry_of(project.uri) == before, "--status or --history wrote something"
+        if killed and not begun:  # nothing had been written
+            assert (project.alias("production"), project.alias("staging")) == ("1", "3")
         else:
-            assert ("finished an interrupted promote of version 3" in settled) == killed
-            assert (project.alias("production"), project.alias("staging")) == ("3", None)
-            assert stages(project) == {"1": "Archived", "2": "None", "3": "Production"}
+            promote("--stage", "2")
+            assert (project.alias("production"), project.alias("staging")) == ("3", "2")
+            assert stages(project) == {"1": "Archived", "2": "Staging", "3": "Production"}
             assert [move.why for move in promotion.history("ChurnXGB")] == ["first", "second"]
-        assert promotion.pending("ChurnXGB") is None
+        assert promotion.pending("ChurnXGB") == {}
         if not killed:
             break
-        write += 1
     assert write >= 8, "the writes were not counted"
 
 
-def test_an_interrupted_move_does_not_undo_what_came_after(project, promote):
-    """Cut off, and then production set to a third version by hand: the old intention is dropped, and said so."""
+def test_killed_while_staging(project, promote, attempts):
+    """Two versions are never left in Staging: the next one that is staged puts all of them right."""
+    for write in attempts:
+        killed = killed_at(write, lambda: registry.stage("ChurnXGB", "1"))
+        promote("--stage", "2")
+        assert project.alias("staging") == "2"
+        assert stages(project) == {"1": "None", "2": "Staging", "3": "None"}
+        if not killed:
+            break
+    assert write >= 3, "the writes were not counted"
+
+
+def test_what_changed_while_a_person_thought(project, promote, monkeypatch):
+    """Somebody takes production back, or stages another version, between the question and the answer: refused."""
+    stage(project, "1")
+    promote("--reason", "first", "--yes")
+    stage(project, "2")
+    promote("--reason", "second", "--yes")
+    stage(project, "3")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+
+    def meanwhile(*arguments: str) -> None:
+        monkeypatch.setattr("builtins.input", lambda question: promote(*arguments) and "y")
+
+    meanwhile("--reason", "third", "--yes")
+    assert "it is version 3, and was 2" in refused(promote, "--rollback", "--reason", "x")
+    stage(project, "1")
+    meanwhile("--rollback", "--reason", "complaints", "--yes")
+    assert "production has been changed since you were asked: it is version 2, and was 3" in refused(
+        promote, "--reason", "fourth"
+    )
+    meanwhile("--stage", "3")
+    assert "staging has been changed since you were asked: it is version 3, and was 1" in refused(
+        promote, "--reason", "fifth"
+    )
+    assert (project.alias("production"), project.alias("staging")) == ("2", "3")
+    assert promotion.pending("ChurnXGB") == {}
+    assert [move.new for move in promotion.history("ChurnXGB")] == ["1", "2", "3", "2"]
+    assert stages(project) == {"1": "Archived", "2": "Production", "3": "Staging"}
+
+
+def test_a_move_in_hand_keeps_others_out(project):
+    """Somebody else's intention that appears while a person answers: refused, and nothing is left behind."""
+    move = promotion.Move(promotion.now(), "promote", "Bob", "his", None, "1", {})
+    project.client.set_registered_model_tag("ChurnXGB", f"{promotion.PENDING}.x", json.dumps(move.__dict__))
+    with pytest.raises(verb.UserError, match=re.escape("a promote of version 1 by Bob (his) is in hand")):
+        promote_staging()
+    assert list(promotion.pending("ChurnXGB").values()) == [move]
+    assert project.alias("production") is None
+
+
+def test_an_interrupted_move_does_not_undo_what_came_after(project, promote, monkeypatch):
+    """Cut off, and then production set to a third version by hand: the old intention is dropped, and said so. The tag
+    is one of an earlier release."""
+    monkeypatch.setattr(promotion, "PATIENCE", 0)
     move = promotion.Move(promotion.now(), "promote", "Ada", "cut off", None, "1", {})
     project.client.set_registered_model_tag("ChurnXGB", promotion.PENDING, json.dumps(move.__dict__))
     project.client.set_registered_model_alias("ChurnXGB", "production", "2")
-    assert "dropped an interrupted promote of version 1" in promote("--status")
+    assert "dropped an interrupted promote of version 1" in promote("--stage", "3")
     assert project.alias("production") == "2" and promotion.history("ChurnXGB") == []
 
 

@@ -8,20 +8,18 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from churn import contract, lineage, model, params
+from churn import contract, lineage, logged_model, model, params, registry
 
 
 @pytest.fixture
 def scorer(pipeline, inside, monkeypatch):
-    """The model that `staging` names, loaded with pickles forbidden, and the test rows as a caller has them."""
+    """The model that `staging` names, loaded as any consumer does with pickles forbidden, and the test rows."""
     import mlflow
-
-    from churn import registry
 
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     inside(pipeline)
     mlflow.set_tracking_uri(pipeline.uri)
-    return registry.load("models:/ChurnXGB@staging"), pd.read_parquet("data/prepared/test.parquet")
+    return logged_model.predictor(registry.alias("ChurnXGB", "staging")), pd.read_parquet("data/prepared/test.parquet")
 
 
 @pytest.fixture

@@ -124,12 +124,13 @@ def expected(project: Project, rows: pd.DataFrame, version: str = "1") -> list[f
     """What the registered model, loaded in this process, says of the rows."""
     import mlflow
 
-    from churn import registry
+    from churn import logged_model, registry
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", project.uri)
         mlflow.set_tracking_uri(project.uri)  # which sets the environment too
-        return registry.load(f"models:/ChurnXGB/{version}").predict(rows)["churn_probability"].tolist()
+        predictor = logged_model.predictor(registry.version("ChurnXGB", version))
+        return predictor.predict(rows)["churn_probability"].tolist()
 
 
 # How a caller can write rows (a list of {column: value}).

@@ -5,9 +5,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pandas as pd
 
-from churn import evaluation, gate, lineage, metrics, model, params, registry, tracking
+from churn import evaluation, gate, lineage, logged_model, metrics, model, params, registry, tracking
 from churn.contract import Contract
 from churn.errors import UserError
 
@@ -50,11 +51,15 @@ def compare(p: params.Params, contract: Contract, test: pd.DataFrame, ours, prod
 
     Returns:
         The difference in ROC AUC with its interval (metrics.differences), or None and why there is none.
+
+    Raises:
+        UserError: the production model is not what was registered.
     """
     if production is None:
         return None, "no production model to compare with"
+    predictor = in_production(production)
     try:
-        theirs = registry.scores(production, test)["churn_probability"].to_numpy()
+        theirs = logged_model.scores(production, predictor, test)["churn_probability"].to_numpy()
     except UserError as error:  # the contract has moved on: a person decides at promotion
         return None, str(error)
     gaps = metrics.differences(model.labels(test, contract), ours, theirs, p.evaluate.bootstrap, p.seed)
@@ -81,21 +86,52 @@ def recorded(p: params.Params, identity: dict[str, str], made: dict[str, str], s
     return None if passed and registry.find(p.registry.model, made) is None else found
 
 
-def scoring_model(p: params.Params, contract: Contract, threshold: float, example: pd.DataFrame) -> str:
-    """The URI of the scoring model of today's files: the registered version if they were registered before, else
-    logged into the active run."""
-    known = registry.find(p.registry.model, registry.identity(threshold))
-    return known.source if known else registry.log_scoring_model(contract, threshold, example).model_uri
+def in_production(version):
+    """The scoring model in production, checked.
+
+    Raises:
+        UserError: it is not what was registered; nothing may be compared with it, and nothing passes without that.
+    """
+    try:
+        return logged_model.predictor(version)
+    except UserError as error:
+        cure = "`python src/promote.py --rollback` takes production back, `--stage VERSION` and a promotion replace it"
+        raise UserError(f"no model can be compared with the one in production: {error}. {cure}") from None
+
+
+def scoring_model(
+    p: params.Params, contract: Contract, threshold: float, customers: pd.DataFrame, probability: np.ndarray
+) -> tuple[str, str]:
+    """The scoring model of today's files: the registered version if they were registered before, else logged into the
+    active run. It is loaded as a consumer does, and must say of the test rows what was measured.
+
+    Args:
+        customers: the test rows without id and target.
+        probability: what was measured of them, shape (rows,).
+
+    Returns:
+        Its URI, and the digest of its files.
+    """
+    made = registry.identity(threshold)
+    known = registry.find(p.registry.model, made)
+    uri = known.source if known else logged_model.log(contract, threshold, customers.head(3))
+    with logged_model.checked(uri, known.tags if known else made, "the scoring model of this evaluation") as folder:
+        digest = logged_model.digest(folder)
+        served = logged_model.load(folder).predict(customers)
+    if not np.array_equal(served["churn_probability"], probability):
+        raise AssertionError("the scoring model gives other probabilities than the booster that was measured")
+    return uri, digest
 
 
 def publish(
-    p: params.Params, model_uri: str, results: dict[str, float], decision: gate.Decision, identity: dict[str, str]
+    p: params.Params, logged: tuple[str, str], results: dict[str, float], decision: gate.Decision, identity: dict[str, str]
 ):
     """Write what the gate decided into the active run, which is a whole record from then on, and register what passed.
 
     Registration is idempotent: the same booster, contract, scoring code and threshold are one version, whoever asks.
 
     Args:
+        logged: what `scoring_model` returned.
         results: the numbers of reports/metrics.json.
         identity: evaluation.identity with evaluation.production_key.
 
@@ -115,6 +151,7 @@ def publish(
         tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.") and key != "stage"}
         leaves = params.flatten(p.model_dump())
         tags |= {**made, "seed": str(p.seed), "params": json.dumps(leaves), "metrics": json.dumps(results)}
+        model_uri, tags[logged_model.SEAL] = logged
         version = registry.register(p.registry.model, model_uri, tags)
     mlflow.set_tag("model_version", f"{version.name}/{version.version}")
     return version

@@ -46,6 +46,7 @@ class Contract:
     target: str
     positive: Label
     columns: dict[str, Column]
+    text: str  # the whole file
 
     @property
     def labels(self) -> tuple:
@@ -94,7 +95,7 @@ def load(path: str | Path, id: str, target: str, positive: Label) -> Contract:
         positive = meant[0] if meant else positive
     if faults:
         raise UserError(f"{path}:\n" + "\n".join(f"  {fault}" for fault in faults))
-    return Contract(Path(path), id, target, positive, columns)
+    return Contract(Path(path), id, target, positive, columns, Path(path).read_text(encoding="utf-8"))
 
 
 def read(path: str | Path) -> dict[str, dict]:
@@ -279,7 +280,7 @@ def row_checks(contract: Contract, without: set[str]):
     import pandera.pandas as pa
 
     try:
-        schema = pa.DataFrameSchema.from_yaml(contract.path)
+        schema = pa.DataFrameSchema.from_yaml(contract.text)
     except Exception as error:  # of whatever kind: pandera does not check what it reads
         raise UserError(f"{contract.path}: pandera cannot read it ({type(error).__name__}: {error})") from None
     schema = schema.remove_columns([name for name in schema.columns if name in without])

@@ -2,21 +2,25 @@
 
 The history lives in the registry itself, a tag of the registered model for each move, so that it is where the models
 are and no file can be lost. A move is several writes; the first says what will be done and the last that it is done,
-so a move that was cut off between them can be finished by whoever comes next. No stage of the pipeline imports this.
+so a move that was cut off between them can be finished by whoever comes next. While one person's move is in hand,
+nobody else's begins. No stage of the pipeline imports this.
 """
 
-import contextlib
 import json
+import secrets
+import sys
+import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import pandas as pd
 
-from churn import metrics, model, registry
+from churn import logged_model, metrics, model, registry
 from churn.contract import Contract
 from churn.errors import UserError
 
-MOVE, PENDING = "promotion.", "promotion_pending"
+MOVE, PENDING = "promotion.", "promotion_pending"  # tags of the registered model, followed by the time of the move
+PATIENCE = 10  # seconds; a move takes one or two, so one that is in hand for longer was cut off
 SHOWN = (*metrics.MAIN, "value_per_customer")  # what a person compares
 
 
@@ -48,10 +52,10 @@ def history(name: str) -> list[Move]:
     return [Move(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(MOVE)]
 
 
-def pending(name: str) -> Move | None:
-    """The move that was begun and not finished, or None."""
-    written = _client().get_registered_model(name).tags.get(PENDING)
-    return Move(**json.loads(written)) if written else None
+def pending(name: str) -> dict[str, Move]:
+    """The moves that were begun and are not finished, by their tag, the oldest first."""
+    tags = _client().get_registered_model(name).tags
+    return {key: Move(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(PENDING)}
 
 
 def previous(moves: list[Move], production: str | None) -> str | None:
@@ -82,12 +86,12 @@ def comparison(version, production, test: pd.DataFrame, rules: Contract, evaluat
         evaluate: the `evaluate` section of params.yaml.
     """
     y, costs = model.labels(test, rules), evaluate.costs
-    ours = registry.scores(version, test)
+    ours = logged_model.scores(version, logged_model.predictor(version), test)
     measured = metrics.measure(y, ours["churn_probability"].to_numpy(), float(version.tags["threshold"]), costs)
     column = f"staging {version.version}"
     head = f"{f'{len(test):,} test customers':<22} {column:>12}"
     try:
-        theirs = registry.scores(production, test) if production else None
+        theirs = logged_model.scores(production, logged_model.predictor(production), test) if production else None
         reason = "nothing is in production yet, so there is nothing to compare with"
     except UserError as error:
         theirs, reason = None, f"no comparison with production: {error}"
@@ -108,46 +112,101 @@ def comparison(version, production, test: pd.DataFrame, rules: Contract, evaluat
 
 
 def make(name: str, move: Move) -> None:
-    """Change production: note the intention, do it, note that it is done."""
-    _client().set_registered_model_tag(name, PENDING, json.dumps(asdict(move)))
-    _carry_out(name, move)
+    """Change production as a person has just decided: note the intention, do it, note that it is done.
+
+    Raises:
+        UserError: the registry is not as it was when the person decided, another move is in hand, or the person may
+            not make this one. Nothing was changed.
+    """
+    _check_rights(name, move)
+    tag = f"{PENDING}.{move.when}.{secrets.token_hex(4)}"
+    _client().set_registered_model_tag(name, tag, json.dumps(asdict(move)))
+    try:  # whoever writes an intention looks for others only then, so of two at once at least one sees the other
+        if others := [str(other) for key, other in pending(name).items() if key != tag]:
+            raise UserError(f"a {others[0]} is in hand at this moment; look at --status, and try again")
+        _check_unchanged(name, move)
+    except BaseException:
+        _client().delete_registered_model_tag(name, tag)
+        raise
+    _carry_out(name, move, tag)
 
 
-def settle(name: str) -> str:
-    """Finish a move that was cut off, or drop it if production has been set to a third version since.
+def _check_rights(name: str, move: Move) -> None:
+    # On a server that knows who may do what, taking an alias away needs the most. Nobody has this one, so nothing is
+    # taken away: only the server's permission is asked for, before anything is changed.
+    import mlflow
+
+    try:
+        if move.kind == "promote":
+            _client().delete_registered_model_alias(name, "none")
+    except mlflow.MlflowException as error:
+        raise UserError(
+            f"the server does not let you take {name}'s alias `staging` away, which a promotion does ({error}); ask for "
+            "the permission MANAGE, or somebody who has it. Nothing was changed"
+        ) from None
+
+
+def _check_unchanged(name: str, move: Move) -> None:
+    production, staging = (registry.alias(name, place) for place in ("production", "staging"))
+    current = str(production.version) if production else None
+    if current != move.old:
+        raise UserError(
+            f"production has been changed since you were asked: it is version {current or 'none'}, and was "
+            f"{move.old or 'none'}. Nothing was changed; look at --history, and decide again"
+        )
+    if move.kind == "promote" and (staging is None or str(staging.version) != move.new):
+        raise UserError(
+            f"staging has been changed since you were asked: it is version {staging.version if staging else 'none'}, "
+            f"and was {move.new}. Nothing was changed; look at --status, and decide again"
+        )
+    if move.kind == "rollback" and previous(history(name), current) != move.new:
+        raise UserError("production has been changed and changed back since you were asked; look at --history")
+    if registry.version(name, move.new) is None:
+        raise UserError(f"{name} version {move.new} has been deleted since you were asked; nothing was changed")
+
+
+def settle(name: str) -> list[str]:
+    """Finish the moves that were cut off, or drop those that came to nothing since production is a third version.
+
+    A move that is in hand in another process is waited for.
 
     Returns:
-        What was done, or "" if there was nothing to do.
+        What was done, in words.
     """
-    move = pending(name)
-    if move is None:
-        return ""
+    deadline = time.monotonic() + PATIENCE
+    seen = pending(name)
+    if seen and PATIENCE:
+        print(f"waiting for a {next(iter(seen.values()))}, {PATIENCE} seconds at most ...", file=sys.stderr, flush=True)
+    while any(tag in pending(name) for tag in seen) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return [_finish(name, move, tag) for tag, move in pending(name).items() if tag in seen]
+
+
+def _finish(name: str, move: Move, tag: str) -> str:
     production = registry.alias(name, "production")
-    if (str(production.version) if production else None) not in (move.old, move.new):
-        _client().delete_registered_model_tag(name, PENDING)
-        return f"dropped an interrupted {move}: production has been set to version {production.version} since"
-    _carry_out(name, move)
+    current = str(production.version) if production else None
+    if current not in (move.old, move.new) or registry.version(name, move.new) is None:
+        _client().delete_registered_model_tag(name, tag)
+        registry.mark_stages(name)
+        why = f"production is version {current or 'none'}" if current != move.old else "that version has been deleted"
+        return f"dropped an interrupted {move}: {why} by now"
+    _carry_out(name, move, tag)
     return f"finished an interrupted {move}"
 
 
-def _carry_out(name: str, move: Move) -> None:
+def _carry_out(name: str, move: Move, tag: str) -> None:
     # Each write may be the last before a crash, and each may be done again: production always names a version, and
     # the history gets its entry before the intention goes.
-    import mlflow
-
-    client = mlflow.MlflowClient()
+    client = _client()
     client.set_registered_model_alias(name, "production", move.new)
     staging = registry.alias(name, "staging")
     if staging and str(staging.version) == move.new:
         client.delete_registered_model_alias(name, "staging")
-    registry.mark(name, move.new, "Production")
     for key, value in (("promoted_at", move.when), ("promoted_by", move.by), ("promoted_because", move.why)):
-        client.set_model_version_tag(name, move.new, key, value)
-    with contextlib.suppress(mlflow.MlflowException):  # it may have been deleted meanwhile
-        if move.old:
-            registry.mark(name, move.old, "Archived")
+        registry.written(client.set_model_version_tag, name, move.new, key, value)
     client.set_registered_model_tag(name, MOVE + move.when, json.dumps(asdict(move)))
-    client.delete_registered_model_tag(name, PENDING)
+    registry.mark_stages(name)
+    client.delete_registered_model_tag(name, tag)
 
 
 def _client():

@@ -1,123 +1,17 @@
-"""A thin client of the MLflow Model Registry: find, load, check, register. It never sets the alias `production`."""
+"""A thin client of the MLflow Model Registry: find, register, stage. It never sets the alias `production`."""
 
 import contextlib
 import hashlib
-import json
-import sys
-import tempfile
+import time
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-import pandas as pd
-
-from churn import contract, lineage
-from churn.contract import Contract
+from churn import lineage
 from churn.errors import UserError
+from churn.logged_model import SCORING_CODE
 from churn.tracking import quoted
 
-# What churn/scoring.py runs, itself among it, when a registered model scores.
-SCORING_CODE = [Path("src/churn", name) for name in ("contract.py", "errors.py", "model.py", "scoring.py")]
-
-
-def log_scoring_model(contract: Contract, threshold: float, example: pd.DataFrame):
-    """Log the scoring model (churn/scoring.py over the DVC-tracked booster and contract) into the active run.
-
-    Args:
-        example: a few customer rows, kept as the model's input example.
-    """
-    import mlflow
-
-    # An artifact rather than MLflow's `model_config`, which would add these to the run's parameters.
-    config = {"threshold": threshold, "id": contract.id, "target": contract.target, "positive": contract.positive}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "scoring.json")
-        path.write_text(json.dumps(config))
-        return mlflow.pyfunc.log_model(
-            name="churn",
-            python_model="src/churn/scoring.py",
-            code_paths=["src/churn"],
-            artifacts={"booster": str(lineage.MODEL), "contract": str(lineage.SCHEMA), "config": str(path)},
-            signature=contract.signature(),
-            input_example=example[[c.name for c in contract.features]],
-            pip_requirements=lineage.requirements(*lineage.MODEL_PACKAGES),
-        )
-
-
-@contextlib.contextmanager
-def own_code() -> Iterator[None]:
-    """Let a model that is loaded inside import the `churn` package it was logged with, not the workspace's."""
-    ours = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "churn"}
-    path = list(sys.path)
-    try:
-        yield
-    finally:
-        for name in [name for name in sys.modules if name.split(".")[0] == "churn"]:
-            del sys.modules[name]
-        sys.modules.update(ours)
-        sys.path[:] = path
-
-
-def load(uri: str):
-    """Load a logged or registered scoring model, with its own code, as an MLflow PyFuncModel."""
-    import mlflow
-
-    with own_code():
-        return mlflow.pyfunc.load_model(uri)
-
-
-def scorer(version):
-    """The scoring model of a version, its files checked, for callers that judge the rows themselves: the ChurnModel of
-    churn/scoring.py (with the code that it was logged with) and its contract."""
-    check_files(version)
-    model = load(f"models:/{version.name}/{version.version}").unwrap_python_model()
-    own = model.contract
-    return model, contract.load(own.path, own.id, own.target, own.positive)
-
-
-def scores(version, rows: pd.DataFrame) -> pd.DataFrame:
-    """What a registered version says of customer rows: `churn_probability` and `churn`, in the rows' order.
-
-    Raises:
-        UserError: it cannot score them, since its contract is another.
-    """
-    import mlflow
-
-    scorer = load(f"models:/{version.name}/{version.version}")
-    wanted = set(scorer.metadata.signature.inputs.input_names())
-    try:
-        return scorer.predict(rows[[column for column in rows if column in wanted]])
-    except mlflow.MlflowException as error:
-        reason = str(error).rsplit("Error: ", 1)[-1]  # what stands before is the whole table
-        raise UserError(f"version {version.version} cannot score today's test rows: {reason}") from None
-
-
-def check_files(version) -> None:
-    """Compare the files inside a registered version with the md5s and the threshold in its tags.
-
-    Raises:
-        UserError: a file is missing or is not the one that was registered.
-    """
-    import mlflow
-
-    what = f"{version.name} version {version.version}"
-    try:
-        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}"), "artifacts")
-        code = "".join(lineage.md5(folder.parent / "code/churn" / path.name) for path in SCORING_CODE)
-        found = {
-            "scoring_md5": hashlib.md5(code.encode()).hexdigest(),
-            "model_md5": lineage.md5(folder / lineage.MODEL.name),
-            "schema_md5": lineage.md5(folder / lineage.SCHEMA.name),
-            "threshold": repr(json.loads((folder / "scoring.json").read_text())["threshold"]),
-        }
-    except (mlflow.MlflowException, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{what}: its files cannot be read ({error}); train it again or choose another") from None
-    for tag, value in found.items():
-        if value != version.tags.get(tag):
-            raise UserError(
-                f"{what} is not what was registered: {tag} of its file is {value}, its tag says "
-                f"{version.tags.get(tag)}; somebody changed it, train it again or choose another"
-            )
+TRIES = 5  # of a write that another process's write got in the way of
 
 
 def alias(name: str, alias: str):
@@ -157,10 +51,7 @@ def exists(name: str) -> bool:
 
 def version(name: str, number: str):
     """A version by its number, or None if there is none (any more)."""
-    import mlflow
-
-    found = mlflow.MlflowClient().search_model_versions(f"name = {quoted(name)}")
-    return next((version for version in found if str(version.version) == number), None)
+    return next((version for version in _versions(name) if str(version.version) == number), None)
 
 
 IDENTITY = ("model_md5", "schema_md5", "scoring_md5", "threshold")  # the tags that `identity` gives
@@ -199,13 +90,30 @@ def register(name: str, model_uri: str, tags: dict[str, str]):
     """
     import mlflow
 
-    created = mlflow.register_model(model_uri, name, tags=tags)
+    created = written(mlflow.register_model, model_uri, name, tags=tags)
     made = {key: tags[key] for key in IDENTITY}
     oldest = find(name, made)
     if oldest is None or str(oldest.version) == str(created.version):
         return created
     mlflow.MlflowClient().delete_model_version(name, created.version)
     return oldest
+
+
+def written(write: Callable, *arguments, **named):
+    """Call one of MLflow's writes, again if it failed because another process wrote at the same moment.
+
+    MLflow's stores look whether a row is there and then insert it, so two processes may both insert it.
+    """
+    import mlflow
+
+    for attempt in range(TRIES):
+        try:
+            return write(*arguments, **named)
+        except mlflow.MlflowException as error:
+            clash = any(sign in str(error) for sign in ("IntegrityError", "UniqueViolation", "database is locked"))
+            if not clash or attempt == TRIES - 1:
+                raise
+            time.sleep(0.1 * 2**attempt)
 
 
 def is_first(name: str) -> bool:
@@ -223,23 +131,59 @@ def stage(name: str, version: str) -> str:
     """
     import mlflow
 
-    before, production = alias(name, "staging"), alias(name, "production")
-    if production and str(production.version) == str(version):
-        return "production"
-    mlflow.MlflowClient().set_registered_model_alias(name, "staging", version)
-    mark(name, version, "Staging")
-    if before and str(before.version) != str(version):
-        mark(name, before.version, "None")
-    return "staging"
+    production = alias(name, "production")
+    is_production = production is not None and str(production.version) == str(version)
+    if not is_production:
+        written(mlflow.MlflowClient().set_registered_model_alias, name, "staging", version)
+    mark_stages(name)
+    return "production" if is_production else "staging"
 
 
-def mark(name: str, version: str, stage: str) -> None:
-    """Note the stage of a version's life (None, Staging, Production, Archived) in its tag `stage`, and in MLflow's
-    deprecated stages, so that `models:/<name>/Production` goes on working where the server still has them."""
+def mark_stages(name: str) -> None:
+    """Note in the tag `stage` of every version where it stands (None, Staging, Production, Archived), and in MLflow's
+    deprecated stages, so that `models:/<name>/Production` goes on working where the server still has them.
+
+    The aliases decide; the tags only say the same in a place that MLflow's page lists and old consumers read. What a
+    killed process left half done, or another one wrote meanwhile, is put right here.
+    """
+    aliases = None
+    while aliases != (now := _aliases(name)):  # again, if they moved while the tags were written
+        aliases = now
+        for version in _versions(name):
+            _mark(version, _stage(version, aliases))
+
+
+def _stage(version, aliases: dict[str, str]) -> str:
+    for place in ("production", "staging"):
+        if aliases.get(place) == str(version.version):
+            return place.capitalize()
+    was_production = "promoted_at" in version.tags or version.tags.get("stage") in ("Production", "Archived")
+    return "Archived" if was_production else "None"
+
+
+def _aliases(name: str) -> dict[str, str]:
+    import mlflow
+
+    return {key: str(number) for key, number in mlflow.MlflowClient().get_registered_model(name).aliases.items()}
+
+
+def _versions(name: str) -> list:
+    import mlflow
+
+    return list(mlflow.MlflowClient().search_model_versions(f"name = {quoted(name)}"))
+
+
+def _mark(version, stage: str) -> None:
     import mlflow
 
     client = mlflow.MlflowClient()
-    client.set_model_version_tag(name, version, "stage", stage)
-    with warnings.catch_warnings(), contextlib.suppress(mlflow.MlflowException):
-        warnings.simplefilter("ignore", FutureWarning)
-        client.transition_model_version_stage(name, version, stage)
+    try:
+        if version.tags.get("stage") != stage:
+            written(client.set_model_version_tag, version.name, version.version, "stage", stage)
+    except mlflow.MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # somebody deleted the version meanwhile
+            raise
+    if version.current_stage != stage:
+        with warnings.catch_warnings(), contextlib.suppress(mlflow.MlflowException):  # a server without stages
+            warnings.simplefilter("ignore", FutureWarning)
+            client.transition_model_version_stage(version.name, version.version, stage)

@@ -21,6 +21,8 @@ from churn.errors import UserError
 # MLflow's own switch; DO_NOT_TRACK does not reach it. Set it to "false" to send telemetry.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# No model of this project is a pickle, so none may become one: unpickling runs whatever code it holds.
+os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 # MLflow's own 7 retries wait for more than four minutes without a word.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
 

@@ -10,28 +10,31 @@ import mlflow
 import pytest
 from conftest import Project, free_port
 
-import evaluate
 import monitor
 import promote
 import score
 import serve
-from churn import logged_model, registry
+from churn import lineage, logged_model, registry
 from churn.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def scored(tiny_pipeline, tmp_path_factory) -> Project:
-    """A project with version 1 in production and in staging, and scores that version 1 gave."""
+    """A project with version 1 in production, version 2 in staging, and scores that version 1 gave."""
     project = tiny_pipeline.copy(tmp_path_factory.mktemp("trust"))
     project.out("python", "src/promote.py", "--reason", "first", "--yes")
-    project.client.set_registered_model_alias("ChurnXGB", "staging", "1")
     project.out("python", "src/score.py", "data/raw.parquet", "given.parquet")
+    project.set(**{"evaluate.costs.contact": 80.0})
+    project.out("dvc", "repro")
     return project
 
 
 @pytest.fixture
 def project(scored, inside, monkeypatch, tmp_path) -> Project:
-    """The same, with the files of version 1 put back afterwards and temporary files in a folder of the test's."""
+    """The same with a registry of the test's own, temporary files in a folder of its own, and the files of version 1
+    put back afterwards."""
+    shutil.copy(scored.folder / "mlflow.db", tmp_path / "mlflow.db")
+    monkeypatch.setattr(scored, "uri", f"sqlite:///{tmp_path}/mlflow.db")
     inside(scored)
     mlflow.set_tracking_uri(scored.uri)
     shutil.copytree(files(scored), tmp_path / "good")
@@ -81,7 +84,7 @@ def test_every_changed_added_or_removed_file_is_noticed(project, tmp_path):
         with pytest.raises(UserError, match="is not what was registered|cannot be read"):
             logged_model.predictor(version)
         path.write_bytes(content)
-    for name in ("extra.py", "code/mlflow.py", "code/churn/numpy.py", "code/churn/model.pyc", "artifacts/registered_model_meta"):
+    for name in ("extra.py", "code/mlflow.py", "code/churn/numpy.py", "code/churn/model.pyc", f"code/{logged_model.ADDED}"):
         (folder / name).write_text(CANARY.format(str(canary)))
         with pytest.raises(UserError, match="is not what was registered"):
             logged_model.predictor(version)
@@ -103,7 +106,7 @@ def test_compiled_code_never_runs(project, tmp_path):
     logged_model.predictor(registry.version("ChurnXGB", "1"))
 
 
-def test_no_command_runs_a_changed_version(project, tmp_path, monkeypatch):
+def test_no_command_runs_a_changed_version(project, tmp_path, monkeypatch, capsys):
     """score, serve, monitor, promote, rollback and an evaluation that compares with production: each refuses, and the
     canary in the model's own scoring.py stays silent. A person can still replace what is in production."""
     canary, path = tmp_path / "canary", files(project) / "scoring.py"
@@ -112,9 +115,19 @@ def test_no_command_runs_a_changed_version(project, tmp_path, monkeypatch):
     assert says in command(monkeypatch, score.main, "data/raw.parquet", str(tmp_path / "s.parquet"))
     assert says in command(monkeypatch, serve.main, "--port", str(free_port()))
     assert says in command(monkeypatch, monitor.main, "data/raw.parquet", "given.parquet")
-    refused = project.run("dvc", "repro", "--force", "--single-item", "evaluate")
-    print(refused.stdout, refused.stderr)
-    assert not canary.exists()
+    project.set(**{"evaluate.costs.contact": 20.0})
+    refused = project.run("dvc", "repro", MLFLOW_TRACKING_URI=project.uri)
+    assert refused.returncode != 0 and "no model can be compared with the one in production" in refused.stderr
+    assert len(project.versions()) == 2
+
+    monkeypatch.setattr(sys, "argv", ["promote.py", "--reason", "second", "--yes"])
+    promote.main()
+    assert f"no comparison with production: {says}" in capsys.readouterr().out
+    assert says in command(monkeypatch, promote.main, "--rollback", "--reason", "x", "--yes")
+    project.client.set_registered_model_alias("ChurnXGB", "staging", "1")
+    project.client.set_model_version_tag("ChurnXGB", "1", "test_md5", lineage.md5(lineage.SPLITS["test"]))
+    assert says in command(monkeypatch, promote.main, "--reason", "x", "--yes")
+    assert project.alias("production") == "2" and not canary.exists()
 
 
 def test_no_copy_of_a_model_is_left(project, tmp_path, monkeypatch, capsys):

@@ -10,6 +10,7 @@ a stage fails it is FAILED and says why.
 import difflib
 import functools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +71,7 @@ def fetch_table() -> None:
     another table would keep the name, and `dvc push` would take the table there, where no colleague gets it.
 
     Raises:
-        UserError: no remote has it.
+        UserError: no remote has it, or what came is not the table that the pointer names.
     """
     if lineage.RAW.exists():
         return
@@ -78,6 +79,10 @@ def fetch_table() -> None:
     from_sample = [*command, "--remote", "sample"]
     if subprocess.run(from_sample, capture_output=True).returncode and subprocess.run(command).returncode:
         raise UserError(f"{lineage.RAW} is missing and `dvc pull {lineage.RAW}.dvc` does not bring it")
+    digest = lineage.read_yaml(f"{lineage.RAW}.dvc")["outs"][0]["md5"]
+    if not lineage.is_intact(lineage.RAW, digest):  # of a damaged file in the cache, DVC says nothing
+        lineage.RAW.unlink()
+        shutil.copyfile(lineage.fetch(digest, "the raw data"), lineage.RAW)
 
 
 def pipeline(stage: str, asked: dict[str, str]) -> None:

@@ -199,14 +199,50 @@ def test_quotes_in_names(clone, inside):
         tracking.find_run(dvc_experiment="it's \"new\"")
 
 
-def test_a_damaged_file_of_the_cache(own, inside):
-    """A byte flipped in the cached training split: refused by name, before anything is computed from it."""
-    inside(own)
-    digest = own.outs()["data/prepared/train.parquet"]
-    path = lineage.fetch(digest, "the training split")
+def damage(path: Path) -> None:
+    """Flip one bit in the middle of a file."""
     content = bytearray(path.read_bytes())
-    content[1000] ^= 1
+    content[len(content) // 2] ^= 1
     path.chmod(0o644)
     path.write_bytes(content)
-    with pytest.raises(UserError, match="in DVC's cache is damaged"):
+
+
+@pytest.fixture
+def pushed(own, inside) -> tuple[Path, Path]:
+    """The training split in the cache of a project whose outputs were pushed: there, and in the remote's folder."""
+    inside(own)
+    own.out("dvc", "remote", "modify", "--local", "storage", "url", str(own.folder / "storage"))
+    own.out("dvc", "push", "-q", "data/prepared/train.parquet")
+    digest = own.outs()["data/prepared/train.parquet"]
+    return tuple(own.folder / place / "files/md5" / digest[:2] / digest[2:] for place in (".dvc/cache", "storage"))
+
+
+def test_a_damaged_file_of_the_cache(own, pushed):
+    """A byte flipped in the cached training split: an intact copy comes from the remote. Where the remote's is damaged as
+    well, it is refused before anything is computed from it, with every place and its state."""
+    cached, remote = pushed
+    digest = own.outs()["data/prepared/train.parquet"]
+    damage(cached)
+    lineage.bring(digest, own.folder / "copy.parquet", "the training split")
+    assert lineage.md5(own.folder / "copy.parquet") == digest != lineage.md5(cached), "the cache stays as it is"
+    assert lineage.fetch(digest, "the training split") == cached and lineage.md5(cached) == digest
+
+    damage(cached), damage(remote)
+    places = rf"DVC's cache \(damaged: {cached}\), the remote storage at {own.folder}/storage \(damaged\)"
+    with pytest.raises(UserError, match=f"the training split .md5 {digest}. is intact in none of .* {places}"):
         lineage.fetch(digest, "the training split")
+    assert list(cached.parent.iterdir()) == [cached]
+
+
+def test_a_damaged_table_is_not_checked_out(own, inside, call):
+    """DVC checks a damaged file out without a word: what `make repro` fetches is compared with its pointer."""
+    inside(own)
+    digest = lineage.md5(lineage.RAW)
+    cached = own.folder / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+    damage(cached)
+    lineage.RAW.unlink()
+    message = call("launch", "table")
+    if message == "0":  # the sample's own remote has it
+        assert lineage.md5(lineage.RAW) == lineage.md5(cached) == digest
+    else:
+        assert "the raw data" in message and not lineage.RAW.exists()

@@ -150,14 +150,12 @@ def customers(a: Side, b: Side) -> dict[str, int]:
 
 
 def split_rows(one: Side) -> dict[str, int]:
-    """Customers in each split of a model, by the splits' md5s; empty where DVC's cache does not have them."""
-    from dvc.repo import Repo
-
-    with Repo() as repo:
-        cache = repo.cache.local
-        paths = {name: cache.oid_to_path(one.recipe.outs[str(path)]) for name, path in lineage.SPLITS.items()}
-    kept = all(Path(path).exists() for path in paths.values())
-    return {name: pq.read_metadata(path).num_rows for name, path in paths.items()} if kept else {}
+    """Customers in each split of a model, by the splits' md5s; empty where DVC's cache does not have them all, intact."""
+    digests = {name: one.recipe.outs[str(path)] for name, path in lineage.SPLITS.items()}
+    paths = {name: lineage.cached(digest) for name, digest in digests.items()}
+    if not all(lineage.is_intact(paths[name], digest) for name, digest in digests.items()):
+        return {}
+    return {name: pq.read_metadata(path).num_rows for name, path in paths.items()}
 
 
 def churn_rate(one: Side) -> float:

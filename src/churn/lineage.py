@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import platform
+import shutil
 import subprocess
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
@@ -80,40 +82,70 @@ def data(*splits: str) -> dict[str, str]:
 
 
 def fetch(digest: str, what: str) -> Path:
-    """A file that DVC tracks, by its md5: in DVC's cache, brought there from the first remote that has it.
+    """A file that DVC tracks, by its md5: in DVC's cache, brought there where the cache has none or a damaged one.
 
     Raises:
-        UserError: no place that DVC knows has it; the message names the places.
+        UserError: as `bring`.
+    """
+    path = cached(digest)
+    if is_intact(path, digest):
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        bring(digest, part, what)
+        part.chmod(0o444)  # as DVC keeps them
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def bring(digest: str, target: Path, what: str) -> None:
+    """Copy a file that DVC tracks to `target`, by its md5: from DVC's cache, else from the first remote with an intact
+    copy. DVC itself believes the name of a file. The cache stays as it is.
+
+    Raises:
+        UserError: no place that DVC knows has an intact copy; the message names the places.
     """
     from dvc.repo import Repo
-    from dvc_data.hashfile.hash_info import HashInfo
+
+    path = cached(digest)
+    asked = [f"DVC's cache ({f'damaged: {path}' if path.exists() else 'it has none'})"]
+    if is_intact(path, digest):
+        shutil.copyfile(path, target)
+        return
+    with Repo() as repo:
+        for remote in repo.config["remote"]:
+            try:
+                store = repo.cloud.get_remote_odb(remote)
+                found = store.exists(digest)
+                if found:
+                    store.fs.get_file(store.oid_to_path(digest), str(target))
+                if is_intact(target, digest):
+                    return
+                answer = "damaged" if found else "it has none"
+            except Exception as error:  # each kind of store has errors of its own; the next may have the file
+                answer = f"it failed: {error}"
+            asked.append(f"the remote {remote} at {repo.config['remote'][remote]['url']} ({answer})")
+    target.unlink(missing_ok=True)
+    raise UserError(
+        f"{what} (md5 {digest}) is intact in none of the places that DVC knows: {', '.join(asked)}. Whoever has it must "
+        "`dvc push` it; where the workspace still has it, delete the damaged file and `dvc commit` puts it back"
+    )
+
+
+def cached(digest: str) -> Path:
+    """Where DVC's cache has, or would have, the file of this md5."""
+    from dvc.repo import Repo
 
     with Repo() as repo:
-        path, asked = Path(repo.cache.local.oid_to_path(digest)), []
-        if path.exists() and md5(path) != digest:  # DVC believes the name of a file in its cache
-            raise UserError(
-                f"{what}: {path} in DVC's cache is damaged (its md5 is {md5(path)}, not {digest}); delete this file, "
-                "and the next try fetches it again, or `dvc repro` makes it again"
-            )
-        for remote in repo.config["remote"]:
-            if path.exists():
-                break
-            try:
-                if repo.cloud.get_remote_odb(remote).exists(digest):
-                    repo.cloud.pull([HashInfo("md5", digest)], remote=remote)
-                asked.append(remote)
-            except Exception as error:  # each kind of store has errors of its own; the next remote may have the file
-                asked.append(f"{remote}, which failed: {error}")
-    if path.exists() and md5(path) != digest:
-        damaged = md5(path)
-        path.unlink()
-        raise UserError(f"{what}: the remote's file is damaged (its md5 is {damaged}, not {digest}); `dvc push` it again")
-    if not path.exists():
-        raise UserError(
-            f"{what} (md5 {digest}) is neither in DVC's cache nor in its remotes ({'; '.join(asked)}); whoever has it "
-            "must `dvc push` it"
-        )
-    return path
+        return Path(repo.cache.local.oid_to_path(digest))
+
+
+def is_intact(path: Path, digest: str) -> bool:
+    """Whether a file is there and is the one of this md5."""
+    return path.exists() and md5(path) == digest
 
 
 def code() -> dict[str, str]:

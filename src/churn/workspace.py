@@ -61,44 +61,9 @@ def checkout(recipe: Recipe) -> Iterator[Path]:
             git("apply", "--whitespace=nowarn", str(parent / "patch"), cwd=folder)
         (folder / ".dvc/config.local").write_text(f"[cache]\n    dir = {folder / '.dvc/cache'}\n")
         (folder / lineage.RAW).parent.mkdir(exist_ok=True)
-        fetch(recipe.data_md5, folder / lineage.RAW)
+        lineage.bring(recipe.data_md5, folder / lineage.RAW, "the raw data")
         set_params(folder, recipe.params)
         yield folder
-
-
-def fetch(digest: str, target: Path) -> None:
-    """Copy a file that DVC tracks to `target`, by its md5: from the project's cache, else from the first remote that
-    has it. Unlike lineage.fetch it leaves the cache as it is.
-
-    Raises:
-        UserError: no place that DVC knows has it; the message names the places.
-    """
-    from dvc.repo import Repo
-
-    with Repo() as repo:
-        cache, asked = Path(repo.cache.local.oid_to_path(digest)), ["DVC's cache"]
-        if cache.exists():
-            shutil.copyfile(cache, target)
-        for remote in repo.config["remote"]:
-            if _is(target, digest):
-                return
-            try:
-                store = repo.cloud.get_remote_odb(remote)
-                asked.append(f"{remote} ({repo.config['remote'][remote]['url']})")
-                if store.exists(digest):
-                    store.fs.get_file(store.oid_to_path(digest), str(target))
-            except Exception as error:  # each kind of store has errors of its own; the next may have the file
-                asked[-1] += f", which failed: {error}"
-    if not _is(target, digest):
-        target.unlink(missing_ok=True)
-        raise UserError(
-            f"the raw data (md5 {digest}) is in none of the places that DVC knows: {'; '.join(asked)}. Whoever has it "
-            "must `dvc push` it"
-        )
-
-
-def _is(path: Path, digest: str) -> bool:
-    return path.exists() and lineage.md5(path) == digest
 
 
 def set_params(folder: Path, leaves: dict[str, object]) -> list[str]:

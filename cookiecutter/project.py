@@ -6,7 +6,6 @@ packages (reading a table, the contract, DVC) runs in the new project's own envi
 cookiecutter removes the folder.
 """
 
-import csv
 import hashlib
 import json
 import os
@@ -37,7 +36,7 @@ PASSAGES = re.compile(OWN_LINES + r"|<!-- only (?P<inline>\w+) -->(?P<text>.*?)<
 def run(step: Callable[[dict], None], answers: dict) -> None:
     """Run a hook; what it refuses is one message. Ctrl-C also leaves no folder (cookiecutter itself would)."""
     try:
-        step(answers)
+        step(defaults() | answers)
     except ValueError as error:
         sys.exit(f"error: {error}")
     except subprocess.CalledProcessError as error:  # it has said why
@@ -45,6 +44,13 @@ def run(step: Callable[[dict], None], answers: dict) -> None:
     except KeyboardInterrupt:
         shutil.rmtree(Path.cwd(), ignore_errors=True)
         sys.exit(130)
+
+
+def defaults() -> dict[str, str]:
+    """The answers of somebody who presses Enter, for a project whose kept answers are older than a question."""
+    questions = json.loads((HERE / "cookiecutter.json").read_text())
+    asked = {name: answer for name, answer in questions.items() if not name.startswith("_")}
+    return {name: answer[0] if isinstance(answer, list) else answer for name, answer in asked.items()}
 
 
 def output(*command: str) -> str:
@@ -73,20 +79,12 @@ def content(name: str) -> bytes:
     return (REPO / name).read_bytes()
 
 
-def dropped(answers: dict) -> list[str]:
-    """The columns to leave out. A name may be quoted, and one that is empty must be: drop="''"."""
-    return [name.strip().strip("'\"") for name in answers["drop"].split(",") if name.strip()]
-
-
-def header(path: str) -> list[str]:
-    """The column names of a CSV; none where it is not one that can be read without a package."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-    except (OSError, UnicodeDecodeError):
-        return []
-    delimiter = max(",;\t", key=first.count)
-    return next(csv.reader([first], delimiter=delimiter), [])
+def listed(answer: str) -> list[str]:
+    """The names in an answer, comma separated. One may be quoted: 'a, b' is one name, and '' is that of a column
+    without one."""
+    found = re.findall(r"\s*('[^']*'|\"[^\"]*\"|[^,]+)\s*(?:,|$)", answer)
+    names = [name.strip() for name in found]
+    return [name[1:-1] if len(name) > 1 and name[0] == name[-1] in "'\"" else name for name in names if name]
 
 
 def faults(answers: dict) -> list[str]:
@@ -113,19 +111,17 @@ def faults(answers: dict) -> list[str]:
         try:
             with open(answers["path"], "rb") as file:
                 parquet = file.read(4) == b"PAR1"
-            is_csv = answers["path"].endswith(".csv")
+            is_csv = ".csv" in Path(answers["path"]).name.lower()
             refuse(not parquet and not is_csv, f"data: {answers['path']} is neither a Parquet file nor a .csv")
         except OSError as error:
             refuse(True, f"data: {answers['path']}: {error.strerror}")
-        wanted = [("id", answers["id"]), ("target", answers["target"]), *(("drop", name) for name in dropped(answers))]
-        names = header(answers["path"]) if answers["path"].endswith(".csv") else []
-        for role, name in wanted if names else ():
-            known = ", ".join(names[:30])
-            refuse(name not in names, f"{role}: {answers['path']} has no column {name!r}; it has {known}")
         for role in ("id", "target"):
-            refuse(answers[role] in dropped(answers), f"drop: {answers[role]!r} is the {role}")
+            refuse(answers[role] in listed(answers["drop"]), f"drop: {answers[role]!r} is the {role}")
+        refuse(answers["positive"] in listed(answers["negative"]), f"negative: {answers['positive']!r} is positive")
     else:
         refuse(answers["drop"].strip() != "", "drop: the sample's columns stay")
+        refuse(answers["negative"].strip() != "", "negative: the sample has one other label")
+        refuse(answers["unlabelled"] != "refuse", "unlabelled: the sample's customers all have a label")
         for name, value in SAMPLE.items():
             refuse(answers[name] != value, f"{name}: the sample's is {value!r}, not {answers[name]!r}")
     for tool in ("git", "make"):
@@ -153,8 +149,9 @@ def prepare(answers: dict) -> None:
     Path("params.yaml").write_bytes(content("params.yaml"))
     python = environment()
     env = {**os.environ, "PYTHONPATH": str(REPO / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    asked = [answers[name] for name in ("path", "id", "target", "positive")]
-    if subprocess.run([python, HERE / "table.py", *asked, *dropped(answers)], env=env).returncode:
+    asked = {name: answers[name] for name in ("path", "id", "target", "positive", "unlabelled")}
+    asked |= {name: listed(answers[name]) for name in ("negative", "drop")}
+    if subprocess.run([python, HERE / "table.py", json.dumps(asked)], env=env).returncode:
         sys.exit(1)  # it has said why
 
 

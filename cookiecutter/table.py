@@ -1,6 +1,6 @@
 """Take in a table of customers: check the answers against it, and write data/raw.parquet and `data:` of params.yaml.
 
-python table.py TABLE ID TARGET POSITIVE [COLUMN TO LEAVE OUT ...]    (in the new project's folder)
+python table.py ANSWERS    (as JSON, in the new project's folder)
 
 Everything that is wrong is said in one message. It ends with data/schema.yaml, by src/infer_schema.py.
 """
@@ -16,27 +16,34 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import infer_schema
-from churn import contract, csv_table
+from churn import contract, csv_table, validation
 from churn.errors import UserError, run
+
+HINTS = (
+    "answers that help: drop='signed,comment' leaves columns out of the table;",
+    "negative='No,Paused' names the labels of customers who stayed;",
+    "unlabelled=drop leaves out the customers without a known label",
+)
 
 
 def column(table: pq.ParquetFile, name: str) -> pa.ChunkedArray:
     """One column, decoded if it is a dictionary."""
-    values = table.read(columns=[name]).column(name)
+    with validation.reading():
+        values = table.read(columns=[name]).column(name)
     return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
 
 
-def label(values: pa.ChunkedArray, answer: str) -> str | int | bool:
+def label(values: pa.ChunkedArray, answer: str, role: str = "positive") -> str | int | float | bool:
     """The value of the target that an answer means: Yes, 1 or true.
 
     Raises:
         UserError: no customer has it, or every customer has.
     """
     labels = pc.unique(values.drop_null()).to_pylist()
-    listed = ", ".join(json.dumps(value, default=str, ensure_ascii=False) for value in labels[:5])
+    known = ", ".join(json.dumps(value, default=str, ensure_ascii=False) for value in labels[:5])
     meant = [value for value in labels if means(answer, value)]
     if not meant or len(labels) < 2:
-        raise UserError(f"positive: {answer!r} must be one of at least two values of the target, which has: {listed}")
+        raise UserError(f"{role}: {answer!r} must be one of at least two values of the target, which has: {known}")
     return answer if isinstance(meant[0], str) else json.loads(answer.lower())
 
 
@@ -50,42 +57,54 @@ def means(answer: str, value: object) -> bool:
         return False
 
 
-def take_in(source: str, raw: Path, left_out: list[str]) -> None:
+def take_in(source: str, raw: Path, left_out: list[str]) -> list[str]:
     """Write a table, Parquet or CSV, as `raw`, without some of its columns.
 
+    Returns:
+        The names of all its columns.
+
     Raises:
-        UserError: it cannot be read, or has no such column.
+        UserError: it cannot be read.
     """
     with open(source, "rb") as file:
         parquet = file.read(4) == b"PAR1"
-    if parquet and not left_out:
-        shutil.copyfile(source, raw)
-        return
-    if parquet:
-        table = contract.open_table(Path(source)).read()
-    else:
+    if not parquet:
         table = csv_table.read(source)
-    if unknown := [name for name in left_out if name not in table.column_names]:
-        raise UserError(f"drop: {source} has no column {', '.join(unknown)}; it has {', '.join(table.column_names)}")
-    pq.write_table(table.drop_columns(left_out), raw, compression="zstd")
+    elif left_out:
+        with validation.reading():
+            table = contract.open_table(Path(source)).read()
+    else:
+        shutil.copyfile(source, raw)
+        return contract.open_table(raw).schema_arrow.names
+    names = table.column_names
+    pq.write_table(table.select([place for place, name in enumerate(names) if name not in left_out]), raw, "zstd")
+    return names
 
 
-def answer_faults(table: pq.ParquetFile, source: str, id: str, target: str, positive: str) -> tuple[list[str], object]:
-    """What is wrong with the answers about a table; and the value that `positive` means."""
-    names, found, meant = table.schema_arrow.names, [], None
-    for role, name in (("id", id), ("target", target)):
-        if name not in names:
-            found.append(f"{role}: {source} has no column {name!r}; it has {', '.join(names)}")
-    if id in names:
-        ids = column(table, id)
-        if len(pc.unique(ids.drop_null())) < len(ids):
-            found.append(f"id: {id!r} does not name each customer once: it has nulls or the same value twice")
-    if target in names:
+def name_faults(answers: dict, names: list[str]) -> list[str]:
+    """The answers that name a column which is not there."""
+    wanted = [("id", answers["id"]), ("target", answers["target"]), *(("drop", name) for name in answers["drop"])]
+    known = ", ".join(names[:30])
+    return [f"{role}: {answers['path']} has no column {name!r}; it has {known}" for role, name in wanted if name not in names]
+
+
+def value_faults(table: pq.ParquetFile, answers: dict) -> tuple[list[str], dict]:
+    """What is wrong with the answers about the values of id and target; and `data:` of params.yaml."""
+    data = {name: answers[name] for name in ("id", "target", "positive", "negative", "unlabelled")}
+    found, names = [], table.schema_arrow.names
+    if any(names.count(data[role]) > 1 for role in ("id", "target")):
+        return found, {**data, "negative": data["negative"] or None}  # the contract says it
+    ids = column(table, data["id"])
+    if len(pc.unique(ids.drop_null())) < len(ids):
+        found.append(f"id: {data['id']!r} does not name each customer once: it has nulls or the same value twice")
+    values, meant = column(table, data["target"]), {"positive": [], "negative": []}
+    for role, answer in [("positive", data["positive"]), *(("negative", answer) for answer in data["negative"])]:
         try:
-            meant = label(column(table, target), positive)
+            meant[role].append(label(values, answer, role))
         except UserError as error:
             found.append(str(error))
-    return found, meant
+            meant[role].append(answer)
+    return found, {**data, "positive": meant["positive"][0], "negative": meant["negative"] or None}
 
 
 def write_data(values: dict[str, object]) -> None:
@@ -103,21 +122,18 @@ def column_faults(raw: Path) -> list[str]:
     try:
         infer_schema.main([str(raw)])
     except UserError as error:
-        hint = "drop: this answer leaves columns out of the table, as in drop='signed,comment'"
-        return [str(error), hint]
+        return [str(error), *HINTS]
     return []
 
 
 def main() -> None:
-    source, id, target, positive, *left_out = sys.argv[1:]
-    raw = Path("data/raw.parquet")
+    answers, raw = json.loads(sys.argv[1]), Path("data/raw.parquet")
     raw.parent.mkdir(exist_ok=True)
-    take_in(source, raw, left_out)
-    found, meant = answer_faults(contract.open_table(raw), source, id, target, positive)
-    if not any(fault.startswith(("id: ", "target: ")) and "has no column" in fault for fault in found):
-        # A wrong label must not hide a wrong column.
-        write_data({"id": id, "target": target, "positive": positive if meant is None else meant})
-        found += column_faults(raw)
+    found = name_faults(answers, take_in(answers["path"], raw, answers["drop"]))
+    if not any(fault.startswith(("id: ", "target: ")) for fault in found):
+        faults, data = value_faults(contract.open_table(raw), answers)
+        write_data(data)
+        found += faults + column_faults(raw)  # a wrong label must not hide a wrong column
     if found:
         raise UserError("the project cannot be started:\n" + "\n".join(f"  {fault}" for fault in found))
 

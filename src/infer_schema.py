@@ -72,7 +72,8 @@ def validated(
 
 
 def infer(path: Path, data: params.Data) -> tuple[str, str]:
-    """A contract for the table at `path`, as YAML, and the labels of its target with their counts.
+    """A contract for the table at `path`, as YAML; and what to say of it: the labels of its target with their counts,
+    and the columns that may have been taken for something else.
 
     Raises:
         UserError: everything that is wrong with the table.
@@ -86,7 +87,11 @@ def infer(path: Path, data: params.Data) -> tuple[str, str]:
         faults, counted = validated(table, written, data)
     if faults.found:
         raise UserError(f"no contract can be made of {path}:\n{faults}")
-    return written, counted
+    told = [counted]
+    for name, rule in rules.items():
+        if name not in (data.id, data.target) and rule["dtype"] == "str" and (why := inference.doubts(rule)):
+            told.append(f"note: {name}: {why}")
+    return written, "\n".join(told)
 
 
 def write(text: str, path: Path) -> None:
@@ -118,14 +123,14 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.check and options.output.exists():
         way_out = "delete it first (git keeps the committed one), or use --check or --output FILE"
         raise UserError(f"{options.output} exists; {way_out}")
-    written, counted = infer(options.table, data)
+    written, told = infer(options.table, data)
     if options.check:
-        print(f"{counted}\n{options.table} is fit for a contract; nothing was written.")
+        print(f"{told}\n{options.table} is fit for a contract; nothing was written.")
         return
     write(written, options.output)
     count = len(yaml.safe_load(written)["columns"])
     print(
-        f"{counted}\n{options.output}: {count} columns. Look over the ranges and allowed values, "
+        f"{told}\n{options.output}: {count} columns. Look over the ranges and allowed values, "
         "then `dvc repro`."
     )
 

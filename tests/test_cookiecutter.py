@@ -202,6 +202,10 @@ BAD_ANSWERS = {
         {**OWN, "data": "mlc.parquet", "positive": "Yes"},
         ['positive: \'Yes\' must be one of at least two values of the target, which has: "no", "yes"'],
     ),
+    "labels": (
+        {**OWN, "data": "labels.csv", "negative": "No,nope"},
+        ["negative: 'No' must be one of", "negative: 'nope' must", "left: it has more than two labels", "unlabelled=drop"],
+    ),
     "no id": ({**OWN, "data": "mlc.parquet", "id": "state"}, ["id: 'state' does not name each customer once"]),
     "a date": ({**OWN, "data": "dates.csv"}, ["since: it holds dates (date32", "drop='"]),
     "broken": ({**OWN, "data": "broken.csv"}, ["broken.csv cannot be read: "]),
@@ -213,6 +217,7 @@ def test_bad_answers_are_refused(workshop, table, tmp_path, answers, says):
     """One clear message with all that is wrong, a non-zero exit, and no folder."""
     (workshop.folder / "dates.csv").write_text("customer,since,left\n1,2026-01-01,yes\n2,2026-01-02,no\n")
     (workshop.folder / "many.csv").write_text("customer,since,left\n1,2026-01-01,yes\n1,2026-01-02,no\n")
+    (workshop.folder / "labels.csv").write_text("customer,usage,left\n1,5,yes\n2,6,no\n3,7,maybe\n4,8,\n")
     (workshop.folder / "broken.csv").write_text("customer,left\n1\n2,3,4\n")
     result = workshop.generate("--no-input", "--output-dir", str(tmp_path / "out"), *map("=".join, answers.items()))
     assert result.returncode != 0 and "error: " in result.stderr
@@ -295,6 +300,19 @@ def test_enter_is_an_answer_and_columns_are_left_out(workshop, tmp_path):
     assert "DVC's remote is a folder" in project.run("bash", "-c", needs).stdout
     project.out("dvc", "remote", "modify", "storage", "url", "s3://bucket/table")
     project.out("bash", "-c", needs)
+
+
+def test_labels_of_more_than_two_kinds(workshop, tmp_path):
+    """Several labels may mean: stayed; who has none is left out on request; a column's name may have a comma."""
+    labels = ["Yes", "No", "No, paused", ""]
+    rows = [f'{i},{i % 7},said {i},"{labels[i % 4]}"' for i in range(300)]
+    (tmp_path / "t.csv").write_text("\n".join(['customer_id,usage,"a, b",churn', *rows]))
+    answers = {"negative": "No, 'No, paused'", "unlabelled": "drop", "drop": "'a, b'"}
+    project = workshop.project("customer-churn", cwd=tmp_path, data="t.csv", **answers)
+    data = lineage.read_yaml(project.folder / "params.yaml")["data"]
+    assert (data["positive"], data["negative"], data["unlabelled"]) == ("Yes", ["No", "No, paused"], "drop")
+    rules = lineage.read_yaml(project.folder / "data/schema.yaml")["columns"]
+    assert rules["churn"]["isin"] == ["No", "No, paused", "Yes"] and "a, b" not in rules
 
 
 def test_later_changes_of_the_template_are_merged(workshop, tmp_path):

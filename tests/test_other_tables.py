@@ -201,6 +201,7 @@ TARGETS = {
     "0.0/1.0": (np.where(yes, 1.0, 0.0), 1),
     "1/2 of a byte": (np.where(yes, 2, 1).astype("int8"), 2),
     "half": (np.where(yes, 1, 0).astype("float16"), 1),
+    "single": (np.where(yes, 0.1, 0.7).astype("float32"), 0.1),
     "decimal": ([decimal.Decimal(int(label)) for label in yes], 1),
     "categories": (customers()["left"].astype("category"), "Yes"),
     "umlauts": (np.where(yes, "gekündigt", "geblieben"), "gekündigt"),
@@ -255,6 +256,25 @@ def test_labelling_belongs_to_the_data(tmp_path):
     )
     assert older.naming == today.naming == ["id", "left", "Yes"] != other.naming
     assert older.labelling == {"data.negative": None, "data.unlabelled": "refuse"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        (["1", "2", "3"], "note: w: '1', '2', '3' are numbers as texts, and are taken as categories"),
+        (["1,5", "2,5", " "], "are numbers as texts"),
+        (["12 %", "15 %", "20 %"], "are numbers as texts"),
+        (["2026-01-01", "2026-02-01", "2026-03-01"], "are dates as texts"),
+        (["01", "02", "10"], ""),
+        (["gold", "1", "2"], ""),
+    ],
+)
+def test_categories_that_may_be_something_else_are_said(place, capsys, texts, says):
+    """Few different texts are categories, and where they are numbers or dates, that is said."""
+    text = place.infer(customers(w=np.array(texts)[np.arange(ROWS) % 3]))
+    assert "    isin:" in text
+    printed = capsys.readouterr().out
+    assert says in printed and ("note:" in printed) == bool(says)
 
 
 def arrow(values, arrow_type: pa.DataType) -> pa.Table:

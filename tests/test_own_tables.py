@@ -20,6 +20,8 @@ IDS = {
     "text": [f"{i:06}" for i in range(ROWS)],
     "whole": [2**60 + i for i in range(ROWS)],
     "float": [i + 0.5 for i in range(ROWS)],
+    "single": np.arange(ROWS, dtype="float32") / np.float32(10),
+    "half": np.arange(ROWS, dtype="float16") / np.float16(10),
 }
 TARGETS = {"text": ("yes", "no"), "whole": (1, 0), "float": (1.5, 0.5), "bool": (True, False)}
 
@@ -72,12 +74,13 @@ def own_frame(**columns) -> pd.DataFrame:
 def test_every_type_of_id_and_label(tmp_path, kind, target, form):
     """Each customer is scored under the very id, and the labels are found again."""
     yes, no = TARGETS[target]
+    ids = [float(str(id)) for id in IDS[kind]] if kind in ("single", "half") else IDS[kind]
     frame = own_frame(id=IDS[kind])
     frame["left"] = [yes if value == "yes" else no for value in frame["left"]]
     own = Own(tmp_path, frame, positive=yes)
     customers = own.customers(f"c.{form}")
     scores, rejected = own.score(customers, explain=False)
-    assert scores["id"].tolist() == IDS[kind] and len(rejected) == 0
+    assert scores["id"].tolist() == ids and len(rejected) == 0
     _, invalid, rows = monitor.count(customers, own.rules, {"x": drift.bins(frame["x"], own.rules.columns["x"])})
     assert rows == ROWS and not invalid
     labels = own.table(frame, f"l.{form}", ["id", "left"])
@@ -101,6 +104,22 @@ def test_a_null_leaves_the_other_ids_as_they_are(tmp_path, form):
     expected = metrics.measure(y, probability, 0.5, own.params.evaluate.costs)
     found = monitor.labelled(labels, own.rules, scores, own.params, 0.5)
     assert found["roc_auc"] == expected["roc_auc"]
+
+
+def test_single_precision_is_what_its_text_says(tmp_path):
+    """0.1 of a float32 is 0.1 of a CSV and of a double: at the ends of a range, and for drift."""
+    frame = own_frame(x=np.float32([0.1, 0.3, 0.7] * (ROWS // 3)))
+    own = Own(tmp_path, frame)
+    column = own.rules.columns["x"]
+    assert (column.low, column.high) == (0.1, 0.7)
+    bins, counts = drift.bins(pd.Series([0.1, 0.3, 0.7]), column), []
+    for form in ("parquet", "csv"):
+        customers = own.customers(f"c.{form}")
+        scores, rejected = own.score(customers, explain=False)
+        assert len(scores) == ROWS and len(rejected) == 0
+        counts.append(monitor.count(customers, own.rules, {"x": bins})[0]["x"].tolist())
+    assert counts[0] == counts[1] == [100, 100, 100, 0, 0]
+    assert len(model.predict(own.scorer.booster, frame, own.rules)) == ROWS  # a caller who has the very float32
 
 
 def test_labels_that_cannot_be_used(tmp_path):
@@ -216,6 +235,9 @@ HEAD = b"id,x,left\n"
         ("long.csv", HEAD + b"x" * (40 * 2**20) + b",1,yes\n", "a line of more than 16 MiB"),
         ("bomb.csv.gz", gzip.compress(bytes(100 * 2**20)), "its first line has more than 1,048,576 bytes"),
         ("bomb2.csv.gz", gzip.compress(HEAD + bytes(100 * 2**20)), "a line of more than 16 MiB"),
+        ("quote.csv", b'id,x,left\na,"1,yes\nb,2,no\nc,"3",yes\n', "line 2: a cell runs over several lines"),
+        ("quote2.csv", b'id,x,left\na,1,yes\nb,2,"no\nc,3,yes\n', "line 3: a cell runs over several lines"),
+        ("quote3.csv", b'id,x,left,note\na,1,yes,"x\nb,2,no,y\nc,3,yes,"z"\n', "line 2: a cell runs over several"),
         ("cut.csv.gz", gzip.compress(HEAD + bytes(2**20))[:200], "cannot be read"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -236,6 +258,16 @@ def test_blank_lines(tmp_path):
     text = own.frame.to_csv(index=False) + "\n" * (csv_table.BLOCK + 100)
     (tmp_path / "c.csv").write_text(text)
     scores, rejected = own.score(batch.Table(str(tmp_path / "c.csv"), own.rules, ["id", "x"]), explain=False)
+    assert len(scores) == ROWS and len(rejected) == 0
+
+
+def test_cells_of_several_lines(tmp_path):
+    """In quotes that are closed, a text may have several lines: nobody is lost."""
+    frame = own_frame(plan=np.where(np.arange(ROWS) % 2, "a\nb", "c"), note='said:\n"so", and\n\nleft')
+    frame.to_csv(tmp_path / "c.csv", index=False)
+    assert csv_table.read(str(tmp_path / "c.csv")).to_pandas().equals(frame)
+    own = Own(tmp_path, frame.drop(columns="note"))
+    scores, rejected = own.score(batch.Table(str(tmp_path / "c.csv"), own.rules, ["id", "x", "plan"]))
     assert len(scores) == ROWS and len(rejected) == 0
 
 

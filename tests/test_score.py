@@ -218,7 +218,7 @@ def test_tables_that_do_not_fit(customers, score, tmp_path):
     lines = customers.head(20).to_csv(index=False).splitlines()
     lines[4] = '"' + lines[4]
     (tmp_path / "c.csv").write_text("\n".join(lines))
-    with pytest.raises(UserError, match="row 4: a cell runs over several lines"):
+    with pytest.raises(UserError, match="line 5: a cell runs over several lines"):
         score(tmp_path / "c.csv", tmp_path / "s.parquet")
 
 

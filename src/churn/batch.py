@@ -81,20 +81,10 @@ class Table:
         kept = set().union(*allowed.values())  # what the contract lists is a value, also NA
         nulls = tuple(token for token in csv_table.NULLS if token not in kept)
         for batch in csv_table.batches(self.url, columns, nulls, self._set_aside):
-            self._check_quotes(batch)
             for place, name in enumerate(columns if kept else ()):
                 null = pc.is_in(batch[name], pa.array(sorted(kept - allowed[name]), pa.string()))
                 batch = batch.set_column(place, name, pc.if_else(null, pa.scalar(None, pa.string()), batch[name]))
             yield batch
-        self._check_quotes()
-
-    def _check_quotes(self, batch: pa.RecordBatch | None = None) -> None:
-        # A quote that is never closed makes one cell of all the lines up to the next quote, and one row of customers.
-        swallowed = [number for number, text in self.broken.items() if "\n" in text]
-        if batch and any(pc.any(pc.match_substring(column, "\n")).as_py() for column in batch.columns):
-            swallowed.append("a later one")
-        if swallowed:
-            raise UserError(f"{self.url}, row {swallowed[0]}: a cell runs over several lines; is its quote not closed?")
 
     def _set_aside(self, line) -> str:
         cells = f"the line has {line.actual_columns} cells, the header {line.expected_columns}"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -95,20 +96,81 @@ def batches(
         nulls: the cells that are null.
         broken: called with a line that is no row (pyarrow's InvalidRow); its answer is "skip" or "error".
     """
+    rows = 1  # with the header
+
+    def is_no_row(line) -> str:
+        nonlocal rows
+        rows += 1
+        return broken(line)
+
     with opened(url, compression="infer") as file:
-        reading = pa.csv.open_csv(
-            file,
-            pa.csv.ReadOptions(use_threads=False, block_size=BLOCK),  # only so are lines numbered
-            pa.csv.ParseOptions(invalid_row_handler=broken, newlines_in_values=True),
-            pa.csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.string()),
-                include_columns=columns,
-                null_values=list(nulls),
-                strings_can_be_null=True,
-            ),
-        )
-        with reading:
-            yield from (batch for batch in reading if len(batch))
+        lines = _Lines(file)
+        try:
+            with _reader(lines, columns, nulls, broken and is_no_row) as reading:
+                for batch in reading:
+                    rows += len(batch)
+                    if len(batch):
+                        yield batch
+        except pa.ArrowInvalid as error:
+            if "CSV parse error" in str(error):
+                _check_quotes(url)  # it may be the reason, and then says so better
+            raise
+    if lines.read_so_far > rows:
+        _check_quotes(url)
+
+
+def _reader(file, columns: list[str], nulls: tuple, broken: Callable | None) -> pa.csv.CSVStreamingReader:
+    return pa.csv.open_csv(
+        file,
+        pa.csv.ReadOptions(use_threads=False, block_size=BLOCK),  # only so are lines numbered
+        pa.csv.ParseOptions(invalid_row_handler=broken, newlines_in_values=True),
+        pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(columns, pa.string()),
+            include_columns=columns,
+            null_values=list(nulls),
+            strings_can_be_null=True,
+        ),
+    )
+
+
+class _Lines(io.RawIOBase):
+    """A file of which is known how many lines that are not empty were read."""
+
+    def __init__(self, file):
+        self.file, self.ended, self.last = file, 0, b"\n"
+
+    @property
+    def read_so_far(self) -> int:
+        return self.ended + (self.last != b"\n")
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        part = self.file.read(size)
+        ends = np.frombuffer(self.last + part, np.uint8) == ord("\n")
+        self.ended += int(np.sum(ends[1:] & ~ends[:-1]))
+        self.last = part[-1:] or self.last
+        return part
+
+
+def _check_quotes(url: str) -> None:
+    """Refuse a CSV with a quote that is never closed: it makes one cell of all the lines up to the next quote, and the
+    customers in between would be lost. A closed one may have several lines.
+
+    Raises:
+        UserError: the line on which that row begins.
+    """
+    csv.field_size_limit(BLOCK)
+    with opened(url, compression="infer") as file:
+        rows = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), strict=True)
+        begins = 1
+        try:
+            for _ in rows:
+                begins = rows.line_num + 1
+        except csv.Error as error:
+            way_out = "close the quote, and double one that belongs to a text"
+            raise UserError(f"{url}, line {begins}: a cell runs over several lines ({error}); {way_out}") from None
 
 
 def inferred(texts: pa.ChunkedArray) -> pa.ChunkedArray:

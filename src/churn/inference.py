@@ -156,6 +156,20 @@ def no_categories(texts: Counter, values: pa.ChunkedArray) -> str:
     )
 
 
+def doubts(rules: dict) -> str:
+    """What a text column that is taken as categories may be instead: its texts are numbers or dates. "" if nothing."""
+    texts = Counter(rules.get("isin", ()))
+    if len(texts) < 3 or any(fits(text, CODE) for text in texts):
+        return ""
+    if share(texts, PLAIN, GROUPED, DECORATED) >= MOSTLY:
+        what, way_out = "numbers", "if they count or measure something, write the column as numbers"
+    elif share(texts, *DATES) >= MOSTLY:
+        what, way_out = "dates", "turn it into a number (days until a fixed date) or drop it"
+    else:
+        return ""
+    return f"{validation.listed(rules['isin'])} are {what} as texts, and are taken as categories; {way_out}"
+
+
 def share(texts: Counter, *patterns: str) -> float:
     """Of the texts that are something, the share that one of the patterns fits."""
     something = {text: count for text, count in texts.items() if not fits(text, NOTHING)}
@@ -193,7 +207,7 @@ def id_rules(values: pa.ChunkedArray) -> dict:
     """
     kind = kind_of(values.type)
     if kind not in ("text", "number"):
-        raise Fault(f"the id must be text or whole numbers, not {values.type}; write it as text")
+        raise Fault(f"the id must be text or numbers, not {values.type}; write it as text")
     if kind == "text":
         return {"dtype": "str", "unique": True}
     if not is_whole(values.type):

@@ -168,5 +168,6 @@ def scores(version, predictor, rows: pd.DataFrame) -> pd.DataFrame:
     try:
         return predictor.predict(rows[[column for column in rows if column in wanted]])
     except mlflow.MlflowException as error:
-        reason = str(error).rsplit("Error: ", 1)[-1]  # what stands before is the whole table
+        # MLflow's sentence begins with the whole table; this ends up in the gate's reason.
+        reason = " ".join(str(error).rsplit("Error: ", 1)[-1].split())[:500]
         raise UserError(f"version {version.version} cannot score today's test rows: {reason}") from None

@@ -63,7 +63,9 @@ def encode(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
             _refuse(column, (numbers % 1 != 0) & ~null, "not a whole number", values)
         if allowed := (0, 1) if column.kind == "flag" else column.allowed:
             _refuse(column, ~np.isin(numbers, allowed) & ~null, f"not one of {', '.join(map(str, allowed))}", values)
-        outside = (numbers < column.low) | (numbers > column.high)
+        # In single precision, which the model holds: 0.1 of a float32 is 0.1 of the contract.
+        single, ends = numbers.astype("float32"), np.clip([column.low, column.high], -FLOAT32_MAX, FLOAT32_MAX)
+        outside = (single < np.float32(ends[0])) | (single > np.float32(ends[1]))
         _refuse(column, outside, f"not in the range {column.low:g} to {column.high:g}", values)
         encoded[column.name] = numbers
     return pd.DataFrame(encoded)

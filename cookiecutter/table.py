@@ -77,15 +77,16 @@ def take_in(source: str, raw: Path, left_out: list[str]) -> list[str]:
         shutil.copyfile(source, raw)
         return contract.open_table(raw).schema_arrow.names
     names = table.column_names
-    pq.write_table(table.select([place for place, name in enumerate(names) if name not in left_out]), raw, "zstd")
+    kept = [place for place, name in enumerate(names) if name not in left_out]
+    pq.write_table(table.select(kept), raw, compression="zstd")
     return names
 
 
 def name_faults(answers: dict, names: list[str]) -> list[str]:
     """The answers that name a column which is not there."""
     wanted = [("id", answers["id"]), ("target", answers["target"]), *(("drop", name) for name in answers["drop"])]
-    known = ", ".join(names[:30])
-    return [f"{role}: {answers['path']} has no column {name!r}; it has {known}" for role, name in wanted if name not in names]
+    known, path = ", ".join(names[:30]), answers["path"]
+    return [f"{role}: {path} has no column {name!r}; it has {known}" for role, name in wanted if name not in names]
 
 
 def value_faults(table: pq.ParquetFile, answers: dict) -> tuple[list[str], dict]:
@@ -109,10 +110,11 @@ def value_faults(table: pq.ParquetFile, answers: dict) -> tuple[list[str], dict]
 
 def write_data(values: dict[str, object]) -> None:
     """Write `data:` of params.yaml."""
-    params = Path("params.yaml").read_text()
+    params, value_there = Path("params.yaml").read_text(), r"""( *("[^"\n]*"|\[[^]\n]*\]|[^\s#]+))?"""
     for name, value in values.items():
         written = json.dumps(value, ensure_ascii=False)  # JSON is YAML, and 1.2 reads "Yes" as a text either way
-        params, found = re.subn(rf"(?m)^(  {name}: )\S+", lambda m, w=written: m[1] + w, params, count=1)
+        line = f"  {name}: {written}"
+        params, found = re.subn(rf"(?m)^  {name}:{value_there}", lambda m, line=line: line, params, count=1)
         assert found, name
     Path("params.yaml").write_text(params)
 

@@ -9,9 +9,10 @@ from conftest import Project, flat
 
 from churn import lineage, params
 
-# Values that are not "a bit more": the rest follow from `turned`.
-OTHERS = {"data.id": "number", "data.target": "gone", "data.positive": 1, "data.negative": [0, 2], "train.device": "cuda"}
-OTHERS |= {"data.unlabelled": "drop", "registry.model": "Another", "sweep.folds": 3, "train.threads": 1}
+# Values that are not "a bit more", the first that is not the one there; the rest follow from `turned`.
+OTHERS = {"data.id": ("number", "nr"), "data.target": ("gone", "left"), "data.positive": (1, 3)}
+OTHERS |= {"data.negative": ([0, 2], [0]), "data.unlabelled": ("drop", "refuse"), "train.device": ("cuda", "cpu")}
+OTHERS |= {"registry.model": ("Another", "Other"), "train.max_depth": (5, 6)}
 # The tests of no pipeline, which take seconds.
 FAST = ("test_params.py", "test_metrics_and_gate.py", "test_pipeline_files.py")
 FAST += ("test_launchers.py::test_entry_points", "test_launchers.py::test_changes")
@@ -116,19 +117,24 @@ def test_global_generators_are_seeded(project, inside):
     assert drawn[0] == drawn[1]
 
 
-def turned(value: object) -> object:
+def turned(name: str, value: object) -> object:
     """Another value, which is valid where this one is."""
+    for other in OTHERS.get(name, ()):
+        if other != value:
+            return other
     if isinstance(value, bool):
         return not value
     if isinstance(value, dict):  # a range of the search
-        return value | {"low": value["low"] * 2, "log": True}
-    return value + 1 if isinstance(value, int) else value * 0.9
+        low, high = value["low"], value["high"]
+        middle = (low + high) // 2 if isinstance(low, int) else (low + high) / 2
+        return value | {"low": middle, "log": middle > 0 and not value.get("log", False)}
+    return value + 1 if isinstance(value, int) else value * 0.9 or 0.1
 
 
 def turn_every_knob(project: Project) -> dict[str, object]:
     """Give every parameter another valid value."""
     before = flat(lineage.read_yaml(project.folder / "params.yaml"))
-    now = {name: OTHERS.get(name) or turned(value) for name, value in before.items()}
+    now = {name: turned(name, value) for name, value in before.items()}
     assert [name for name in before if now[name] == before[name]] == []
     project.set(**now)
     params.load(project.folder / "params.yaml")

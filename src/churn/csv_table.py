@@ -30,6 +30,7 @@ PLAIN = r"-?(0|[1-9][0-9]{0,14})?(\.[0-9]+)?"
 WRITTEN = r"-?[0-9](\.[0-9]+)?e[+-][0-9]{2,3}"  # as programs write small and large doubles
 NUMBER = re.compile(rf" *({PLAIN}|{WRITTEN}) *")
 WHOLE = r"^ *-?[0-9]+ *$"
+UNEVEN = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)")  # in pyarrow's words
 FLAGS = {"true", "false", "True", "False", "TRUE", "FALSE"}
 
 
@@ -65,6 +66,11 @@ def _reason(url: str, error: Exception) -> str:
         return f"{url} is not UTF-8; save it again as UTF-8 (in a spreadsheet: `CSV UTF-8`)"
     if "straddling" in str(error):
         return f"{url} has a line of more than {BLOCK >> 20} MiB; is a quote not closed, or is this no CSV?"
+    if cells := UNEVEN.search(str(error)):
+        line, wanted, found, text = cells.groups()
+        why = f"line {line} has {found} cells, the header {wanted}: {text[:200]}"
+        ask = "is the first line the header, and a cell with a comma in quotes?"
+        return f"{url} cannot be read: {why}\n  {ask}"
     return f"{url} cannot be read: {str(error)[:500]}"
 
 

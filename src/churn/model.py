@@ -63,12 +63,21 @@ def encode(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
             _refuse(column, (numbers % 1 != 0) & ~null, "not a whole number", values)
         if allowed := (0, 1) if column.kind == "flag" else column.allowed:
             _refuse(column, ~np.isin(numbers, allowed) & ~null, f"not one of {', '.join(map(str, allowed))}", values)
-        # In single precision, which the model holds: 0.1 of a float32 is 0.1 of the contract.
-        single, ends = numbers.astype("float32"), np.clip([column.low, column.high], -FLOAT32_MAX, FLOAT32_MAX)
-        outside = (single < np.float32(ends[0])) | (single > np.float32(ends[1]))
-        _refuse(column, outside, f"not in the range {column.low:g} to {column.high:g}", values)
+        _refuse(column, _outside(column, numbers), f"not in the range {column.low:g} to {column.high:g}", values)
         encoded[column.name] = numbers
     return pd.DataFrame(encoded)
+
+
+def _outside(column: Column, numbers: np.ndarray) -> np.ndarray:
+    """Which numbers lie outside of a column's range. One of single precision, as a caller's float32 has, is what its
+    shortest text says: 0.1, and not 0.10000000149."""
+    outside = (numbers < column.low) | (numbers > column.high)
+    if outside.any():
+        far = numbers[outside]
+        single = far.astype("float32")
+        written = np.where(single == far, single.astype(str).astype("float64"), far)
+        outside[outside] = (written < column.low) | (written > column.high)
+    return outside
 
 
 @functools.cache  # making it anew for each column would take half the time of a small request's encoding

@@ -57,8 +57,8 @@ def means(answer: str, value: object) -> bool:
         return False
 
 
-def take_in(source: str, raw: Path, left_out: list[str]) -> list[str]:
-    """Write a table, Parquet or CSV, as `raw`, without some of its columns.
+def take_in(answers: dict, raw: Path) -> list[str]:
+    """Write the table, Parquet or CSV, as `raw`, without the columns to leave out.
 
     Returns:
         The names of all its columns.
@@ -66,10 +66,11 @@ def take_in(source: str, raw: Path, left_out: list[str]) -> list[str]:
     Raises:
         UserError: it cannot be read.
     """
+    source, left_out = answers["path"], answers["drop"]
     with open(source, "rb") as file:
         parquet = file.read(4) == b"PAR1"
     if not parquet:
-        table = csv_table.read(source)
+        table = csv_table.read(source, answers["id"])
     elif left_out:
         with validation.reading():
             table = contract.open_table(Path(source)).read()
@@ -131,7 +132,7 @@ def column_faults(raw: Path) -> list[str]:
 def main() -> None:
     answers, raw = json.loads(sys.argv[1]), Path("data/raw.parquet")
     raw.parent.mkdir(exist_ok=True)
-    found = name_faults(answers, take_in(answers["path"], raw, answers["drop"]))
+    found = name_faults(answers, take_in(answers, raw))
     if not any(fault.startswith(("id: ", "target: ")) for fault in found):
         faults, data = value_faults(contract.open_table(raw), answers)
         write_data(data)

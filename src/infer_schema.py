@@ -38,7 +38,7 @@ def columns_rules(
     ).items():  # one column at a time: the table may be larger than memory
         try:
             if count > 1:
-                raise inference.Fault("column stands in the table more than once")
+                raise inference.Fault(contract.MORE_THAN_ONCE)
             with validation.reading():
                 values = table.read(columns=[name]).column(name)
             if name == data.id:

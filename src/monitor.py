@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from churn import batch, contract, drift, evaluation, lineage, logged_model, metrics, model, params, registry, tracking
 from churn.contract import Contract
-from churn.errors import UserError, run
+from churn.errors import UserError, run, short
 
 SCORE = "churn_probability"
 COMPARED = (*metrics.MAIN, "calibration_error", "value_per_customer")
@@ -96,6 +96,8 @@ def drifts(expected: dict, actual: dict, invalid: Counter, rows: int) -> pd.Data
 def labelled(table: batch.Table, rules: Contract, scores: pd.DataFrame, p: params.Params, threshold: float) -> dict:
     """The metrics of `evaluate`, with intervals, of the scored customers whose labels have arrived.
 
+    Customers without a known label are left out where `data.unlabelled` says so.
+
     Raises:
         UserError: a label that the contract does not know, or no scored customers of both kinds.
     """
@@ -111,9 +113,14 @@ def labelled(table: batch.Table, rules: Contract, scores: pd.DataFrame, p: param
     known = pd.concat(parts).dropna()
     if len(again := known.loc[known[rules.id].duplicated(), rules.id]):
         raise UserError(f"{table.url}: {len(again)} rows repeat an earlier {rules.id}, such as {again.iloc[0]!r}")
-    allowed = rules.columns[rules.target].allowed
-    if len(wrong := known.loc[~known[rules.target].isin(allowed), rules.target].unique()):
-        raise UserError(f"{table.url}: {rules.target} is {wrong[0]!r}, not one of {', '.join(map(repr, allowed))}")
+    unknown = ~known[rules.target].isin(rules.labels)
+    if unknown.any():
+        found = f"{rules.target} is {short(known.loc[unknown, rules.target].iloc[0])}"
+        wrong = f"{table.url}: {found}, not one of {', '.join(map(short, rules.labels))}"
+        if p.data.unlabelled == "refuse":
+            raise UserError(f"{wrong}; `unlabelled: drop` under `data:` in params.yaml leaves such customers out")
+        print(f"{wrong}: {unknown.sum():,} such customers are left out of the metrics")
+    known = known[~unknown]
     probability = known[rules.id].map(scores.set_index(rules.id)[SCORE])
     scored = probability.notna()
     y, probability = model.labels(known[scored], rules), probability[scored].to_numpy()

@@ -140,6 +140,32 @@ def test_labels_that_cannot_be_used(tmp_path):
             monitor.labelled(labels, own.rules, scores, own.params, 0.5)
 
 
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+@pytest.mark.parametrize("kind", IDS)
+def test_customers_without_an_id(tmp_path, kind, form):
+    """Two of them are rejected for that, and not for being the same one."""
+    own = Own(tmp_path, own_frame(id=IDS[kind]))
+    ids = pd.Series(IDS[kind], dtype="Int64" if kind == "whole" else None).where(own.frame.index > 1)
+    _, rejected = own.score(own.customers(f"c.{form}", own.frame.assign(id=ids)), explain=False)
+    assert rejected["reason"].tolist() == ["id: null where none is allowed"] * 2
+
+
+def test_unknown_labels_are_left_out_on_request(tmp_path, capsys):
+    """As in training: with `unlabelled: drop` a third label counts for nothing, and that is said."""
+    own = Own(tmp_path, own_frame())
+    scores, _ = own.score(own.customers("c.csv"))
+    third = own.frame.assign(left=own.frame["left"].where(own.frame.index % 5 != 0, "paused"))
+    labels = own.table(third, "l.csv", ["id", "left"])
+    with pytest.raises(UserError, match="left is 'paused', not one of 'no', 'yes'; `unlabelled: drop` under `data:`"):
+        monitor.labelled(labels, own.rules, scores, own.params, 0.5)
+    data = own.params.data.model_copy(update={"unlabelled": "drop"})
+    dropping = own.params.model_copy(update={"data": data})
+    found = monitor.labelled(labels, own.rules, scores, dropping, 0.5)
+    assert "60 such customers are left out of the metrics" in capsys.readouterr().out
+    known = own.table(own.frame[third["left"] != "paused"], "k.csv", ["id", "left"])
+    assert found == monitor.labelled(known, own.rules, scores, own.params, 0.5)
+
+
 def test_columns_called_like_the_products(tmp_path):
     """bias, row, reason, churn_probability, churn and the names of reasons: the user's columns keep their names and
     their values."""
@@ -219,6 +245,8 @@ def test_types_are_those_that_give_every_cell_back(tmp_path, cells, kind):
     assert str(taken.type) == kind
     if kind == "string":
         assert taken.to_pylist() == cells
+    named = csv_table.read(str(tmp_path / "t.csv"), id="c")["c"]
+    assert named.type == ("string" if kind.startswith("date") else taken.type), "a date can name a customer"
 
 
 HEAD = b"id,x,left\n"
@@ -250,6 +278,19 @@ def test_csv_files_that_cannot_be_read(tmp_path, name, content, says):
         csv_table.read(str(tmp_path / name))
     with pytest.raises(UserError, match=says):
         own.score(batch.Table(str(tmp_path / name), own.rules, ["id", "x"]))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"sep=,\nid,x,left\na,1,yes\n", "line 2 has 3 cells, the header 2: id,x,left\n  is the first line the header"),
+        (b"id,x,x,left\na,1,2,yes\n", "columns stand in it more than once: 'x'; give each a name of its own"),
+    ],
+)
+def test_csv_files_that_cannot_be_taken_in(tmp_path, content, says):
+    (tmp_path / "raw.csv").write_bytes(content)
+    with pytest.raises(UserError, match=says):
+        csv_table.read(str(tmp_path / "raw.csv"))
 
 
 def test_blank_lines(tmp_path):

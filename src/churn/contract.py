@@ -18,6 +18,7 @@ NULL = "null where none is allowed"
 SCORES = ("churn_probability", "churn")  # what the model gives
 SCORES_OWN = (*SCORES, *(f"{name}_{place}" for name in ("reason", "contribution") for place in (1, 2, 3)))
 KINDS = {"str": "text", "int64": "number", "float64": "number", "bool": "flag"}
+MORE_THAN_ONCE = "column stands in the table more than once; give each a name of its own, or drop one"
 MOST_SHOWN = 50  # violations of one message
 
 Label = str | int | float | bool
@@ -276,7 +277,7 @@ def check_columns(contract: Contract, schema) -> Violations:
         if column.name not in schema.names:
             violations.add(column.name, "missing column")
         elif schema.names.count(column.name) > 1:
-            violations.add(column.name, "column stands in the table more than once")
+            violations.add(column.name, MORE_THAN_ONCE)
         elif not fits(column, schema.field(column.name).type):
             found = schema.field(column.name).type
             violations.add(column.name, f"must be {column.dtype} ({column.kind}), the table has {found}")
@@ -345,7 +346,7 @@ def duplicates(ids: Callable[[], Iterable[list]]) -> dict[int, object]:
     for batch in ids() if suspects else ():
         for id in batch:
             row += 1
-            if id is not None and hash(id) in suspects:
+            if id is not None and id == id and hash(id) in suspects:  # a null is None or NaN
                 if id in seen:
                     again[row] = id
                 seen.add(id)

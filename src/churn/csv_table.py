@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from churn.errors import UserError
+from churn.errors import UserError, short
 
 BLOCK = 16 * 2**20  # bytes that are parsed at once: no line may be longer
 LONGEST_HEADER = 2**20
@@ -179,7 +179,7 @@ def _check_quotes(url: str) -> None:
             raise UserError(f"{url}, line {begins}: a cell runs over several lines ({error}); {way_out}") from None
 
 
-def inferred(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+def inferred(texts: pa.ChunkedArray, dates: bool = True) -> pa.ChunkedArray:
     """A column of texts in the type that its cells show: numbers only if every one of them comes back as it was, so
     that 000001, +49 or a long account number stay texts."""
     distinct = pc.unique(texts.drop_null())
@@ -191,7 +191,7 @@ def inferred(texts: pa.ChunkedArray) -> pa.ChunkedArray:
         return trimmed.cast(pa.int64() if pc.all(pc.match_substring_regex(distinct, WHOLE)).as_py() else pa.float64())
     if FLAGS.issuperset(values):
         return pc.utf8_lower(texts).cast(pa.bool_())
-    for kind in (pa.date32(), pa.timestamp("us")):
+    for kind in (pa.date32(), pa.timestamp("us")) if dates else ():
         try:
             return texts.cast(kind)
         except pa.ArrowInvalid:
@@ -199,11 +199,12 @@ def inferred(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     return texts
 
 
-def read(url: str) -> pa.Table:
-    """A whole CSV in the types that its cells show."""
+def read(url: str, id: str = "") -> pa.Table:
+    """A whole CSV in the types that its cells show; of the id, dates stay texts, which name a customer."""
     names = header(url)
     if again := {name for name in names if names.count(name) > 1}:
-        raise UserError(f"{url}: columns stand in it more than once: {', '.join(sorted(again))}")
+        named = ", ".join(map(short, sorted(again)))
+        raise UserError(f"{url}: columns stand in it more than once: {named}; give each a name of its own")
     schema = pa.schema((name, pa.string()) for name in names)
     table = pa.Table.from_batches(batches(url, names), schema)
-    return pa.table({name: inferred(table[name]) for name in names})
+    return pa.table({name: inferred(table[name], dates=name != id) for name in names})

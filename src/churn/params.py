@@ -202,6 +202,8 @@ def _explain(error: dict) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if not name:  # a rule between sections names the parameter itself
         return error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":  # a rule of a section says which of its values it means
+        return f"{name}: {error['msg'].removeprefix('Value error, ')}"
     if error["type"] == "extra_forbidden":
         tops = {n.split(".")[0] for n in names()}
         valid = [*names(), *names(Monitor, "monitor."), *names(Sweep, "sweep."), *tops, "monitor", "sweep"]

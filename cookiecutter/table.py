@@ -86,7 +86,7 @@ def take_in(answers: dict, raw: Path) -> list[str]:
 def name_faults(answers: dict, names: list[str]) -> list[str]:
     """The answers that name a column which is not there."""
     wanted = [("id", answers["id"]), ("target", answers["target"]), *(("drop", name) for name in answers["drop"])]
-    known, path = ", ".join(names[:30]), answers["path"]
+    path, known = answers["path"], ", ".join(name if name == name.strip() else repr(name) for name in names[:30])
     return [f"{role}: {path} has no column {name!r}; it has {known}" for role, name in wanted if name not in names]
 
 
@@ -111,7 +111,7 @@ def value_faults(table: pq.ParquetFile, answers: dict) -> tuple[list[str], dict]
 
 def write_data(values: dict[str, object]) -> None:
     """Write `data:` of params.yaml."""
-    params, value_there = Path("params.yaml").read_text(), r"""( *("[^"\n]*"|\[[^]\n]*\]|[^\s#]+))?"""
+    params, value_there = Path("params.yaml").read_text(), r"""( *("[^"\n]*"|'[^'\n]*'|\[[^]\n]*\]|[^\s#]+))?"""
     for name, value in values.items():
         written = json.dumps(value, ensure_ascii=False)  # JSON is YAML, and 1.2 reads "Yes" as a text either way
         line = f"  {name}: {written}"

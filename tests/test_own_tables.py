@@ -1,6 +1,7 @@
 """Other people's tables: every type of id and label from Parquet and CSV, columns that are called like the product's
 own, and CSV files as they come."""
 
+import decimal
 import gzip
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ IDS = {
     "whole": [2**60 + i for i in range(ROWS)],
     "float": [i + 0.5 for i in range(ROWS)],
     "single": np.arange(ROWS, dtype="float32") / np.float32(10),
+    "decimal": [decimal.Decimal(i) / 100 for i in range(ROWS)],
     "half": np.arange(ROWS, dtype="float16") / np.float16(10),
 }
 TARGETS = {"text": ("yes", "no"), "whole": (1, 0), "float": (1.5, 0.5), "bool": (True, False)}
@@ -74,7 +76,7 @@ def own_frame(**columns) -> pd.DataFrame:
 def test_every_type_of_id_and_label(tmp_path, kind, target, form):
     """Each customer is scored under the very id, and the labels are found again."""
     yes, no = TARGETS[target]
-    ids = [float(str(id)) for id in IDS[kind]] if kind in ("single", "half") else IDS[kind]
+    ids = [float(str(id)) for id in IDS[kind]] if kind in ("single", "half", "decimal") else IDS[kind]
     frame = own_frame(id=IDS[kind])
     frame["left"] = [yes if value == "yes" else no for value in frame["left"]]
     own = Own(tmp_path, frame, positive=yes)

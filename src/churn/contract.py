@@ -246,24 +246,26 @@ def converted(values, arrow_type):
 
     if at.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    if at.is_float16(values.type) or at.is_float32(values.type):
-        values = _as_written(values)
     if at.is_floating(arrow_type):
-        return values.cast(arrow_type, safe=False)
+        return _doubles(values).cast(arrow_type, safe=False)
     if at.is_floating(values.type):
+        values = values.cast(pa.float64())
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
     return values.cast(arrow_type)
 
 
-def _as_written(values):
-    """Numbers of half or single precision as the doubles that their shortest texts mean: 0.1 of a Parquet file is the
-    0.1 of a CSV, as an id, a label, at the end of a range. (A cast would make 0.10000000149 of it.)"""
+def _doubles(values):
+    """Numbers as the doubles that their shortest texts mean: 0.1 of a float32 or of a decimal in a Parquet file is the
+    0.1 of a CSV, as an id, a label, at the end of a range. (A cast makes 0.10000000149 of the one, and of the other
+    now and then the double beside it.)"""
     import pyarrow as pa
 
     if pa.types.is_float16(values.type):  # Arrow writes its exact value, not the shortest text
         numbers = values.to_numpy(zero_copy_only=False)
         return pa.array(numbers.astype(str).astype("float64"), from_pandas=True)
-    return values.cast(pa.string()).cast(pa.float64())
+    if pa.types.is_float32(values.type) or pa.types.is_decimal(values.type):
+        return values.cast(pa.string()).cast(pa.float64())
+    return values
 
 
 def check_columns(contract: Contract, schema) -> Violations:

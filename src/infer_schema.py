@@ -22,6 +22,17 @@ from churn import contract, inference, labels, lineage, params, validation
 from churn.errors import UserError, run
 
 
+class Dumper(yaml.SafeDumper):
+    """Writes every text so that it is read as it was: a few signs that YAML takes for line ends must be escaped."""
+
+    def represent_text(self, text: str) -> yaml.Node:
+        style = '"' if set(text) & set("\x85\u2028\u2029\ufeff") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+Dumper.add_representer(str, Dumper.represent_text)
+
+
 def columns_rules(
     table: pq.ParquetFile, data: params.Data
 ) -> tuple[dict[str, dict], contract.Violations]:
@@ -83,7 +94,7 @@ def infer(path: Path, data: params.Data) -> tuple[str, str]:
     written, counted = "", ""
     if not faults.found:
         content = {"schema_type": "dataframe", "api": "pandas", "columns": rules, "strict": True}
-        written = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        written = yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True)
         faults, counted = validated(table, written, data)
     if faults.found:
         raise UserError(f"no contract can be made of {path}:\n{faults}")

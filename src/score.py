@@ -48,14 +48,20 @@ def reasons(booster, frame: pd.DataFrame, rules: Contract) -> dict[str, np.ndarr
     contribution_1, what it adds to the log odds of churn (TreeSHAP), and so on; each of shape (rows,)."""
     values = model.contributions(booster, frame, rules).to_numpy()[:, :-1]  # less the bias
     strongest = np.argsort(-np.abs(values), axis=1, kind="stable")[:, :REASONS]
-    shown = {c.name: frame[c.name].astype(str).where(frame[c.name].notna(), "null") for c in rules.features}
-    texts = np.column_stack([f"{name} = " + values for name, values in shown.items()])
+    texts = np.column_stack([f"{column.name} = " + shown(frame[column.name], column.kind) for column in rules.features])
     rows = np.arange(len(frame))
     columns = {}
     for place in range(strongest.shape[1]):
         which = strongest[:, place]
         columns |= {f"reason_{place + 1}": texts[rows, which], f"contribution_{place + 1}": values[rows, which]}
     return columns
+
+
+def shown(values: pd.Series, kind: str) -> pd.Series:
+    """Values as a reason names them."""
+    known = values.notna()
+    values = values.astype("boolean") if kind == "flag" else values
+    return values.astype(str).where(known, "null")
 
 
 def output(rules: Contract, explain: bool) -> pa.Schema:

@@ -126,6 +126,7 @@ TYPES_REFUSED = {
     "German numbers": ([text.replace(".", ",") for text in TEXTS], ["nearly all of them numbers", "row 1: '0,126'"]),
     "currency": ([f"{text} €" for text in TEXTS], ["nearly all of them numbers"]),
     "numbers as text": (TEXTS, ["Write it as numbers"]),
+    "long numbers as text": ([f"{2**60 + i}" for i in range(ROWS)], ["has more than 15 digits, which a number would"]),
     "postal codes": ([f"{i:05}" for i in range(ROWS)], ["different codes are no categories"]),
     "dates as text": (pd.date_range("2020-01-01", periods=ROWS).strftime("%d.%m.%Y"), ["different texts are dates"]),
     "free text": ([f"said {text}" for text in TEXTS], ["free text or names; drop it"]),
@@ -298,6 +299,9 @@ TYPES = {
     "categories of flags": customers(w=pd.Categorical(NUMBERS > 20)),
     "string view": arrow([f"t{n}" for n in NUMBERS], pa.string_view()),
     "large string": arrow([f"t{n}" for n in NUMBERS], pa.large_string()),
+    "texts of signs that YAML takes for something else": customers(
+        w=np.array(["\x85", "\u2028 a", "a\u2029", "\ufeffx", "a\tb", "\r\n", " ", "\u200b", "a\0b"])[NUMBERS % 9]
+    ),
     "texts that YAML takes for something else": customers(
         w=np.array(["No", "null", "1", "=", "~", "1e3"])[NUMBERS % 6]
     ),

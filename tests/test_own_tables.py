@@ -195,16 +195,21 @@ def test_columns_called_like_the_products(tmp_path):
 @pytest.mark.parametrize("features", [1, 2])
 def test_few_features_and_nulls_among_the_reasons(tmp_path, features):
     """As many reasons as there are features; a null is one."""
-    plan = np.where(np.arange(ROWS) % 3 == 0, None, "gold")
-    frame = own_frame(x=own_frame()["x"].mask(np.arange(ROWS) % 2 == 0), plan=plan)
-    frame = frame if features == 2 else frame.drop(columns="plan")
+    auto = pd.array([None, True, False] * (ROWS // 3), "boolean")
+    frame = own_frame(x=own_frame()["x"].mask(np.arange(ROWS) % 2 == 0), auto=auto)
+    frame = frame if features == 2 else frame.drop(columns="auto")
     own = Own(tmp_path, frame)
+    found = []
     for form in ("csv", "parquet"):
         scores, _ = own.score(own.customers(f"c.{form}"))
         reasons = [name for name in scores if name.startswith("reason_")]
         assert reasons == [f"reason_{place}" for place in range(1, features + 1)] and len(scores) == ROWS
         assert not scores[reasons].isna().any().any()
         assert "x = null" in scores[reasons].iloc[0].tolist()
+        found.append(scores)
+    assert found[0].equals(found[1])
+    shown = {text for name in reasons for text in found[0][name] if text.startswith("auto")}
+    assert shown == ({"auto = True", "auto = False", "auto = null"} if features == 2 else set())
 
 
 def test_null_tokens_mean_the_same_when_training_and_when_scoring(tmp_path):

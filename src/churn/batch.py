@@ -120,7 +120,7 @@ def typed(batch: pa.RecordBatch, rules: Contract) -> tuple[pd.DataFrame, dict[tu
             parsed = [None if text is None else parse(text) for text in texts]
             for row in (row for row, value in enumerate(parsed) if value is None and texts[row] is not None):
                 faults[row, name] = f"{short(texts[row])} is not {kind}"
-            values = pa.array(parsed, pa.bool_() if parse is _flag else target)
+            values = pa.array(parsed, pa.bool_()).cast(target) if parse is _flag else pa.array(parsed, target)
         columns[name] = values
     frame = pa.table(columns).to_pandas()
     if rules.id in columns and pa.types.is_integer(schema.field(rules.id).type):

@@ -12,6 +12,7 @@ from churn.errors import short
 
 MOST_CATEGORIES = 100
 MOSTLY = 0.9  # the share of a column's texts that says what the others were meant to be
+DIGITS = 15  # that a double gives back, whatever they are
 EXACT = 2**53  # up to here every whole number is a double
 LARGEST = 3.4028234663852886e38  # that the model takes: single precision
 
@@ -189,7 +190,11 @@ def not_plain(texts: Counter, values: pa.ChunkedArray) -> str:
     """The cells that keep a column from being numbers."""
     wrong = [text for text in texts if not fits(text, PLAIN)]
     if not wrong:
-        return "Write it as numbers"
+        exact = [text for text in texts if len(re.findall(r"\d", text)) > DIGITS]
+        if not exact:
+            return "Write it as numbers"
+        way_out = f"has more than {DIGITS} digits, which a number would change; round them, or drop it"
+        return f"{short(exact[0])} {way_out}"
     cells = pc.is_in(values, pa.array(wrong, pa.string()))
     rows = pc.indices_nonzero(cells)
     named = [f"row {row + 1}: {short(values[row].as_py())}" for row in rows[:3].to_pylist()]

@@ -76,6 +76,8 @@ def feature_rules(name: str, values: pa.ChunkedArray) -> dict:
     texts = Counter(
         {entry["values"]: entry["counts"] for entry in pc.value_counts(known).to_pylist()}
     )
+    if cut := [text for text in texts if "\0" in text]:
+        raise Fault(f"{short(cut[0])} has a NUL character, which the model cannot take; remove it")
     if len(texts) > MOST_CATEGORIES:
         raise Fault(no_categories(texts, values))
     return {"dtype": "str", **nullable, "isin": sorted(texts)}

@@ -16,6 +16,7 @@ help: ## list the targets
 # The environment is rebuilt when requirements.txt is no longer the one it was made from.
 install: ## environment from the hashed lock
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: python3 is " + sys.version.split()[0] + "; 3.11 or later is needed (make PYTHON=... names another)")'
+	@case "$${PATH%%:*}" in *%*) echo "error: MLflow opens no database from an environment whose path has a %; \`export VENV=~/.venvs/churn\`, then make again" >&2; exit 1;; esac
 	@cmp -s requirements.txt $(VENV)/requirements.txt || { \
 	  echo "$(INSTALLER) installs the $$(grep -c '^[a-z].*==' requirements.txt) packages of requirements.txt into $(VENV), once; this takes minutes ..."; \
 	  $(MAKE) --no-print-directory install-$(INSTALLER); }
@@ -44,7 +45,8 @@ test: setup ## run the tests
 
 ui: setup ## MLflow's web page on http://127.0.0.1:5000 (PORT=... chooses)
 	mlflow ui --host 127.0.0.1 --port $(or $(PORT),5000) --workers 1 \
-	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --default-artifact-root mlartifacts
+	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
+	  --default-artifact-root "$$(python -c 'from pathlib import Path; print(Path("mlartifacts").absolute().as_uri())')"
 
 serve: setup ## the production model over HTTP on http://127.0.0.1:5001 (PORT=... chooses)
 	python src/serve.py --port $(or $(PORT),5001)
@@ -73,6 +75,7 @@ clean: ## remove what `dvc repro` makes again (data, caches and the MLflow store
 # Commits are kept in a branch, environment, remote folder and local settings where they are.
 KEPT = --exclude=/$(VENV) --exclude=/storage --exclude=/.dvc/config.local
 reset: ## back to the state after `git clone`: data, models, runs, experiments and changes are deleted (asks; YES=1 does not)
+	@test -z "$$(git rev-parse --show-prefix)" || { echo "error: this project is a folder of a bigger repository, and \`make reset\` would take the files of others with it; \`git checkout . && dvc checkout\` undoes an experiment" >&2; exit 1; }
 	@git clean -ndx $(KEPT); git status --short --untracked-files=no
 	@echo "These files and changes, the MLflow store, DVC's cache and all experiments will be gone for good."
 	@echo "Commits that the upstream branch does not have stay in a branch before-reset-..."

@@ -85,7 +85,7 @@ def find(p: params.Params, given: argparse.Namespace) -> tuple:
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # a server's links to every trial would bury the rest
     rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
     origin = lineage.data("train", "valid")
-    database = search.storage(given.storage or f"sqlite:///{tracking.root() / 'sweep.db'}")
+    database = search.storage(given.storage or tracking.sqlite_uri(tracking.root() / "sweep.db"))
     study = search.open_study(database, search.question(p, origin), given.resume)
     known = study.user_attrs.get("mlflow_run")
     if known and not tracking.knows(known):

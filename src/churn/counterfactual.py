@@ -37,9 +37,9 @@ class Table:
 
 def own_table(side: Side) -> Table:
     """The table of a side, apart from its checkout, in which tables come and go."""
-    kept = side.folder.parent / "own"
+    kept = side.folder / ".dvc/tmp/own"
     if not kept.exists():
-        kept.mkdir()
+        kept.mkdir(parents=True)
         shutil.copyfile(side.raw, kept / "raw.parquet")
         shutil.copyfile(side.schema, kept / "schema.yaml")
     return Table(kept / "raw.parquet", kept / "schema.yaml", side)

@@ -149,8 +149,12 @@ def is_intact(path: Path, digest: str) -> bool:
 
 
 def code() -> dict[str, str]:
-    """git_commit, git_dirty: whether the code differs from it (then `patch` says how), and the md5 of that difference."""
-    commit = _git("rev-parse", "HEAD").strip() or "none"
+    """git_commit, git_dirty: whether the code differs from it (then `patch` says how), and the md5 of that difference.
+
+    The project may be a folder of a bigger repository, and what changes around it is not its own. Where it is in no
+    commit (a project without git that lies in somebody's repository), git_commit is "none".
+    """
+    commit = _git("rev-parse", "HEAD", "HEAD:./dvc.yaml").partition("\n")[0] or "none"
     difference = patch()
     if not difference:
         return {"git_commit": commit, "git_dirty": "false", "patch_md5": "none"}
@@ -159,11 +163,13 @@ def code() -> dict[str, str]:
 
 
 def patch() -> str:
-    """How the tracked files of the workspace differ from the commit, as `git apply` takes it.
+    """How the tracked files of the project differ from the commit, as `git apply` takes it in the project's folder,
+    whatever git's settings say of how people like to read a difference.
 
     dvc.lock and reports/ are left out: the pipeline writes them itself, from inputs that the tags name.
     """
-    return _git("diff", "HEAD", "--binary", "--", ".", ":(exclude)dvc.lock", ":(exclude)reports")
+    form = ("--binary", "--relative", "--no-color", "--no-ext-diff", "--src-prefix=a/", "--dst-prefix=b/")
+    return _git("diff", "HEAD", *form, "--", ".", ":(exclude)dvc.lock", ":(exclude)reports")
 
 
 def environment() -> dict[str, str]:

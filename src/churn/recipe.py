@@ -11,6 +11,7 @@ from pathlib import Path
 from churn import evaluation, lineage, params, registry, tracking
 from churn.errors import UserError
 
+MARK = "MLproject"  # a file that is in the project's root and nowhere else in it
 OUTS = {"train_md5": "train", "valid_md5": "valid", "test_md5": "test"}
 
 
@@ -184,7 +185,8 @@ def of_commit(what: str, commit: str, label: str) -> Recipe:
     Raises:
         UserError: the commit has no dvc.lock, or one without the whole pipeline.
     """
-    written = git("show", f"{commit}:dvc.lock", check=False)
+    at = f"{commit}:{place(commit)}"
+    written = git("show", f"{at}dvc.lock", check=False)
     stages = lineage.parse_yaml(written)["stages"] if written else {}
     deps, outs, leaves = {}, {}, {}
     for stage in stages.values():
@@ -192,10 +194,10 @@ def of_commit(what: str, commit: str, label: str) -> Recipe:
         outs |= {out["path"]: out["md5"] for out in stage.get("outs", ())}
         leaves |= stage.get("params", {}).get("params.yaml", {})
     wanted = [str(path) for path in (*lineage.SPLITS.values(), lineage.MODEL)]
-    metrics = git("show", f"{commit}:{lineage.METRICS}", check=False)
+    metrics = git("show", f"{at}{lineage.METRICS}", check=False)
     if not metrics or [path for path in wanted if path not in outs]:
         raise UserError(f"{label}: dvc.lock of this commit names no model; `dvc repro` and a commit would have")
-    content = git("show", f"{commit}:requirements.txt", check=False).encode()
+    content = git("show", f"{at}requirements.txt", check=False).encode()
     return Recipe(
         name=what,
         label=label,
@@ -210,6 +212,17 @@ def of_commit(what: str, commit: str, label: str) -> Recipe:
         metrics={name: value for name, value in json.loads(metrics).items() if isinstance(value, int | float)},
         deps={path: digest for path, digest in deps.items() if path == str(lineage.SCHEMA) or path.startswith("src/")},
     )
+
+
+def place(commit: str) -> str:
+    """Where the project is in the tree of a commit: "" for the repository's root, else a folder with a slash at its
+    end. It may have moved since, as when a repository of its own became a folder of a bigger one."""
+    now = git("rev-parse", "--show-prefix").removesuffix("\n")
+    if git("rev-parse", "--verify", "--quiet", f"{commit}:{now}{MARK}", check=False):
+        return now
+    paths = git("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit).split("\0")
+    found = [path.removesuffix(MARK) for path in paths if f"/{path}".endswith(f"/{MARK}")]
+    return found[0] if len(found) == 1 else now
 
 
 def git(*arguments: str, check: bool = True, cwd: str | Path = ".") -> str:

@@ -39,6 +39,23 @@ def check(store: str) -> None:
         try_database(store)
 
 
+def check_environment(installed: str) -> None:
+    """Refuse an environment in which MLflow opens no database: Alembic's settings read a `%` in the path of MLflow's
+    own files as the beginning of a variable. The project itself may lie in such a folder.
+
+    Args:
+        installed: the path of MLflow's code.
+
+    Raises:
+        UserError: that is so.
+    """
+    if "%" in installed:
+        raise UserError(
+            f"the environment is in {sys.prefix}, and MLflow opens no database from a path with a %; build it "
+            "elsewhere (`export VENV=~/.venvs/churn`, then `make repro`), and activate that one"
+        )
+
+
 @functools.cache  # once per process: every search of runs connects again
 def wait_for_server(address: str) -> None:
     """Try to reach an MLflow server, and say at the first failure what is waited for.

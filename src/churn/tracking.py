@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from churn import lineage, store
 from churn.errors import UserError
@@ -26,22 +27,51 @@ os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 # MLflow's own 7 retries wait for more than four minutes without a word.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
 
+SQLITE = "sqlite:///"
+
 
 def root() -> Path:
     """The project's root; DVC_ROOT names it also inside the temporary copies that `dvc exp run --temp` works in."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()
 
 
+def sqlite_path(uri: str) -> Path | None:
+    """The file that a SQLite URI names, a relative one in the project's root; None for the URI of another store.
+
+    MLflow's launcher writes a blank as `%20`; SQLAlchemy reads such signs wherever they stand.
+    """
+    if not uri.startswith(SQLITE):
+        return None
+    path = uri.removeprefix(SQLITE).partition("?")[0]
+    return root() / unquote(path)
+
+
+def sqlite_uri(path: Path) -> str:
+    """The URI of a SQLite file, for MLflow and for Optuna (to which braces mean something). Only what would be read
+    as something else is written as `%..`: MLflow makes the folder of a URI as it is written, and would leave an empty
+    `my%20project` beside `my project`."""
+    misread = re.compile("%(?=[0-9A-Fa-f]{2})|[?{}]")
+    return SQLITE + misread.sub(lambda sign: quote(sign[0]), str(path.absolute()))
+
+
 def uri() -> str:
     """MLFLOW_TRACKING_URI, a relative SQLite path in it made absolute; else the project's own SQLite file."""
-    given = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    relative = given.removeprefix("sqlite:///")
-    return f"sqlite:///{root() / relative}" if given.startswith("sqlite:///") else given
+    given = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    path = sqlite_path(given)
+    if path is None:
+        return given
+    _, mark, options = given.partition("?")
+    return f"{sqlite_uri(path)}{mark}{options}"
 
 
 def store_file() -> Path | None:
     """The SQLite file of the store, or None where the store is a server."""
-    return Path(uri().removeprefix("sqlite:///")) if uri().startswith("sqlite:///") else None
+    return sqlite_path(uri())
+
+
+def artifact_root() -> str:
+    """The URI of the folder that holds the artifacts of a SQLite store."""
+    return (root() / "mlartifacts").as_uri()
 
 
 def connect() -> str:
@@ -57,6 +87,7 @@ def connect() -> str:
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     if store_file():
+        store.check_environment(mlflow.__file__)
         create_store(store_file())
     store.check(uri())
     mlflow.set_tracking_uri(uri())
@@ -96,7 +127,7 @@ def _experiment():
     if found := mlflow.get_experiment_by_name(name):
         return found
     # A server knows its artifact store; for a bare database the default would be the current folder.
-    local = None if uri().startswith("http") else (root() / "mlartifacts").as_uri()
+    local = None if uri().startswith("http") else artifact_root()
     try:
         return mlflow.get_experiment(mlflow.create_experiment(name, artifact_location=local))
     except mlflow.MlflowException:
@@ -127,7 +158,7 @@ def create_store(path: Path) -> None:
 
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        SqlAlchemyStore(f"sqlite:///{part}", (root() / "mlartifacts").as_uri())._dispose_engine()
+        SqlAlchemyStore(sqlite_uri(part), artifact_root())._dispose_engine()
         os.link(part, path)
     except FileExistsError:
         pass

@@ -14,9 +14,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from churn import lineage
+from churn import lineage, tracking
 from churn.errors import UserError
-from churn.recipe import Recipe, git
+from churn.recipe import Recipe, git, place
 from churn.signals import interruptible
 
 # What would lead a rebuild into the caller's MLflow, DVC or git.
@@ -52,14 +52,16 @@ def checkout(recipe: Recipe) -> Iterator[Path]:
             "`git fetch --unshallow`) brings it if it was pushed"
         )
     with temporary() as parent:
-        folder = parent / "project"
+        clone, at = parent / "project", place(recipe.commit)
+        folder = clone / at  # the project may be a folder of a bigger repository
+        root = git("rev-parse", "--show-toplevel").removesuffix("\n")
         quiet = ("-c", "advice.detachedHead=false", "-c", f"core.hooksPath={os.devnull}")
-        git(*quiet, "clone", "--quiet", "--shared", "--no-checkout", str(Path.cwd()), str(folder))
-        git(*quiet, "checkout", "--quiet", recipe.commit, cwd=folder)
+        git(*quiet, "clone", "--quiet", "--shared", "--no-checkout", root, str(clone))
+        git(*quiet, "checkout", "--quiet", recipe.commit, cwd=clone)
         if recipe.patch:
             (parent / "patch").write_text(recipe.patch)
-            git("apply", "--whitespace=nowarn", str(parent / "patch"), cwd=folder)
-        (folder / ".dvc/config.local").write_text(f"[cache]\n    dir = {folder / '.dvc/cache'}\n")
+            git("apply", "--whitespace=nowarn", f"--directory={at}", str(parent / "patch"), cwd=clone)
+        (folder / ".dvc/config.local").write_text("[cache]\n    dir = cache\n")  # from .dvc on, whatever the project says
         (folder / lineage.RAW).parent.mkdir(exist_ok=True)
         lineage.bring(recipe.data_md5, folder / lineage.RAW, "the raw data")
         set_params(folder, recipe.params)
@@ -93,8 +95,8 @@ def clean_environ(folder: Path, bin: Path) -> dict[str, str]:
         "PATH": f"{bin}{os.pathsep}{os.environ.get('PATH', '')}",
         "VIRTUAL_ENV": str(bin.parent),
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-        "DVC_SITE_CACHE_DIR": str(folder.parent / "dvc"),
+        "MLFLOW_TRACKING_URI": tracking.sqlite_uri(folder / "mlflow.db"),
+        "DVC_SITE_CACHE_DIR": str(folder / ".dvc/tmp/site"),
         "DVC_NO_ANALYTICS": "true",
     }
 

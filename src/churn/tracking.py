@@ -4,6 +4,7 @@ MLFLOW_TRACKING_URI decides where they go; without it, to SQLite in the project'
 md5 of the model it made, never by an id handed from process to process.
 """
 
+import errno
 import hashlib
 import logging
 import os
@@ -11,12 +12,12 @@ import platform
 import re
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from churn import lineage, store
+from churn import leftovers, lineage, store
 from churn.errors import UserError
 
 # MLflow's own switch; DO_NOT_TRACK does not reach it. Set it to "false" to send telemetry.
@@ -28,6 +29,7 @@ os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
 
 SQLITE = "sqlite:///"
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
 
 
 def root() -> Path:
@@ -184,12 +186,58 @@ def note_executed(stage: str) -> None:
         mlflow.MlflowClient().set_tag(os.environ["MLFLOW_RUN_ID"], f"executed.{stage}", "true")
 
 
+def open_runs() -> Path:
+    """The folder in which each process of this project notes the runs that it works on."""
+    return root() / ".dvc/tmp/open-runs"
+
+
+@contextmanager
+def held(start: Callable[[], list[str]]) -> Iterator[None]:
+    """Note that this process works on runs, for the time of the `with`: one that is killed meanwhile leaves them
+    RUNNING, and the next that notes something in this folder sets them to KILLED.
+
+    Args:
+        start: opens the runs, and gives their ids.
+    """
+    with leftovers.turn(open_runs()):
+        _close_abandoned()
+        noted = leftovers.hold(open_runs(), uri(), start())
+    with noted:
+        yield
+
+
+def close_abandoned() -> None:
+    """Set to KILLED the runs of this project on which nobody works any more."""
+    connect()
+    with leftovers.turn(open_runs()):
+        _close_abandoned()
+
+
+def _close_abandoned() -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    for run_id, notes in leftovers.abandoned(open_runs(), uri()).items():
+        try:
+            if client.get_run(run_id).info.status == "RUNNING":
+                client.set_tag(run_id, "error", "its process was killed")
+                client.set_terminated(run_id, "KILLED")
+        except mlflow.MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise  # else it has been deleted
+        for note in notes:
+            note.unlink(missing_ok=True)
+
+
 @contextmanager
 def run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator:
     """Open a run, or resume `run_id`; under a launcher (`mlflow run`, a sweep) a new run is the launcher's child.
 
     A run from a workspace that differs from its commit holds the difference. A run that ends in an error is FAILED
-    and says why in its tag `error`.
+    and says why in its tag `error`; what a process that was killed left RUNNING becomes KILLED here.
+
+    Raises:
+        UserError: the folder of the artifacts, or what is written otherwise, cannot be written.
     """
     import mlflow
 
@@ -203,7 +251,13 @@ def run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator:
         tags = {**tags, "dvc_experiment": name}
     name = None if run_id else name
     tags = {key: str(value) for key, value in tags.items()}  # a server refuses a tag that is a number
-    with mlflow.start_run(run_id=run_id, experiment_id=experiment, run_name=name, tags=tags) as opened:
+    check_artifact_root()
+
+    def start() -> list[str]:
+        opened = mlflow.start_run(run_id=run_id, experiment_id=experiment, run_name=name, tags=tags)
+        return [opened.info.run_id, *filter(None, [parent])]
+
+    with held(start), mlflow.active_run() as opened:
         if tags.get("git_dirty") == "true":
             mlflow.log_text(lineage.patch(), f"{tags['stage']}.patch")
         if "error" in opened.data.tags:
@@ -216,7 +270,23 @@ def run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator:
                 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
             else:
                 mlflow.set_tag("error", why[:5000])
+            if isinstance(error, OSError) and error.filename and error.errno in UNWRITABLE:
+                raise UserError(f"{error.filename} cannot be written: {error.strerror}; mend that, and try again") from None
             raise
+
+
+def check_artifact_root() -> None:
+    """Refuse, before anything is computed, a folder of artifacts that cannot be written.
+
+    Raises:
+        UserError: that is so.
+    """
+    folder = root() / "mlartifacts"
+    if store_file() and folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise UserError(
+            f"{folder}, the folder of MLflow's artifacts, cannot be written; let it be yours and writable "
+            "(`ls -ld mlartifacts` says whose it is), and try again"
+        )
 
 
 def quoted(value: str) -> str:
@@ -358,17 +428,25 @@ def log_trial(parent, number: int, state: str, start: int, params: dict, results
     client = mlflow.MlflowClient()
     now = int(time.time() * 1000)
     tags = {"mlflow.parentRunId": parent.info.run_id, "stage": "trial", "trial": str(number), "trial_state": state}
-    child = client.create_run(parent.info.experiment_id, start, tags, run_name=f"trial {number}").info.run_id
-    try:
-        client.log_batch(
-            child,
-            metrics=[Metric(name, value, now, 0) for name, value in results.items()] + curve_points(curves, now),
-            params=[Param(name, str(value)) for name, value in params.items()],
-        )
-        client.set_terminated(child)
-    except BaseException:
-        client.set_terminated(child, "KILLED")
-        raise
+    made = []
+
+    def create() -> list[str]:
+        child = client.create_run(parent.info.experiment_id, start, tags, run_name=f"trial {number}")
+        made.append(child.info.run_id)
+        return made
+
+    with held(create):
+        (child,) = made
+        try:
+            client.log_batch(
+                child,
+                metrics=[Metric(name, value, now, 0) for name, value in results.items()] + curve_points(curves, now),
+                params=[Param(name, str(value)) for name, value in params.items()],
+            )
+            client.set_terminated(child)
+        except BaseException:
+            client.set_terminated(child, "KILLED")
+            raise
 
 
 def close_trials(parent, finished: set[str]) -> None:
@@ -397,7 +475,8 @@ def failure(launcher: str) -> str:
     """Why a stage failed under a launcher's run, or "" if none did."""
     import mlflow
 
-    where = f"tags.mlflow.parentRunId = '{launcher}' and attributes.status = 'FAILED'"
+    ended = "attributes.status != 'FINISHED' and attributes.status != 'RUNNING'"
+    where = f"tags.mlflow.parentRunId = '{launcher}' and {ended}"
     failed = mlflow.search_runs(search_all_experiments=True, filter_string=where, output_format="list")
     return failed[0].data.tags.get("error", "") if failed else ""
 

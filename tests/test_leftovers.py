@@ -1,0 +1,111 @@
+"""What processes leave behind that are killed, and what becomes of it."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import mlflow
+import pytest
+from conftest import ROOT
+
+from churn import leftovers, tracking
+from churn.errors import UserError
+
+WORKS = """
+import sys, time
+from churn import tracking
+with tracking.run("works", {"stage": sys.argv[1]}):
+    print("open", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A folder with a store of its own, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "leftovers")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    tracking.connect()
+    return tmp_path
+
+
+def at_work(stage: str) -> subprocess.Popen:
+    """A process with an open run."""
+    process = subprocess.Popen([sys.executable, "-c", WORKS, stage], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "open\n"
+    return process
+
+
+def status(stage: str) -> tuple[str, str | None]:
+    run = tracking.find_run(stage=stage)
+    return run.info.status, run.data.tags.get("error")
+
+
+def test_runs_of_killed_processes(store, monkeypatch):
+    """The next run of the project closes them, with the launching run of one; those of living processes go on."""
+    with mlflow.start_run(experiment_id=tracking.connect(), tags={"stage": "launch"}) as launching:
+        pass
+    mlflow.MlflowClient().update_run(launching.info.run_id, status="RUNNING")
+    living = at_work("living")
+    monkeypatch.setenv("MLFLOW_RUN_ID", launching.info.run_id)
+    killed = at_work("killed")
+    monkeypatch.delenv("MLFLOW_RUN_ID")
+    try:
+        tracking.close_abandoned()
+        assert [status(stage)[0] for stage in ("living", "killed", "launch")] == ["RUNNING"] * 3
+        killed.kill()
+        killed.wait()
+        with tracking.run("next", {"stage": "next"}):
+            assert [status(stage)[0] for stage in ("living", "killed", "launch")] == ["RUNNING", "KILLED", "KILLED"]
+        assert status("killed")[1] == "its process was killed"
+        assert len(list(tracking.open_runs().iterdir())) == 1
+    finally:
+        living.send_signal(signal.SIGINT)
+        living.wait()
+    assert status("living") == ("FAILED", "KeyboardInterrupt") and status("next") == ("FINISHED", None)
+    assert list(tracking.open_runs().iterdir()) == []
+
+
+def test_a_run_that_was_deleted_meanwhile(store):
+    """Nothing is left to close, and nothing fails."""
+    leftovers.hold(tracking.open_runs(), tracking.uri(), ["0" * 32])  # not closed: the note stays, as after a kill
+    tracking.close_abandoned()
+    assert list(tracking.open_runs().iterdir()) == []
+
+
+def test_temporary_folders(tmp_path):
+    """One that nobody holds is removed, one that is in use stays."""
+    (tmp_path / ".prepared-dead/sub").mkdir(parents=True)
+    with leftovers.scratch(tmp_path, ".prepared-") as ours:
+        assert list(tmp_path.iterdir()) == [ours]
+        with leftovers.scratch(tmp_path, ".prepared-") as other:
+            assert sorted(tmp_path.iterdir()) == sorted([ours, other])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stage_that_was_killed(tiny_pipeline, tmp_path):
+    """`kill -9` of preprocess leaves a run and a folder; the next one closes the run, removes the folder, and works."""
+    project = tiny_pipeline.copy(tmp_path)
+    process = subprocess.Popen([sys.executable, "src/preprocess.py"], cwd=project.folder, stdout=subprocess.DEVNULL)
+    while not list((project.folder / "data").glob(".prepared-*")):
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    assert project.runs("preprocess")[0].info.status == "RUNNING"
+    project.out("python", "src/preprocess.py")
+    assert [run.info.status for run in project.runs("preprocess")] == ["FINISHED", "KILLED", "FINISHED"]
+    assert list((project.folder / "data").glob(".prepared-*")) == []
+
+
+def test_artifacts_that_cannot_be_written(store):
+    """Refused before anything is computed, by the folder's name; no run is opened."""
+    (store / "mlartifacts").write_text("not a folder")
+    with pytest.raises(UserError, match="mlartifacts, the folder of MLflow's artifacts, cannot be written"):
+        with tracking.run("train", {"stage": "train"}):
+            raise AssertionError("it began")
+    assert tracking.find_run(stage="train") is None

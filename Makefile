@@ -37,6 +37,9 @@ install-pip:
 
 repro: setup ## run the pipeline: data, splits, model, evaluation, registration
 	@test -f data/raw.parquet || python src/launch.py table
+	@git symbolic-ref --quiet HEAD >/dev/null || \
+	  test "$$(git rev-parse --quiet --verify refs/exps/exec/EXEC_BASELINE || echo none)" != "$$(git rev-parse HEAD)" || \
+	  python src/report.py
 	dvc repro
 	@python src/report.py
 

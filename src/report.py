@@ -41,6 +41,21 @@ def check_workspace(leaves: dict[str, object]) -> None:
         raise UserError(f"the workspace is not what dvc.lock describes; run `dvc repro`:{listed}")
 
 
+def check_experiment() -> None:
+    """Refuse to take what a killed experiment left for the workspace of its branch.
+
+    Raises:
+        UserError: with the commands that lead back.
+    """
+    if lineage.unfinished_experiment():
+        branch = lineage.previous_branch()
+        raise UserError(
+            "a `dvc exp run` was killed here, or still runs: git is on no branch, and the files are the experiment's. "
+            f"`git checkout {branch} && git restore --staged --worktree params.yaml dvc.lock reports && dvc checkout` "
+            "leads back; what you had changed elsewhere stays (docs/experiments.md)"
+        )
+
+
 def reconcile(p: params.Params, rules: contract.Contract, results: dict[str, float], identity: dict[str, str]) -> None:
     """Make what is missing of the evaluation's record and version, and a first `staging`, from DVC's files."""
     test = pd.read_parquet(lineage.SPLITS["test"])
@@ -105,6 +120,7 @@ def following(registered: bool) -> str:
 def main() -> None:
     p = params.load()
     leaves = params.flatten(p.model_dump())
+    check_experiment()
     check_workspace(leaves)
     rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
     results = json.loads(lineage.METRICS.read_text())

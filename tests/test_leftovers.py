@@ -1,5 +1,7 @@
 """What processes leave behind that are killed, and what becomes of it."""
 
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -7,7 +9,7 @@ import time
 
 import mlflow
 import pytest
-from conftest import ROOT
+from conftest import BIN, ROOT
 
 from churn import leftovers, tracking
 from churn.errors import UserError
@@ -109,3 +111,31 @@ def test_artifacts_that_cannot_be_written(store):
         with tracking.run("train", {"stage": "train"}):
             raise AssertionError("it began")
     assert tracking.find_run(stage="train") is None
+
+
+def test_an_experiment_that_was_killed(tiny_pipeline, tmp_path):
+    """`kill -9` of `dvc exp run` leaves git on no branch with the experiment's files: report.py and make say how to get
+    back, the command does it, and the user's own edit is still there."""
+    project = tiny_pipeline.copy(tmp_path)
+    with open(project.folder / "README.md", "a") as readme:
+        readme.write("mine")
+    command = [str(BIN / "dvc"), "exp", "run", "-S", "train.max_depth=3"]
+    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        command, cwd=project.folder, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert any("Running stage 'train'" in line for line in process.stdout)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+    reported = project.run("python", "src/report.py")
+    assert reported.returncode == 1 and "git is on no branch" in reported.stderr, reported.stderr
+    (back,) = re.findall("`(git checkout.*)`", reported.stderr)
+    made = project.run("make", "-o", "setup", "repro")  # without an installation
+    assert made.returncode != 0 and "git is on no branch" in made.stderr and "Running stage" not in made.stdout
+
+    project.out("bash", "-euc", back)
+    assert project.out("git", "branch", "--show-current") == "main\n"
+    assert project.out("git", "status", "--short") == " M README.md\n"
+    assert (project.folder / "README.md").read_text().endswith("mine")
+    assert "workspace   ChurnXGB version 1" in project.out("python", "src/report.py")

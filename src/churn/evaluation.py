@@ -109,5 +109,5 @@ def production_key(production, made: dict[str, str]) -> dict[str, str]:
 
 
 def is_experiment() -> bool:
-    """Whether this stage runs as part of a DVC experiment."""
-    return "DVC_EXP_NAME" in os.environ
+    """Whether this stage runs as part of a DVC experiment, or on what one left that was killed."""
+    return "DVC_EXP_NAME" in os.environ or lineage.unfinished_experiment()

@@ -172,6 +172,19 @@ def patch() -> str:
     return _git("diff", "HEAD", *form, "--", ".", ":(exclude)dvc.lock", ":(exclude)reports")
 
 
+def unfinished_experiment() -> bool:
+    """Whether the workspace is as a `dvc exp run` leaves it that was killed (or that still runs): git's HEAD names the
+    commit that the experiment began with and no branch, and the files are the experiment's."""
+    base = _git("rev-parse", "--quiet", "--verify", "refs/exps/exec/EXEC_BASELINE")
+    return base != "" and base == _git("rev-parse", "HEAD") and not _git("symbolic-ref", "--quiet", "HEAD")
+
+
+def previous_branch() -> str:
+    """The branch that git left last."""
+    name = _git("rev-parse", "--abbrev-ref", "@{-1}").strip()
+    return name if name not in ("", "HEAD", "@{-1}") else "main"
+
+
 def environment() -> dict[str, str]:
     """lock_md5 of requirements.txt, whether the pinned packages are the installed ones, and the machine."""
     moved = []

@@ -136,13 +136,15 @@ def _check_rights(name: str, move: Move) -> None:
     # taken away: only the server's permission is asked for, before anything is changed.
     import mlflow
 
+    staging = registry.alias(name, "staging")
+    if staging is None or str(staging.version) != move.new:
+        return
     try:
-        if move.kind == "promote":
-            _client().delete_registered_model_alias(name, "none")
+        _client().delete_registered_model_alias(name, "none")
     except mlflow.MlflowException as error:
         raise UserError(
-            f"the server does not let you take {name}'s alias `staging` away, which a promotion does ({error}); ask for "
-            "the permission MANAGE, or somebody who has it. Nothing was changed"
+            f"the server does not let you take {name}'s alias `staging` away, which this does ({error}); ask for the "
+            "permission MANAGE, or somebody who has it. Nothing was changed"
         ) from None
 
 

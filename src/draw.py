@@ -10,6 +10,7 @@ from pathlib import Path
 
 from churn import plots
 from churn.errors import run
+from churn.project_files import reading
 
 
 def main() -> None:
@@ -17,8 +18,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the pictures go")
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
-    for name, table in plots.read().items():
-        plots.draw(name, table).savefig(folder / f"{name}.png", dpi=100)
+    for name, path in plots.files().items():
+        with reading(path):
+            plots.draw(name, plots.read(path)).savefig(folder / f"{name}.png", dpi=100)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from churn import candidate, contract, evaluation, gate, lineage, metrics, model, params, plots, registry, tracking
-from churn.errors import run
+from churn.errors import UserError, run
 
 
 def write(results: dict[str, float], failures: list[str], tables: dict[str, pd.DataFrame]) -> None:
@@ -51,6 +51,7 @@ def main() -> None:
     p = params.load()
     rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
     origin, tags = lineage.data(), lineage.tags("evaluate")
+    lineage.check_outputs("train", lineage.MODEL, lineage.CURVES)
     rows = {name: pd.read_parquet(lineage.SPLITS[name]) for name in ("valid", "test")}
     results, probability = measure(p, rules, rows)
 
@@ -72,7 +73,7 @@ def main() -> None:
                 comparison = candidate.compare(p, rules, rows["test"], probability, production)
                 lineage.verify(tags)
                 if drawing.wait() != 0:
-                    raise RuntimeError("src/draw.py failed; see its message above")
+                    raise UserError("src/draw.py failed; its message stands above")
                 decision = gate.decide(results, p.gate, *comparison)
                 tracking.log_evaluation(results, Path(pictures))
                 version = candidate.publish(p, logged, results, decision, identity)

@@ -19,6 +19,7 @@ from ruamel.yaml.error import YAMLError
 
 from churn import experiments, lineage, params, tracking
 from churn.errors import UserError, run
+from churn.project_files import reading
 
 
 def value(text: str) -> object:
@@ -75,11 +76,12 @@ def fetch_table() -> None:
     """
     if lineage.RAW.exists():
         return
+    with reading(f"{lineage.RAW}.dvc"):
+        digest = lineage.read_yaml(f"{lineage.RAW}.dvc")["outs"][0]["md5"]
     command = ["dvc", "pull", "--quiet", f"{lineage.RAW}.dvc"]
     from_sample = [*command, "--remote", "sample"]
     if subprocess.run(from_sample, capture_output=True).returncode and subprocess.run(command).returncode:
         raise UserError(f"{lineage.RAW} is missing and `dvc pull {lineage.RAW}.dvc` does not bring it")
-    digest = lineage.read_yaml(f"{lineage.RAW}.dvc")["outs"][0]["md5"]
     if not lineage.is_intact(lineage.RAW, digest):  # of a damaged file in the cache, DVC says nothing
         lineage.RAW.unlink()
         shutil.copyfile(lineage.fetch(digest, "the raw data"), lineage.RAW)

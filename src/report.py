@@ -8,7 +8,6 @@ alias that exists is never moved: looking at an old commit must not roll staging
 launching run gets parameters, metrics and dvc.lock, so that it is never empty.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import pandas as pd
 
 from churn import candidate, contract, evaluation, gate, lineage, model, params, registry, tracking
 from churn.errors import UserError, run
+from churn.project_files import read_metrics
 
 
 def check_workspace(leaves: dict[str, object]) -> None:
@@ -123,8 +123,8 @@ def main() -> None:
     check_experiment()
     check_workspace(leaves)
     rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
-    results = json.loads(lineage.METRICS.read_text())
-    results.pop("gate_thresholds")
+    results = read_metrics(lineage.METRICS)
+    results.pop("gate_thresholds", None)
 
     launcher = os.environ.get("MLFLOW_RUN_ID")
     identity = evaluation.identity(leaves, lineage.inputs("evaluate"))

@@ -382,7 +382,7 @@ def test_column_names_of_every_kind(place, tmp_path):
         drawn[name].to_csv(path, index=False)
         plots.draw(name, pd.read_csv(path, keep_default_na=False, dtype={"feature": str})).savefig("plot.png")
     (lineage.CURVES).write_text("round,train_logloss,valid_logloss\n0,1,1\n")
-    assert set(plots.read()["importance"]["feature"]) == set(names)
+    assert set(plots.read(plots.files()["importance"])["feature"]) == set(names)
     bins = {name: drift.bins(splits["train"][name]) for name in NAMES[13:19]}
     drift.picture({name: (b.labels, *[b.count(splits["test"][name])] * 2) for name, b in bins.items()}).savefig("d.png")
 

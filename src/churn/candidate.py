@@ -11,6 +11,7 @@ import pandas as pd
 from churn import evaluation, gate, lineage, logged_model, metrics, model, params, registry, tracking
 from churn.contract import Contract
 from churn.errors import UserError
+from churn.project_files import read_metrics
 
 
 @contextmanager
@@ -174,6 +175,6 @@ def stage(version, experiment: bool) -> str:
 
 def stage_workspace(name: str) -> None:
     """Let `staging` name the version of the workspace's model, if it passed and so has one."""
-    threshold = json.loads(lineage.METRICS.read_text())["threshold"]
+    threshold = read_metrics(lineage.METRICS)["threshold"]
     if version := registry.find(name, registry.identity(threshold)):
         print(f"{name} version {version.version} is {registry.stage(name, version.version)}")

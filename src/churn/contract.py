@@ -106,6 +106,10 @@ def read(path: str | Path) -> dict[str, dict]:
         return {name: dict(rules) for name, rules in written.items()}
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; `python src/infer_schema.py TABLE` writes one") from None
+    except yaml.MarkedYAMLError as error:
+        what = f"line {error.problem_mark.line + 1}: {error.problem}"
+        way_out = f"keep one side of a conflict of git, or `git checkout {path}` brings the committed one back"
+        raise UserError(f"{path} is no valid YAML ({what}); {way_out}") from None
     except (yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError):
         raise UserError(f"{path} is no pandera schema (a mapping with `columns:`)") from None
 

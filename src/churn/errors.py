@@ -56,8 +56,9 @@ def run(main: Callable[[], None]) -> None:
         words = (error.stderr or b"").decode() if isinstance(error.stderr, bytes) else error.stderr
         sys.exit(f"error: {shlex.join(map(str, error.cmd))} failed: {bounded(words or 'its message stands above')}")
     except Exception as error:
-        from churn.store import explained
+        from churn import project_files, store
 
-        if not (message := explained(error)):
+        message = store.explained(error) or project_files.explained(error)
+        if not message:
             raise
         sys.exit(f"error: {bounded(message)}")

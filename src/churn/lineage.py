@@ -13,6 +13,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from churn.errors import UserError
+from churn.project_files import mapping, reading
 
 RAW = Path("data/raw.parquet")
 SCHEMA = Path("data/schema.yaml")
@@ -25,9 +26,14 @@ PLOTS = Path("reports/plots")
 MODEL_PACKAGES = ("mlflow", "xgboost", "pandas", "numpy", "pyyaml")  # what the scoring model imports
 
 
-def read_yaml(path: str | Path):
-    """A YAML file as DVC reads it: YAML 1.2, where Yes is a text (in YAML 1.1, and so in PyYAML, it is true)."""
-    return YAML(typ="safe").load(Path(path))
+def read_yaml(path: str | Path) -> dict:
+    """A YAML file as DVC reads it: YAML 1.2, where Yes is a text (in YAML 1.1, and so in PyYAML, it is true).
+
+    Raises:
+        UserError: it is none, or holds no names with values.
+    """
+    with reading(path):
+        return mapping(path, YAML(typ="safe").load(Path(path)))
 
 
 def parse_yaml(text: str):
@@ -43,7 +49,13 @@ def md5(path: str | Path) -> str:
 
 def lock() -> dict[str, dict[str, dict[str, str]]]:
     """dvc.lock as {stage: {"deps": {path: md5}, "outs": {path: md5}, "params": {name: value}}}."""
-    stages = read_yaml("dvc.lock")["stages"] if Path("dvc.lock").exists() else {}
+    with reading("dvc.lock"):
+        stages = read_yaml("dvc.lock")["stages"] if Path("dvc.lock").exists() else {}
+        return locked(stages)
+
+
+def locked(stages: dict) -> dict[str, dict[str, dict[str, str]]]:
+    """The stages of a dvc.lock, as `lock` gives them."""
     return {
         name: {
             "deps": {d["path"]: d["md5"] for d in stage.get("deps", [])},
@@ -60,7 +72,8 @@ def inputs(stage: str) -> dict[str, str]:
     Raises:
         UserError: a dependency is missing.
     """
-    paths = sorted(read_yaml("dvc.yaml")["stages"][stage]["deps"])
+    with reading("dvc.yaml"):
+        paths = sorted(read_yaml("dvc.yaml")["stages"][stage]["deps"])
     if missing := [path for path in paths if not Path(path).exists()]:
         raise UserError(f"{', '.join(missing)}: missing; `make repro` fetches the table and makes the rest")
     return {path: md5(path) for path in paths}
@@ -72,13 +85,26 @@ def data(*splits: str) -> dict[str, str]:
     Raises:
         UserError: the splits on disk are not those that `preprocess` wrote; their origin is then unknown.
     """
-    preprocess = lock().get("preprocess", {"deps": {}, "outs": {}})
     names = splits or tuple(SPLITS)
-    for path in (str(SPLITS[name]) for name in names):
-        if not Path(path).exists() or md5(path) != preprocess["outs"].get(path):
-            raise UserError(f"{path} is not what dvc.lock says `preprocess` wrote; run `dvc repro`")
+    preprocess = check_outputs("preprocess", *(SPLITS[name] for name in names))
     tags = {f"{name}_md5": preprocess["outs"][str(SPLITS[name])] for name in names}
     return {"data_md5": preprocess["deps"][str(RAW)], "schema_md5": preprocess["deps"][str(SCHEMA)], **tags}
+
+
+def check_outputs(stage: str, *paths: Path) -> dict[str, dict[str, str]]:
+    """Compare files that a stage wrote with dvc.lock, before anything is read from them.
+
+    Returns:
+        The stage as `lock` gives it.
+
+    Raises:
+        UserError: one is missing, damaged, or of another run.
+    """
+    written = lock().get(stage, {"deps": {}, "outs": {}})
+    for path in paths:
+        if not is_intact(path, written["outs"].get(str(path), "")):
+            raise UserError(f"{path} is not what dvc.lock says `{stage}` wrote; run `dvc repro`")
+    return written
 
 
 def fetch(digest: str, what: str) -> Path:
@@ -130,8 +156,8 @@ def bring(digest: str, target: Path, what: str) -> None:
             asked.append(f"the remote {remote} at {repo.config['remote'][remote]['url']} ({answer})")
     target.unlink(missing_ok=True)
     raise UserError(
-        f"{what} (md5 {digest}) is intact in none of the places that DVC knows: {', '.join(asked)}. Whoever has it must "
-        "`dvc push` it; where the workspace still has it, delete the damaged file and `dvc commit` puts it back"
+        f"{what} (md5 {digest}) is intact in none of the places that DVC knows: {', '.join(asked)}. Whoever has it "
+        "must `dvc push` it; where the workspace still has it, delete the damaged file and `dvc commit` puts it back"
     )
 
 
@@ -196,8 +222,10 @@ def environment() -> dict[str, str]:
             found = "not installed"
         if found != wanted:
             moved.append(f"{name} {found} (pinned {wanted})")
+    with reading("requirements.txt"):
+        lock_md5 = md5("requirements.txt")
     return {
-        "lock_md5": md5("requirements.txt"),
+        "lock_md5": lock_md5,
         "environment": "as pinned" if not moved else "differs: " + ", ".join(moved),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
@@ -218,7 +246,8 @@ def processor() -> str:
 
 def project() -> dict:
     """The table [project] of pyproject.toml: the name of the project, its pins."""
-    return tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    with reading("pyproject.toml"):
+        return tomllib.loads(Path("pyproject.toml").read_text())["project"]
 
 
 def requirements(*packages: str) -> list[str]:

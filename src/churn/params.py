@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml.error import YAMLError
 
 from churn.errors import UserError
 from churn.lineage import read_yaml
@@ -175,12 +174,9 @@ def load(path: str | Path = "params.yaml") -> Params:
     Raises:
         UserError: every unknown, missing, mistyped or out-of-range parameter, with the nearest valid name.
     """
-    try:
-        params = check(read_yaml(path), path)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; run this from the root of the project") from None
-    except YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from None
+    if not Path(path).exists():
+        raise UserError(f"{path}: No such file or directory; run this from the root of the project")
+    params = check(read_yaml(path), path)
     random.seed(params.seed)
     np.random.seed(params.seed)
     return params

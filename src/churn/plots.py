@@ -39,11 +39,14 @@ def tables(y: np.ndarray, p: np.ndarray, threshold: float, contributions: pd.Dat
     }
 
 
-def read() -> dict[str, pd.DataFrame]:
-    """Every plot table from the files that DVC tracks, the learning curves among them."""
-    files = {path.stem: path for path in sorted(lineage.PLOTS.glob("*.csv"))} | {"training": lineage.CURVES}
-    # A feature may be called 1, or NA.
-    return {name: pd.read_csv(path, keep_default_na=False, dtype={"feature": str}) for name, path in files.items()}
+def files() -> dict[str, Path]:
+    """The files of plot data that DVC tracks, by the name of the plot, the learning curves among them."""
+    return {path.stem: path for path in sorted(lineage.PLOTS.glob("*.csv"))} | {"training": lineage.CURVES}
+
+
+def read(path: Path) -> pd.DataFrame:
+    """One plot table. A feature may be called 1, or NA."""
+    return pd.read_csv(path, keep_default_na=False, dtype={"feature": str})
 
 
 def plain(text: object) -> str:

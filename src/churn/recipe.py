@@ -10,6 +10,7 @@ from pathlib import Path
 
 from churn import evaluation, lineage, params, registry, tracking
 from churn.errors import UserError
+from churn.project_files import reading
 
 MARK = "MLproject"  # a file that is in the project's root and nowhere else in it
 OUTS = {"train_md5": "train", "valid_md5": "valid", "test_md5": "test"}
@@ -187,7 +188,8 @@ def of_commit(what: str, commit: str, label: str) -> Recipe:
     """
     at = f"{commit}:{place(commit)}"
     written = git("show", f"{at}dvc.lock", check=False)
-    stages = lineage.parse_yaml(written)["stages"] if written else {}
+    with reading(f"dvc.lock of {label}", "choose a commit with an intact one"):
+        stages = lineage.parse_yaml(written)["stages"] if written else {}
     deps, outs, leaves = {}, {}, {}
     for stage in stages.values():
         deps |= {dep["path"]: dep["md5"] for dep in stage.get("deps", ())}
@@ -197,6 +199,8 @@ def of_commit(what: str, commit: str, label: str) -> Recipe:
     metrics = git("show", f"{at}{lineage.METRICS}", check=False)
     if not metrics or [path for path in wanted if path not in outs]:
         raise UserError(f"{label}: dvc.lock of this commit names no model; `dvc repro` and a commit would have")
+    with reading(f"{lineage.METRICS} of {label}", "choose a commit with an intact one"):
+        metrics = {name: value for name, value in json.loads(metrics).items() if isinstance(value, int | float)}
     content = git("show", f"{at}requirements.txt", check=False).encode()
     return Recipe(
         name=what,
@@ -209,7 +213,7 @@ def of_commit(what: str, commit: str, label: str) -> Recipe:
         params_md5=params.digest(leaves),
         lock_md5=hashlib.md5(content).hexdigest(),
         outs={path: outs[path] for path in wanted},
-        metrics={name: value for name, value in json.loads(metrics).items() if isinstance(value, int | float)},
+        metrics=metrics,
         deps={path: digest for path, digest in deps.items() if path == str(lineage.SCHEMA) or path.startswith("src/")},
     )
 

@@ -58,7 +58,8 @@ def storage(url: str) -> optuna.storages.RDBStorage:
         )
     except (ImportError, sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
         why = str(error.__cause__ or error).splitlines()[0]  # the cause names the driver that is missing
-        raise UserError(f"{url.split('@')[-1]} is no database for a search: {why}") from None
+        anew = "; `rm sweep.db*` begins anew (the trials so far are in MLflow)" if url.startswith("sqlite") else ""
+        raise UserError(f"{url.split('@')[-1]} is no database for a search: {why}{anew}") from None
     if url.startswith("sqlite"):
         # A trial is some 20 small transactions. In WAL mode a crash of the machine may cost the last of them, and
         # never the file; each costs a tenth of what it does with SQLite's default.

@@ -1,11 +1,11 @@
 """Where workspace, staging and production stand, and how production came to be what it is, as tables. Writes nothing."""
 
-import json
 from datetime import UTC, datetime
 
 import pandas as pd
 
 from churn import evaluation, lineage, promotion, registry
+from churn.project_files import read_metrics
 from churn.promotion import SHOWN
 
 
@@ -63,7 +63,7 @@ def workspace_metrics() -> dict[str, float]:
     """reports/metrics.json, or {} where the workspace holds no evaluated model."""
     if not (lineage.MODEL.exists() and lineage.METRICS.exists()):
         return {}
-    return json.loads(lineage.METRICS.read_text())
+    return read_metrics(lineage.METRICS)
 
 
 def workspace(name: str) -> dict[str, str]:

@@ -96,7 +96,7 @@ def try_database(url: str) -> None:
 
     try:
         engine = sqlalchemy.create_engine(url)
-        sqlalchemy.inspect(engine).get_table_names()
+        tables = sqlalchemy.inspect(engine).get_table_names()
         engine.dispose()
     except ImportError as error:
         raise UserError(
@@ -105,6 +105,8 @@ def try_database(url: str) -> None:
         ) from None
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise UserError(explained(error)) from None
+    if scheme(url) == "sqlite" and not tables:  # a new one is put in place whole
+        raise UserError(damaged("it is empty"))
 
 
 def shown(store: str) -> str:
@@ -123,12 +125,16 @@ def is_gone(error: BaseException) -> bool:
     return of_the_store(error) and said is not None
 
 
+def named() -> str:
+    """The store's address as the user gave it."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
 def explained(error: BaseException) -> str:
     """What an exception of MLflow, or of what it reaches its store with, means to the user; "" for any other."""
     if not of_the_store(error):
         return ""
-    store = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    name = f"the MLflow store {shown(store)}"
+    store, name = named(), f"the MLflow store {shown(named())}"
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     words = shown(first.split(". Response body")[0])
     code = getattr(error, "error_code", "")
@@ -147,8 +153,14 @@ def explained(error: BaseException) -> str:
         asked = words.split(" failed with")[0]
         return f"{name} does not answer (any more; {asked}); start it, then run the command again"
     if scheme(store) == "sqlite" and re.search("malformed|not a database|no such table|disk image", words):
-        return (
-            f"{name} is damaged: {words}; bring the file back from a backup, or move it away: `python src/report.py` "
-            "then makes a new one and registers the workspace's model in it (what else was in it is lost)"
-        )
+        return damaged(words)
     return f"{name} failed: {words}"
+
+
+def damaged(words: str) -> str:
+    """What is wrong with the SQLite file of the store, and what to do."""
+    return (
+        f"the MLflow store {named()} is damaged: {words}; bring the file back from a backup, or move it away: "
+        "`python src/report.py` then makes a new one and registers the workspace's model in it (what else was in it is "
+        "lost)"
+    )

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from churn import lineage, tracking
 from churn.errors import UserError
+from churn.project_files import read_metrics
 from churn.recipe import Recipe, git, place
 from churn.signals import interruptible
 
@@ -142,7 +143,7 @@ def pipeline(folder: Path, bin: Path, each_line=None) -> dict[str, dict]:
 
 def outcome(folder: Path) -> dict[str, dict]:
     """What the stages of a workspace left: {"outs": {path: md5}, "metrics": {name: value}}."""
-    metrics = json.loads((folder / lineage.METRICS).read_text())
+    metrics = read_metrics(folder / lineage.METRICS)
     return {
         "outs": {str(path): lineage.md5(folder / path) for path in (*lineage.SPLITS.values(), lineage.MODEL)},
         "metrics": {name: value for name, value in metrics.items() if isinstance(value, int | float)},

@@ -191,13 +191,14 @@ class Server:
     process: subprocess.Popen
 
     @classmethod
-    def over(cls, project: Project) -> "Server":
-        """Start one, and wait until it answers."""
+    def over(cls, project: Project, *options: str, **settings: str) -> "Server":
+        """Start one, with more options and environment variables, and wait until it answers."""
         port = free_port()
-        command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *options]
         command += ["--backend-store-uri", project.uri]
         command += ["--default-artifact-root", str(project.folder / "mlartifacts")]
         env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        env |= settings
         with open(project.folder / "server.log", "w") as log:
             running = subprocess.Popen(command, cwd=project.folder, env=env, stdout=log, stderr=log)
         self, deadline = cls(f"http://127.0.0.1:{port}", running), time.monotonic() + 120

@@ -6,13 +6,11 @@ import os
 import re
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import BIN, Project, free_port
+from conftest import Project, Server
 from mlflow.server import get_app_client
 
 import promote as verb
@@ -24,27 +22,13 @@ PASSWORD = "twelve characters"
 
 
 @contextlib.contextmanager
-def server_of(project: Project, *more: str, **settings: str):
+def server_of(project: Project, *options: str, **settings: str):
     """The address of a real MLflow server over a project's store."""
-    port = free_port()
-    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "2", *more]
-    command += ["--backend-store-uri", project.uri, "--default-artifact-root", str(project.folder / "mlartifacts")]
-    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **settings}
-    with open(project.folder / "server.log", "w") as log:
-        running = subprocess.Popen(command, cwd=project.folder, env=env, stdout=log, stderr=log)
-    address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    server = Server.over(project, *options, **settings)
     try:
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=5)
-                break
-            except OSError:
-                assert running.poll() is None and time.monotonic() < deadline, "the server did not come up"
-                time.sleep(0.3)
-        yield address
+        yield server.address
     finally:
-        running.terminate()
-        running.wait(30)
+        server.stop()
 
 
 # Imports once, then runs two pieces of code at the same moment, each in a process and a folder of its own.
@@ -118,7 +102,7 @@ print(made.version, registry.stage("ChurnXGB", made.version))
 def test_one_model_registered_at_once(clone, other):
     """Ten rounds of two people who register and stage one new model at the same moment: one version each time, which
     is in staging alone."""
-    with server_of(clone) as address, starter(address, clone.folder) as call:
+    with server_of(clone, "--workers", "2") as address, starter(address, clone.folder) as call:
         clone.uri = address
         (version,) = clone.versions()
         for number in range(ROUNDS):
@@ -134,7 +118,7 @@ def test_one_model_registered_at_once(clone, other):
 
 def test_evaluations_at_once(clone, other):
     """Two clones evaluate one new model at the same moment: one version, in staging, and no run is left open."""
-    with server_of(clone) as address, starter(address, clone.folder) as call:
+    with server_of(clone, "--workers", "2") as address, starter(address, clone.folder) as call:
         clone.uri = address
         for number in range(2):
             for project in (clone, other):  # other code that scores is another version
@@ -167,7 +151,7 @@ def versions(clone):
 def test_promotion_and_rollback_at_once(clone, other, versions, monkeypatch):
     """Ten rounds: at most one of them happens, who is refused is told why, and alias, stages and history agree."""
     happened = 0
-    with server_of(clone) as address, starter(address, clone.folder) as call:
+    with server_of(clone, "--workers", "2") as address, starter(address, clone.folder) as call:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         mlflow.set_tracking_uri(address)
         clone.uri = address

@@ -55,8 +55,11 @@ def main() -> None:
     rows = {name: pd.read_parquet(lineage.SPLITS[name]) for name in ("valid", "test")}
     results, probability = measure(p, rules, rows)
 
-    with tempfile.TemporaryDirectory() as pictures:
-        drawing = subprocess.Popen([sys.executable, "src/draw.py", pictures])  # on the other core, while MLflow starts
+    with (
+        tempfile.TemporaryDirectory() as pictures,
+        # On the other core, while MLflow starts. Where the rest fails, it is waited for: its folder goes next.
+        subprocess.Popen([sys.executable, "src/draw.py", pictures]) as drawing,
+    ):
         tracking.note_executed("evaluate")
         tracking.connect()
         production, made = registry.alias(p.registry.model, "production"), registry.identity(results["threshold"])

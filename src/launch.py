@@ -139,7 +139,8 @@ def main() -> None:
         mlflow.MlflowClient().set_tag(launcher, "error", str(error))
         raise
     finally:
-        if os.getppid() != mlflow_run:  # `mlflow run` was killed, and nobody else closes its run
+        # `mlflow run` was killed, and nobody else closes its run. (Where it is process 1 and lives, it closes it next.)
+        if os.getppid() != mlflow_run or mlflow_run == 1:
             mlflow.MlflowClient().set_terminated(launcher, "KILLED")
 
 

@@ -115,7 +115,8 @@ def test_the_store(tiny_pipeline, tmp_path):
     own = tiny_pipeline.copy(tmp_path)
     path = own.folder / "mlflow.db"
     before = path.read_bytes()
-    for content, what in ((b"hello", "file is not a database"), (truncated(before), "malformed"), (b"", "it is empty")):
+    cases = {b"hello": "not a database", truncated(before): "malformed", b"": "it is empty"}
+    for content, what in cases.items():
         path.write_bytes(content)
         result = own.run("python", "src/promote.py", "--status")
         assert result.returncode == 1 and "Traceback" not in result.stderr

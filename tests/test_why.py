@@ -187,6 +187,13 @@ def test_the_command(project, labels, monkeypatch, capsys):
     assert len(logged) == 2 and logged[0].data.tags["why"] == answer["sentence"]
     assert not {"stage", "model_md5", "params_md5"} & set(logged[0].data.tags)
     assert {f.path for f in project.client.list_artifacts(logged[0].info.run_id)} == {"why.png", "why.txt", "why.json"}
+    kept = {path: path.read_bytes() for path in (project.folder / ".dvc/tmp/why").glob("*/metrics.json")}
+    for path in kept:
+        path.write_bytes(b"{")
+    with pytest.raises(UserError, match="metrics.json cannot be read: .* `rm -r .dvc/tmp/why` has it run again"):
+        why.main()
+    for path, content in kept.items():
+        path.write_bytes(content)
 
 
 def test_a_figure_that_does_not_come_again_is_said_loudly(project, workers, labels):

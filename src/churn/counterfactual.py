@@ -18,8 +18,10 @@ import yaml
 from churn import difference, environment, lineage, tracking, workspace
 from churn.difference import Side
 from churn.errors import UserError
+from churn.project_files import reading
 
 TEST = str(lineage.SPLITS["test"])
+RUN_AGAIN = "`rm -r .dvc/tmp/why` has it run again"  # what was kept of earlier answers
 
 
 @dataclass(frozen=True)
@@ -141,12 +143,15 @@ class Pipelines:
         Args:
             test: rows to measure on instead of the combination's own test split.
         """
-        return json.loads((self._made(code, table, given, seed, packages, test) / "metrics.json").read_text())
+        path = self._made(code, table, given, seed, packages, test) / "metrics.json"
+        with reading(path, RUN_AGAIN):
+            return json.loads(path.read_text())
 
     def splits(self, code: Side, table: Table, given: Side, seed: int, packages: Side) -> dict[str, pd.DataFrame]:
         """The ids of the customers in train and in valid, and the whole of test."""
         folder = self._made(code, table, given, seed, packages, None, keep=True)
-        return {name: pd.read_parquet(folder / f"{name}.parquet") for name in lineage.SPLITS}
+        with reading(folder, RUN_AGAIN):
+            return {name: pd.read_parquet(folder / f"{name}.parquet") for name in lineage.SPLITS}
 
     def _made(self, code, table, given, seed, packages, test, keep: bool = False) -> Path:
         leaves = self.leaves(code, given, table.names, seed)

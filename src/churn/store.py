@@ -135,8 +135,8 @@ def explained(error: BaseException) -> str:
     if not of_the_store(error):
         return ""
     store, name = named(), f"the MLflow store {shown(named())}"
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    words = shown(first.split(". Response body")[0])
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as a result")]
+    words = shown((lines or [type(error).__name__])[0].split(". Response body")[0])
     code = getattr(error, "error_code", "")
     if "got unsupported URI" in words:
         return f"MLFLOW_TRACKING_URI is {shown(store)}, a kind of store that MLflow does not know; {NAME_ANOTHER}"
@@ -152,7 +152,7 @@ def explained(error: BaseException) -> str:
     if is_gone(error):
         asked = words.split(" failed with")[0]
         return f"{name} does not answer (any more; {asked}); start it, then run the command again"
-    if scheme(store) == "sqlite" and re.search("malformed|not a database|no such table|disk image", words):
+    if scheme(store) == "sqlite" and re.search("malformed|not a database|no such table|has no column", words):
         return damaged(words)
     return f"{name} failed: {words}"
 

@@ -88,6 +88,7 @@ def connect() -> str:
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # shows a traceback of all that it raises
     if store_file():
         store.check_environment(mlflow.__file__)
         create_store(store_file())

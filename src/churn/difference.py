@@ -111,7 +111,8 @@ def commits(a: Side, b: Side) -> tuple[list[str], list[str]]:
     """
     between = f"{a.recipe.commit}...{b.recipe.commit}"
     form = ("log", "--left-right", "--format=%m %h %s", between)
-    lines = [text.splitlines() for text in (git(*form, "--", "."), git(*form, "--", "dvc.yaml", *files(a, b)))]
+    here = ("--", ".") if git("rev-parse", "--show-prefix").strip() else ()  # of a bigger repository, this folder's
+    lines = [text.splitlines() for text in (git(*form, *here), git(*form, "--", "dvc.yaml", *files(a, b)))]
     marked = [[line[2:] if line[0] == ">" else f"- {line[2:]}" for line in part] for part in lines]
     return marked[0], marked[1]
 

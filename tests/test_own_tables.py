@@ -36,7 +36,7 @@ class Own:
         frame.to_parquet(folder / "all.parquet")
         tree = params.read_yaml(ROOT / "params.yaml")
         tree["train"]["rounds"], tree["evaluate"]["bootstrap"] = 10, 100
-        tree["data"] |= {"id": id, "target": target, "positive": positive}
+        tree["data"] = {"id": id, "target": target, "positive": positive, "negative": None, "unlabelled": "refuse"}
         self.params = params.check(tree, "params.yaml")
         (folder / "schema.yaml").write_text(infer(folder / "all.parquet", self.params.data)[0])
         self.rules = contract.load(folder / "schema.yaml", id, target, positive)
@@ -305,7 +305,8 @@ def test_blank_lines(tmp_path):
     own = Own(tmp_path, own_frame())
     text = own.frame.to_csv(index=False) + "\n" * (csv_table.BLOCK + 100)
     (tmp_path / "c.csv").write_text(text)
-    scores, rejected = own.score(batch.Table(str(tmp_path / "c.csv"), own.rules, ["id", "x"]), explain=False)
+    (tmp_path / "c.csv").rename(tmp_path / "C.CSV")
+    scores, rejected = own.score(batch.Table(str(tmp_path / "C.CSV"), own.rules, ["id", "x"]), explain=False)
     assert len(scores) == ROWS and len(rejected) == 0
 
 

@@ -44,7 +44,7 @@ class Table:
 
     def __init__(self, url: str, rules: Contract, wanted: list[str]):
         self.url, self.rules, self.wanted = url, rules, wanted
-        self.is_csv = ".csv" in url.rsplit("/", 1)[-1]
+        self.is_csv = ".csv" in url.rsplit("/", 1)[-1].lower()
         self.broken: dict[int, str] = {}  # row number: why no row can be made of that line of a CSV
         self.rows = None  # known beforehand of a Parquet file only
         if self.is_csv:

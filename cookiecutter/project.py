@@ -212,6 +212,11 @@ def build(answers: dict) -> None:
                 text = text.replace("\n", f"\n\n*{EXAMPLES}*\n", 1)
             target.write_text(text.replace("ChurnXGB", answers["model"]).replace("churn-pipeline", answers["slug"]))
 
+    # Whatever the template's model is called.
+    params = Path("params.yaml").read_text()
+    named = re.sub(r"(?m)^(registry:\n  model: )\S+", lambda found: found[1] + answers["model"], params)
+    Path("params.yaml").write_text(named)
+
     author = json.dumps(answers["author"], ensure_ascii=False)
     written = f'license = "{LICENCES[licence]}"\nauthors = [{{ name = {author} }}]'
     replace("pyproject.toml", 'license = "Apache-2.0"', written)

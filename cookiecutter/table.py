@@ -110,14 +110,16 @@ def value_faults(table: pq.ParquetFile, answers: dict) -> tuple[list[str], dict]
 
 
 def write_data(values: dict[str, object]) -> None:
-    """Write `data:` of params.yaml."""
-    params, value_there = Path("params.yaml").read_text(), r"""( *("[^"\n]*"|'[^'\n]*'|\[[^]\n]*\]|[^\s#]+))?"""
+    """Write the section `data:` of params.yaml, whatever stands there; its comments stay."""
+    path = Path("params.yaml")
+    before, section, after = re.split(r"(?ms)^(data:\n.*?)(?=^\S|\Z)", path.read_text(), maxsplit=1)
+    lines = []
     for name, value in values.items():
         written = json.dumps(value, ensure_ascii=False)  # JSON is YAML, and 1.2 reads "Yes" as a text either way
-        line = f"  {name}: {written}"
-        params, found = re.subn(rf"(?m)^  {name}:{value_there}", lambda m, line=line: line, params, count=1)
-        assert found, name
-    Path("params.yaml").write_text(params)
+        comment = re.search(rf"(?m)^  {name}:.*? (# .*)$", section)
+        lines.append(f"  {name}: {written}".ljust(27) + (f" {comment[1]}" if comment else ""))
+    blank = section[len(section.rstrip()) :]
+    path.write_text(before + "data:\n" + "\n".join(line.rstrip() for line in lines) + blank + after)
 
 
 def column_faults(raw: Path) -> list[str]:

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -319,7 +320,7 @@ def test_later_changes_of_the_template_are_merged(workshop, tmp_path):
     """The commands of docs/template.md: a change of the template and one of the project's own are both there."""
     project = workshop.project("customer-churn", cwd=tmp_path)
     params = project.folder / "params.yaml"
-    params.write_text(params.read_text().replace("max_depth: 4", "max_depth: 5"))
+    params.write_text(re.sub("max_depth: [0-9]+", "max_depth: 9", params.read_text(), count=1))
     project.out("git", "commit", "-qam", "ours")
     license = workshop.folder / "template/LICENSE"
     license.write_text(license.read_text() + "theirs\n")
@@ -327,5 +328,5 @@ def test_later_changes_of_the_template_are_merged(workshop, tmp_path):
     script = block.replace("TEMPLATE", str(workshop.folder / "template"))
     project.out("bash", "-euc", script, HOME=workshop.env["HOME"])
     assert (project.folder / "LICENSE").read_text().endswith("theirs\n")
-    assert "max_depth: 5" in params.read_text()
+    assert "max_depth: 9" in params.read_text()
     assert project.out("git", "status", "--short") == ""

@@ -112,14 +112,14 @@ def value_faults(table: pq.ParquetFile, answers: dict) -> tuple[list[str], dict]
 def write_data(values: dict[str, object]) -> None:
     """Write the section `data:` of params.yaml, whatever stands there; its comments stay."""
     path = Path("params.yaml")
-    before, section, after = re.split(r"(?ms)^(data:\n.*?)(?=^\S|\Z)", path.read_text(), maxsplit=1)
-    lines = []
+    before, section, after = re.split(r"(?ms)^(data:[^\n]*\n.*?)(?=^\S|\Z)", path.read_text(), maxsplit=1)
+    lines = section.split("\n")[:1]
     for name, value in values.items():
         written = json.dumps(value, ensure_ascii=False)  # JSON is YAML, and 1.2 reads "Yes" as a text either way
         comment = re.search(rf"(?m)^  {name}:.*? (# .*)$", section)
         lines.append(f"  {name}: {written}".ljust(27) + (f" {comment[1]}" if comment else ""))
     blank = section[len(section.rstrip()) :]
-    path.write_text(before + "data:\n" + "\n".join(line.rstrip() for line in lines) + blank + after)
+    path.write_text(before + "\n".join(line.rstrip() for line in lines) + blank + after)
 
 
 def column_faults(raw: Path) -> list[str]:

@@ -267,6 +267,30 @@ def test_answer_is_compared_by_value(monkeypatch, values, answer, meant):
         table.label(pa.chunked_array([values]), "gone")
 
 
+@pytest.mark.parametrize(
+    "there",
+    [
+        "  negative: null            # those\n",
+        "  negative:                 # those\n  - No\n  - 'a b'\n",
+        "  negative:                 # those\n",
+        "  negative: ['No', \"a # b\"]  # those\n",
+        "  negative:\n    - No\n",
+    ],
+)
+def test_data_is_written_whatever_stands_there(monkeypatch, tmp_path, there):
+    """A template may have any valid `data:`; all else in params.yaml stays as it is."""
+    monkeypatch.syspath_prepend(ROOT / "cookiecutter")
+    monkeypatch.chdir(tmp_path)
+    rest = "\nsplit:                      # shares\n  valid: 0.2\n"
+    Path("params.yaml").write_text(f"seed: 1\n\ndata:  # who\n  id: 'a b'\n  target: t\n{there}{rest}")
+    data = {"id": "nr", "target": "größe", "positive": 1, "negative": ["No", 'a "b"'], "unlabelled": "drop"}
+    importlib.import_module("table").write_data(data)
+    assert lineage.read_yaml("params.yaml") == {"seed": 1, "data": data, "split": {"valid": 0.2}}
+    text = Path("params.yaml").read_text()
+    assert text.startswith("seed: 1\n\ndata:  # who\n") and text.endswith(rest)
+    assert ("# those" in text) == ("# those" in there)
+
+
 def test_csv_with_numbers_as_labels(workshop, tmp_path):
     """A CSV becomes Parquet; 1 stays a number in params.yaml; proprietary, and no CI."""
     rows = [f"{i},{i % 7},{'a' if i % 2 else ''},{i % 3 == 0:d}" for i in range(100)]

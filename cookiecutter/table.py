@@ -70,16 +70,16 @@ def take_in(answers: dict, raw: Path) -> list[str]:
     with open(source, "rb") as file:
         parquet = file.read(4) == b"PAR1"
     if not parquet:
-        table = csv_table.read(source, answers["id"])
-    elif left_out:
-        with validation.reading():
-            table = contract.open_table(Path(source)).read()
-    else:
-        shutil.copyfile(source, raw)
-        return contract.open_table(raw).schema_arrow.names
-    names = table.column_names
-    kept = [place for place, name in enumerate(names) if name not in left_out]
-    pq.write_table(table.select(kept), raw, compression="zstd")
+        pq.write_table(csv_table.read(source, answers["id"], left_out), raw, compression="zstd")
+        return csv_table.header(source)
+    with validation.reading():
+        table = contract.open_table(Path(source))
+        names = table.schema_arrow.names
+        if left_out:
+            kept = [place for place, name in enumerate(names) if name not in left_out]
+            pq.write_table(table.read().select(kept), raw, compression="zstd")
+        else:
+            shutil.copyfile(source, raw)
     return names
 
 

@@ -300,6 +300,13 @@ def test_csv_files_that_cannot_be_taken_in(tmp_path, content, says):
         csv_table.read(str(tmp_path / "raw.csv"))
 
 
+def test_columns_of_a_csv_are_left_out(tmp_path):
+    """Also those that stand in it twice, as the empty columns at the end of a spreadsheet do."""
+    (tmp_path / "raw.csv").write_text("id,,x,,left\na,,1,,yes\n")
+    taken = csv_table.read(str(tmp_path / "raw.csv"), left_out=[""])
+    assert taken.to_pylist() == [{"id": "a", "x": 1, "left": "yes"}]
+
+
 def test_blank_lines(tmp_path):
     """At the end, also a whole block of them: no row and no fault."""
     own = Own(tmp_path, own_frame())

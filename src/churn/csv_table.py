@@ -8,7 +8,7 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import fsspec
@@ -199,12 +199,13 @@ def inferred(texts: pa.ChunkedArray, dates: bool = True) -> pa.ChunkedArray:
     return texts
 
 
-def read(url: str, id: str = "") -> pa.Table:
-    """A whole CSV in the types that its cells show; of the id, dates stay texts, which name a customer."""
-    names = header(url)
+def read(url: str, id: str = "", left_out: Sequence[str] = ()) -> pa.Table:
+    """A CSV, without some of its columns, in the types that its cells show; of the id, dates stay texts, which name a
+    customer."""
+    names = [name for name in header(url) if name not in left_out]
     if again := {name for name in names if names.count(name) > 1}:
         named = ", ".join(map(short, sorted(again)))
-        raise UserError(f"{url}: columns stand in it more than once: {named}; give each a name of its own")
+        raise UserError(f"{url}: columns stand in it more than once: {named}; give each a name of its own, or drop them")
     schema = pa.schema((name, pa.string()) for name in names)
     table = pa.Table.from_batches(batches(url, names), schema)
     return pa.table({name: inferred(table[name], dates=name != id) for name in names})

@@ -194,7 +194,7 @@ def not_plain(texts: Counter, values: pa.ChunkedArray) -> str:
     if not wrong:
         exact = [text for text in texts if len(re.findall(r"\d", text)) > DIGITS]
         if not exact:
-            return "Write it as numbers"
+            return f"Write it as numbers, and not as texts such as {short(next(iter(texts)))}"
         way_out = f"has more than {DIGITS} digits, which a number would change; round them, or drop it"
         return f"{short(exact[0])} {way_out}"
     cells = pc.is_in(values, pa.array(wrong, pa.string()))

@@ -8,7 +8,7 @@ from conftest import Project
 from mlflow.utils.file_utils import path_to_local_sqlite_uri
 from sqlalchemy import make_url
 
-from churn import lineage, recipe, store, tracking, workspace
+from churn import experiments, lineage, recipe, store, tracking, workspace
 from churn.errors import UserError
 
 NAMES = ["my project", "Kündigung", "100%churn", "100%20churn", "a#b?c", "{a} & 'b'"]
@@ -49,6 +49,15 @@ def test_an_environment_in_a_folder_with_a_percent_sign():
     store.check_environment("/tmp/churn/.venv/lib/mlflow/__init__.py")
     with pytest.raises(UserError, match="export VENV="):
         store.check_environment("/tmp/100%churn/.venv/lib/mlflow/__init__.py")
+
+
+@pytest.mark.parametrize("name", ["Kündigung", "a#b", "a?b", "{a}"])
+def test_a_queue_that_dvc_cannot_run(tmp_path, monkeypatch, name):
+    """Before a worker fails: why, and what works."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / name))
+    with pytest.raises(UserError, match="in its path, and DVC cannot run queued experiments"):
+        experiments.check_queue()
+    experiments.check_path(tmp_path / "my project 100%20")
 
 
 def test_mlflow_run_in_an_odd_folder(tmp_path):

@@ -71,15 +71,30 @@ def tasks() -> dict[str, tuple[str, str]]:
     return {task["rev"]: (task["name"] or task["rev"][:7], task["status"]) for task in listed}
 
 
+def check_path(folder: Path) -> None:
+    """Refuse to run experiments in copies of a project that DVC cannot copy: it names them to git by a file URL in
+    which it escapes nothing.
+
+    Raises:
+        UserError: the project's path has such a sign in it.
+    """
+    if found := sorted({sign for sign in str(folder) if not sign.isascii() or sign in "#?{}"}):
+        raise UserError(
+            f"{folder} has {' '.join(found)} in its path, and DVC cannot run queued experiments (or `--temp`) in such "
+            "a folder; `dvc exp run` without them works, or move the project"
+        )
+
+
 def check_queue() -> None:
     """Refuse to work off a queue in which nothing waits, or at which others are at work.
 
     Raises:
-        UserError: nothing is queued, or workers of `dvc queue start` would take experiments into an environment that
-            is not ours.
+        UserError: nothing is queued, workers of `dvc queue start` would take experiments into an environment that is
+            not ours, or DVC cannot copy the project.
     """
     from dvc.repo import Repo
 
+    check_path(tracking.root())
     if not any(state in OPEN for _, state in tasks().values()):
         raise UserError("the queue is empty; `dvc exp run --queue -S train.max_depth=4,6` fills it")
     with Repo() as repo:

@@ -70,7 +70,7 @@ LOCK = "delete it: `dvc repro` writes it again"
         ("params.yaml", conflict, ["train", "promote"], "keep one side of each conflict, and delete the marks"),
         ("params.yaml", b"", ["score a b", "serve"], "`git checkout params.yaml` brings the committed one back"),
         ("params.yaml", b"seed: [1", ["monitor a b"], "params.yaml cannot be read: line 1: "),
-        ("data/schema.yaml", conflict, ["preprocess"], "data/schema.yaml is no valid YAML (line 7: could not find"),
+        ("data/schema.yaml", conflict, ["preprocess"], "data/schema.yaml is no valid YAML (line "),
         ("pyproject.toml", conflict, ["promote --status"], "pyproject.toml cannot be read: line 6 begins a conflict"),
         ("reports/metrics.json", b"{", ["promote --status"], "reports/metrics.json cannot be read"),
         ("reports/metrics.json", b"", ["promote --status"], "it is empty; `dvc repro evaluate` writes it again"),
@@ -133,7 +133,7 @@ def test_a_commit_with_a_damaged_lock(clone, inside):
     Path("dvc.lock").write_bytes(conflict(before))
     clone.commit("with a conflict")
     try:
-        with pytest.raises(UserError, match="dvc.lock of HEAD .* cannot be read: line 7.* choose a commit"):
+        with pytest.raises(UserError, match="dvc.lock of HEAD .* cannot be read: line .* choose a commit"):
             recipe.resolve("HEAD")
     finally:
         clone.out("git", "reset", "-q", "--hard", "HEAD~1")

@@ -205,7 +205,7 @@ BAD_ANSWERS = {
     ),
     "labels": (
         {**OWN, "data": "labels.csv", "negative": "No,nope"},
-        ["negative: 'No' must be one of", "negative: 'nope' must be", "'No', 'nope' of data.negative", "unlabelled=drop"],
+        ["negative: 'No' must be", "negative: 'nope' must be", "'No', 'nope' of data.negative", "unlabelled=drop"],
     ),
     "no id": ({**OWN, "data": "mlc.parquet", "id": "state"}, ["id: 'state' does not name each customer once"]),
     "a date": ({**OWN, "data": "dates.csv"}, ["since: it holds dates (date32", "drop='"]),

@@ -205,7 +205,8 @@ def read(url: str, id: str = "", left_out: Sequence[str] = ()) -> pa.Table:
     names = [name for name in header(url) if name not in left_out]
     if again := {name for name in names if names.count(name) > 1}:
         named = ", ".join(map(short, sorted(again)))
-        raise UserError(f"{url}: columns stand in it more than once: {named}; give each a name of its own, or drop them")
+        way_out = "give each a name of its own, or drop them"
+        raise UserError(f"{url}: columns stand in it more than once: {named}; {way_out}")
     schema = pa.schema((name, pa.string()) for name in names)
     table = pa.Table.from_batches(batches(url, names), schema)
     return pa.table({name: inferred(table[name], dates=name != id) for name in names})

@@ -5,13 +5,14 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import mlflow
 import pytest
 from conftest import BIN, ROOT
 
-from churn import leftovers, tracking
+from churn import leftovers, tracking, workspace
 from churn.errors import UserError
 
 WORKS = """
@@ -29,7 +30,7 @@ def store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "leftovers")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")  # MLflow sets it, too: undone at the end
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     tracking.connect()
     return tmp_path
@@ -86,6 +87,16 @@ def test_temporary_folders(tmp_path):
         assert list(tmp_path.iterdir()) == [ours]
         with leftovers.scratch(tmp_path, ".prepared-") as other:
             assert sorted(tmp_path.iterdir()) == sorted([ours, other])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checkouts_of_killed_rebuilds(tmp_path, monkeypatch):
+    """What a killed reproduce.py or why.py left in the folder of temporary files goes with the next one."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with workspace.temporary() as living:
+        (tmp_path / "churn-rebuild-dead/project").mkdir(parents=True)
+        with workspace.temporary() as ours:
+            assert sorted(tmp_path.iterdir()) == sorted([living, ours])
     assert list(tmp_path.iterdir()) == []
 
 

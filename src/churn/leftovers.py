@@ -52,7 +52,7 @@ def scratch(parent: Path, prefix: str) -> Iterator[Path]:
     with turn(parent):
         for left in parent.glob(f"{prefix}*"):
             if (lock := _locked(left)) is not None:
-                shutil.rmtree(left)
+                shutil.rmtree(left, ignore_errors=True)
                 os.close(lock)
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
         lock = _locked(folder)

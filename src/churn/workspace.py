@@ -7,14 +7,13 @@ git objects is used rather than `git worktree`, which writes into .git and stays
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from churn import lineage, tracking
+from churn import leftovers, lineage, tracking
 from churn.errors import UserError
 from churn.project_files import read_metrics
 from churn.recipe import Recipe, git, place
@@ -26,14 +25,16 @@ FOREIGN = ("MLFLOW_", "DVC_", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 
 @contextlib.contextmanager
 def temporary() -> Iterator[Path]:
-    """A temporary folder that is gone afterwards, whatever ends the work; a second Ctrl-C does not keep it."""
-    folder = Path(tempfile.mkdtemp(prefix="churn-"))
+    """A temporary folder that is gone afterwards, whatever ends the work; a second Ctrl-C does not keep it.
+    What a killed process left goes with the next one."""
+    held = contextlib.ExitStack()
+    folder = held.enter_context(leftovers.scratch(Path(tempfile.gettempdir()), "churn-rebuild-"))
     try:
         with interruptible():
             yield folder
     finally:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        shutil.rmtree(folder, ignore_errors=True)
+        held.close()
         signal.signal(signal.SIGINT, before)
 
 

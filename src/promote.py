@@ -163,7 +163,7 @@ def main() -> None:
     name = p.registry.model
     tracking.connect()
     if not registry.exists(name):
-        raise UserError(f"the registry has no model {name}; `dvc repro` makes and registers one")
+        raise UserError(f"the registry has no model {name}; `make repro` makes and registers one")
     if options.history or options.status or options.dry_run:
         for move in promotion.pending(name).values():
             print(f"a {move} is not finished; the next promotion or rollback finishes it", file=sys.stderr)

@@ -485,7 +485,7 @@ def test_no_model_at_all(tmp_path):
     empty = Project.clone(tmp_path)
     result = empty.run("python", "src/serve.py", "--port", str(free_port()))
     assert result.returncode == 1
-    assert "the registry has no model ChurnXGB; `dvc repro` makes and registers one" in result.stderr
+    assert "the registry has no model ChurnXGB; `make repro` makes and registers one" in result.stderr
 
 
 def test_a_restarted_server_has_the_new_production_model(server, project, customers):

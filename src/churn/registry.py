@@ -34,7 +34,7 @@ def named(name: str, wanted: str):
 
     found = mlflow.MlflowClient().search_registered_models(f"name = {quoted(name)}")
     if not found:
-        raise UserError(f"the registry has no model {name}; `dvc repro` makes and registers one")
+        raise UserError(f"the registry has no model {name}; `make repro` makes and registers one")
     if version := alias(name, wanted):
         return version
     known = ", ".join(f"{key} (version {number})" for key, number in found[0].aliases.items()) or "none"

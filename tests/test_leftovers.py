@@ -30,7 +30,7 @@ def store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "leftovers")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")  # MLflow sets it, too: undone at the end
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")  # which MLflow sets, too
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     tracking.connect()
     return tmp_path

@@ -129,6 +129,7 @@ def test_a_project_in_somebodys_repository_that_does_not_hold_it(tmp_path, monke
     project = Project.clone(tmp_path / "team/churn")
     shutil.rmtree(project.folder / ".git")
     project.out("git", "init", "-q", cwd=tmp_path)
-    project.out("git", "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "--allow-empty", "-m", "x", cwd=tmp_path)
+    someone = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    project.out("git", *someone, "commit", "-q", "--allow-empty", "-m", "x", cwd=tmp_path)
     monkeypatch.chdir(project.folder)
     assert lineage.code() == {"git_commit": "none", "git_dirty": "false", "patch_md5": "none"}

@@ -272,7 +272,8 @@ def run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator:
             else:
                 mlflow.set_tag("error", why[:5000])
             if isinstance(error, OSError) and error.filename and error.errno in UNWRITABLE:
-                raise UserError(f"{error.filename} cannot be written: {error.strerror}; mend that, and try again") from None
+                said = f"{error.filename} cannot be written: {error.strerror}; mend that, and try again"
+                raise UserError(said) from None
             raise
 
 

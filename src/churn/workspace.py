@@ -63,7 +63,8 @@ def checkout(recipe: Recipe) -> Iterator[Path]:
         if recipe.patch:
             (parent / "patch").write_text(recipe.patch)
             git("apply", "--whitespace=nowarn", f"--directory={at}", str(parent / "patch"), cwd=clone)
-        (folder / ".dvc/config.local").write_text("[cache]\n    dir = cache\n")  # from .dvc on, whatever the project says
+        # From .dvc on, whatever the project says.
+        (folder / ".dvc/config.local").write_text("[cache]\n    dir = cache\n")
         (folder / lineage.RAW).parent.mkdir(exist_ok=True)
         lineage.bring(recipe.data_md5, folder / lineage.RAW, "the raw data")
         set_params(folder, recipe.params)

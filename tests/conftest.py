@@ -31,12 +31,16 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # Whether the tests' parameters are those that the committed dvc.lock was made with.
 PARAMETERS = lineage.read_yaml(Path(__file__).with_name("params.yaml"))
 AS_COMMITTED = (lineage.read_yaml(ROOT / "params.yaml") | PARAMETERS) == lineage.read_yaml(ROOT / "params.yaml")
+# The modules that take longest, the longest first: the others fill what is left of the workers' time.
+LONGEST = ("docs", "reproduce", "why", "cookiecutter", "serving", "launchers", "at_once", "commands", "promote")
 TINY = {"train.rounds": 20, "train.learning_rate": 0.3, "evaluate.bootstrap": 100}
 
 
 def pytest_collection_modifyitems(items):
     """Tests marked `sample` prove something about the sample table. Without it they are skipped; a project with its
     own table never gets a module that is marked as a whole."""
+    names = [f"test_{name}" for name in LONGEST]
+    items.sort(key=lambda item: names.index(item.module.__name__) if item.module.__name__ in names else len(names))
     if not SAMPLE:
         if not (ROOT / "data/raw.parquet").exists() or not (ROOT / "dvc.lock").exists():
             pytest.exit("the tests work on the project's own table and lock: `make repro` comes first", 1)

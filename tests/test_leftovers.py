@@ -24,6 +24,15 @@ with tracking.run("works", {"stage": sys.argv[1]}):
 """
 
 
+KILLED_AT_WORK = """
+import os, signal, sys
+sys.path.insert(0, "src")
+import preprocess
+preprocess.split = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+preprocess.main()
+"""
+
+
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """A folder with a store of its own, which is the current one."""
@@ -103,12 +112,8 @@ def test_checkouts_of_killed_rebuilds(tmp_path, monkeypatch):
 def test_a_stage_that_was_killed(tiny_pipeline, tmp_path):
     """`kill -9` of preprocess leaves a run and a folder; the next one closes the run, removes the folder, and works."""
     project = tiny_pipeline.copy(tmp_path)
-    process = subprocess.Popen([sys.executable, "src/preprocess.py"], cwd=project.folder, stdout=subprocess.DEVNULL)
-    while not list((project.folder / "data").glob(".prepared-*")):
-        assert process.poll() is None
-        time.sleep(0.001)
-    process.kill()
-    process.wait()
+    assert project.run(sys.executable, "-c", KILLED_AT_WORK).returncode == -signal.SIGKILL
+    assert len(list((project.folder / "data").glob(".prepared-*"))) == 1
     assert project.runs("preprocess")[0].info.status == "RUNNING"
     project.out("python", "src/preprocess.py")
     assert [run.info.status for run in project.runs("preprocess")] == ["FINISHED", "KILLED", "FINISHED"]

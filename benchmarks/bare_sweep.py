@@ -16,10 +16,11 @@ import pandas as pd
 import xgboost as xgb
 from sklearn.metrics import roc_auc_score
 
-from churn import params, search
+from churn.experiments import search
+from churn.params import load_params
 
 trials, lean = int(sys.argv[1]), sys.argv[2:] == ["lean"]
-p = params.load()
+p = load_params()
 table = pd.concat([pd.read_parquet(f"data/prepared/{name}.parquet") for name in ("train", "valid")], ignore_index=True)
 y = (table["churn"] == "Yes").to_numpy(dtype=float)
 x = table.drop(columns=["customer_id", "churn"])

@@ -22,18 +22,22 @@ from run import ROOT, call, project
 
 sys.path.insert(0, str(ROOT / "src"))
 
-from churn import contract, lineage, model, params, search  # noqa: E402
+from churn import paths
+from churn.data.contract import Contract, load_contract
+from churn.experiments import search
+from churn.modeling.encoding import encode_labels, labelled_matrix
+from churn.params import Train, load_params
 
 FOLDS, DRAWS = 5, range(101, 106)
 
 
-def cross_validate(rows: pd.DataFrame, rules: contract.Contract, train: params.Train) -> list[float]:
+def cross_validate(rows: pd.DataFrame, rules: Contract, train: Train) -> list[float]:
     """Mean ROC AUC over the folds, for each seed."""
     found = []
     for seed in DRAWS:
-        fold = search.assign_folds(model.labels(rows, rules), FOLDS, seed)
+        fold = search.assign_folds(encode_labels(rows, rules), FOLDS, seed)
         parts = ((rows[fold != number], rows[fold == number]) for number in range(FOLDS))
-        pairs = [tuple(model.matrix(part, rules) for part in pair) for pair in parts]
+        pairs = [tuple(labelled_matrix(part, rules) for part in pair) for pair in parts]
         found.append(float(np.mean([auc for auc, *_ in search.scores(train, pairs, seed)])))
     return found
 
@@ -46,12 +50,12 @@ def measure(folder: Path, seed: int, trials: int) -> None:
     call(folder, "dvc", "repro", "-q", "preprocess")
     (folder / "sweep.db").unlink(missing_ok=True)
     call(folder, sys.executable, "src/sweep.py")
-    p = params.load()
-    rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    p = load_params()
+    rules = load_contract(paths.SCHEMA, p.data.id, p.data.target, p.data.positive)
     database = f"sqlite:///{folder}/sweep.db"
     study = optuna.load_study(study_name=optuna.get_all_study_names(database)[0], storage=database)
     best = p.train.model_copy(update=search.choose(study.best_trial, p.sweep.space))
-    splits = {name: pd.read_parquet(path) for name, path in lineage.SPLITS.items()}
+    splits = {name: pd.read_parquet(path) for name, path in paths.SPLITS.items()}
     tables = {"train and valid": pd.concat([splits["train"], splits["valid"]], ignore_index=True)}
     tables["whole table"] = pd.concat(splits.values(), ignore_index=True)
     for name, rows in tables.items():

@@ -97,16 +97,16 @@ def steps_of(body: bytes, loaded, seconds: int) -> dict:
     import xgboost as xgb
     from mlflow.pyfunc import _validate_prediction_input, scoring_server
 
-    from churn import model
+    from churn.modeling.encoding import encode_features
 
     scorer, schema = loaded.unwrap_python_model(), loaded.metadata.get_input_schema()
     frame = scoring_server._parse_json_data(body, loaded.metadata, schema).data
     rows = _validate_prediction_input(frame, None, schema, None)[0]
-    encoded = model.encode(rows, scorer.contract)
+    encoded = encode_features(rows, scorer.contract)
     calls = {
         "MLflow: JSON to table": lambda: scoring_server._parse_json_data(body, loaded.metadata, schema),
         "MLflow: signature": lambda: _validate_prediction_input(frame, None, schema, None),
-        "ours: encode": lambda: model.encode(rows, scorer.contract),
+        "ours: encode": lambda: encode_features(rows, scorer.contract),
         "XGBoost: matrix and trees": lambda: scorer.booster.predict(xgb.DMatrix(encoded, enable_categorical=True)),
         "whole": lambda: scoring_server.invocations(body, "application/json", loaded, schema),
     }
@@ -127,12 +127,13 @@ def main() -> None:
     import numpy as np
     import pandas as pd
 
-    from churn import logged_model, params, registry, tracking
+    from churn.params import load_params
+    from churn.tracking import logged_model, registry, store
 
     os.chdir(ROOT)
-    tracking.connect()
-    version = registry.named(params.load().registry.model, asked.alias)
-    loaded = logged_model.predictor(version)
+    store.connect()
+    version = registry.require_alias(load_params().registry.model, asked.alias)
+    loaded = logged_model.load_predictor(version)
     customers = pd.read_parquet("data/prepared/test.parquet")[loaded.metadata.get_input_schema().input_names()]
 
     loads, steps = [], {}

@@ -16,8 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import infer_schema
-from churn import contract, csv_table, validation
-from churn.errors import UserError, run
+from churn.console import run_command
+from churn.data.csv_table import header, read
+from churn.data.parquet import explain_parquet_errors, open_table
+from churn.errors import UserError
 
 HINTS = (
     "answers that help: drop='signed,comment' leaves columns out of the table;",
@@ -28,7 +30,7 @@ HINTS = (
 
 def column(table: pq.ParquetFile, name: str) -> pa.ChunkedArray:
     """One column, decoded if it is a dictionary."""
-    with validation.reading():
+    with explain_parquet_errors():
         values = table.read(columns=[name]).column(name)
     return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
 
@@ -70,10 +72,10 @@ def take_in(answers: dict, raw: Path) -> list[str]:
     with open(source, "rb") as file:
         parquet = file.read(4) == b"PAR1"
     if not parquet:
-        pq.write_table(csv_table.read(source, answers["id"], left_out), raw, compression="zstd")
-        return csv_table.header(source)
-    with validation.reading():
-        table = contract.open_table(Path(source))
+        pq.write_table(read(source, answers["id"], left_out), raw, compression="zstd")
+        return header(source)
+    with explain_parquet_errors():
+        table = open_table(Path(source))
         names = table.schema_arrow.names
         if left_out:
             kept = [place for place, name in enumerate(names) if name not in left_out]
@@ -136,7 +138,7 @@ def main() -> None:
     raw.parent.mkdir(exist_ok=True)
     found = name_faults(answers, take_in(answers, raw))
     if not any(fault.startswith(("id: ", "target: ")) for fault in found):
-        faults, data = value_faults(contract.open_table(raw), answers)
+        faults, data = value_faults(open_table(raw), answers)
         write_data(data)
         found += faults + column_faults(raw)  # a wrong label must not hide a wrong column
     if found:
@@ -144,4 +146,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

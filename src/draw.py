@@ -8,9 +8,9 @@ A command of its own so that evaluate can let it work on the other core while ML
 import argparse
 from pathlib import Path
 
-from churn import plots
-from churn.errors import run
-from churn.project_files import reading
+from churn.console import run_command
+from churn.files import reading
+from churn.modeling import plots
 
 
 def main() -> None:
@@ -18,10 +18,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the pictures go")
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
-    for name, path in plots.files().items():
+    for name, path in plots.plot_files().items():
         with reading(path):
-            plots.draw(name, plots.read(path)).savefig(folder / f"{name}.png", dpi=100)
+            plots.draw_plot(name, plots.read_plot_table(path)).savefig(folder / f"{name}.png", dpi=100)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -18,8 +18,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import yaml
 
-from churn import contract, inference, labels, lineage, params, validation
-from churn.errors import UserError, run
+from churn import paths
+from churn.console import run_command
+from churn.data.checks import MORE_THAN_ONCE, Violations
+from churn.data.contract import load_contract
+from churn.data.index_columns import index_columns
+from churn.data.inference import ColumnFault, doubts, feature_rules, id_rules
+from churn.data.labels import target_rules
+from churn.data.parquet import explain_parquet_errors, open_table
+from churn.data.validation import Findings, validated_batches
+from churn.errors import UserError
+from churn.params import Data, load_params
 
 
 class Dumper(yaml.SafeDumper):
@@ -34,11 +43,11 @@ Dumper.add_representer(str, Dumper.represent_text)
 
 
 def columns_rules(
-    table: pq.ParquetFile, data: params.Data
-) -> tuple[dict[str, dict], contract.Violations]:
+    table: pq.ParquetFile, data: Data
+) -> tuple[dict[str, dict], Violations]:
     """The rules of each column that suggests some, and what is wrong with the others."""
-    rules, faults = {}, contract.Violations()
-    names, unnamed = table.schema_arrow.names, validation.index_columns(table.schema_arrow)
+    rules, faults = {}, Violations()
+    names, unnamed = table.schema_arrow.names, index_columns(table.schema_arrow)
     for role, name in (("id", data.id), ("target", data.target)):
         if name not in names:
             faults.add(
@@ -49,18 +58,18 @@ def columns_rules(
     ).items():  # one column at a time: the table may be larger than memory
         try:
             if count > 1:
-                raise inference.Fault(contract.MORE_THAN_ONCE)
-            with validation.reading():
+                raise ColumnFault(MORE_THAN_ONCE)
+            with explain_parquet_errors():
                 values = table.read(columns=[name]).column(name)
             if name == data.id:
-                rules[name] = inference.id_rules(values)
+                rules[name] = id_rules(values)
             elif name == data.target:
-                rules[name] = labels.target_rules(values, data)
+                rules[name] = target_rules(values, data)
             elif name in unnamed:
-                raise inference.Fault(unnamed[name])
+                raise ColumnFault(unnamed[name])
             else:
-                rules[name] = inference.feature_rules(name, values)
-        except inference.Fault as fault:
+                rules[name] = feature_rules(name, values)
+        except ColumnFault as fault:
             faults.add(name, f"{fault}")
     if not faults.found and len(rules) == 2:
         faults.add("features", "the table has no column beside id and target")
@@ -68,28 +77,28 @@ def columns_rules(
 
 
 def validated(
-    table: pq.ParquetFile, written: str, data: params.Data
-) -> tuple[contract.Violations, str]:
+    table: pq.ParquetFile, written: str, data: Data
+) -> tuple[Violations, str]:
     """What the table does against its own contract (the text of the YAML): an id that comes twice,
     a null id; and its labels with their counts."""
-    findings = validation.Findings()
+    findings = Findings()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, lineage.SCHEMA.name)
+        path = Path(folder, paths.SCHEMA.name)
         path.write_text(written, encoding="utf-8")
-        rules = contract.load(path, *data.roles)
-        for _ in validation.checked_batches(table, rules, data.unlabelled, findings):
+        rules = load_contract(path, *data.roles)
+        for _ in validated_batches(table, rules, data.unlabelled, findings):
             pass
     return findings.violations, findings.describe(rules)
 
 
-def infer(path: Path, data: params.Data) -> tuple[str, str]:
+def infer(path: Path, data: Data) -> tuple[str, str]:
     """A contract for the table at `path`, as YAML; and what to say of it: the labels of its target with their counts,
     and the columns that may have been taken for something else.
 
     Raises:
         UserError: everything that is wrong with the table.
     """
-    table = contract.open_table(path)
+    table = open_table(path)
     rules, faults = columns_rules(table, data)
     written, counted = "", ""
     if not faults.found:
@@ -100,7 +109,7 @@ def infer(path: Path, data: params.Data) -> tuple[str, str]:
         raise UserError(f"no contract can be made of {path}:\n{faults}")
     told = [counted]
     for name, rule in rules.items():
-        if name not in (data.id, data.target) and rule["dtype"] == "str" and (why := inference.doubts(rule)):
+        if name not in (data.id, data.target) and rule["dtype"] == "str" and (why := doubts(rule)):
             told.append(f"note: {name}: {why}")
     return written, "\n".join(told)
 
@@ -127,10 +136,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--check", action="store_true", help="write nothing; only say what is wrong with the table"
     )
     where.add_argument(
-        "--output", type=Path, default=lineage.SCHEMA, help=f"the file to write ({lineage.SCHEMA})"
+        "--output", type=Path, default=paths.SCHEMA, help=f"the file to write ({paths.SCHEMA})"
     )
     options = parser.parse_args(arguments)
-    data = params.load().data
+    data = load_params().data
     if not options.check and options.output.exists():
         way_out = "delete it first (git keeps the committed one), or use --check or --output FILE"
         raise UserError(f"{options.output} exists; {way_out}")
@@ -147,4 +156,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -5,8 +5,10 @@ python src/init.py    (part of every `make` target that needs it; does nothing t
 
 from pathlib import Path
 
-from churn import plots, tracking
-from churn.errors import run
+from churn.console import run_command
+from churn.modeling import plots
+from churn.tracking import store
+from churn.tracking.store_errors import explain_store_error
 
 TEMPLATE = Path(".dvc/plots/offline.html")
 
@@ -14,9 +16,9 @@ TEMPLATE = Path(".dvc/plots/offline.html")
 def main() -> None:
     if not TEMPLATE.exists():
         plots.offline_template(TEMPLATE)
-    if (store := tracking.store_file()) and not store.exists():
-        tracking.connect()
+    if (file := store.store_file()) and not file.exists():
+        store.connect()
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main, explain_store_error)

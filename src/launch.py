@@ -17,15 +17,20 @@ from pathlib import Path
 
 from ruamel.yaml.error import YAMLError
 
-from churn import experiments, lineage, params, tracking
-from churn.errors import UserError, run
-from churn.project_files import reading
+from churn import paths
+from churn.console import run_command
+from churn.errors import UserError
+from churn.experiments import queue
+from churn.files import is_intact, parse_yaml, read_yaml, reading
+from churn.params import flatten, load_params, validate_params
+from churn.tracking import dvc_cache, launching_run, runs, store
+from churn.tracking.store_errors import explain_store_error
 
 
 def value(text: str) -> object:
     """What -P means, as params.yaml would hold it; what is no YAML is a text."""
     try:
-        return lineage.parse_yaml(text)
+        return parse_yaml(text)
     except YAMLError:
         return text
 
@@ -58,11 +63,11 @@ def check(asked: dict[str, str]) -> None:
     Raises:
         UserError: every wrong value.
     """
-    tree = lineage.read_yaml("params.yaml")
+    tree = read_yaml("params.yaml")
     for name, text in asked.items():
         *sections, leaf = name.split(".")
         functools.reduce(lambda node, section: node[section], sections, tree)[leaf] = value(text)
-    params.check(tree, "params.yaml with the values of -P")
+    validate_params(tree, "params.yaml with the values of -P")
 
 
 def fetch_table() -> None:
@@ -74,17 +79,17 @@ def fetch_table() -> None:
     Raises:
         UserError: no remote has it, or what came is not the table that the pointer names.
     """
-    if lineage.RAW.exists():
+    if paths.RAW.exists():
         return
-    with reading(f"{lineage.RAW}.dvc"):
-        digest = lineage.read_yaml(f"{lineage.RAW}.dvc")["outs"][0]["md5"]
-    command = ["dvc", "pull", "--quiet", f"{lineage.RAW}.dvc"]
+    with reading(f"{paths.RAW}.dvc"):
+        digest = read_yaml(f"{paths.RAW}.dvc")["outs"][0]["md5"]
+    command = ["dvc", "pull", "--quiet", f"{paths.RAW}.dvc"]
     from_sample = [*command, "--remote", "sample"]
     if subprocess.run(from_sample, capture_output=True).returncode and subprocess.run(command).returncode:
-        raise UserError(f"{lineage.RAW} is missing and `dvc pull {lineage.RAW}.dvc` does not bring it")
-    if not lineage.is_intact(lineage.RAW, digest):  # of a damaged file in the cache, DVC says nothing
-        lineage.RAW.unlink()
-        shutil.copyfile(lineage.fetch(digest, "the raw data"), lineage.RAW)
+        raise UserError(f"{paths.RAW} is missing and `dvc pull {paths.RAW}.dvc` does not bring it")
+    if not is_intact(paths.RAW, digest):  # of a damaged file in the cache, DVC says nothing
+        paths.RAW.unlink()
+        shutil.copyfile(dvc_cache.fetch_to_cache(digest, "the raw data"), paths.RAW)
 
 
 def pipeline(stage: str, asked: dict[str, str]) -> None:
@@ -99,8 +104,8 @@ def pipeline(stage: str, asked: dict[str, str]) -> None:
     command = ["dvc", "exp", "run", *settings, stage] if asked else ["dvc", "repro", stage]
     if subprocess.run(command).returncode:
         Path("params.yaml").write_bytes(before)
-        tracking.close_abandoned()  # of a stage that was killed
-        why = tracking.failure(os.environ["MLFLOW_RUN_ID"])
+        runs.close_abandoned()  # of a stage that was killed
+        why = launching_run.stage_failure(os.environ["MLFLOW_RUN_ID"])
         raise UserError(f"{' '.join(command)} failed: {why or 'its message stands above'}")
 
 
@@ -108,17 +113,17 @@ def launch(stage: str, launcher: str) -> None:
     """Run the pipeline as the launching run's parameters say, and write into that run what came of it."""
     import mlflow
 
-    given, leaves = mlflow.get_run(launcher).data.params, params.flatten(params.load().model_dump())
+    given, leaves = mlflow.get_run(launcher).data.params, flatten(load_params().model_dump())
     asked = changes(given, leaves)
     check(asked)
     pipeline(stage, asked)
     if asked:
-        mlflow.MlflowClient().set_tag(launcher, "dvc_experiment", experiments.latest())
+        mlflow.MlflowClient().set_tag(launcher, "dvc_experiment", queue.latest())
     if stage == "evaluate":
         subprocess.run([sys.executable, "src/report.py"], check=True)
     else:
-        leaves, executed = params.flatten(params.load().model_dump()), tracking.executed(launcher)
-        tracking.log_launcher(launcher, leaves, {}, {"executed": ", ".join(executed) or "nothing"})
+        leaves, executed = flatten(load_params().model_dump()), launching_run.executed_stages(launcher)
+        launching_run.log_pipeline_run(launcher, leaves, {}, {"executed": ", ".join(executed) or "nothing"})
 
 
 def main() -> None:
@@ -131,9 +136,9 @@ def main() -> None:
     if launcher is None:
         raise UserError(f"this is for `mlflow run . -e {stage}`; without a launcher, `dvc repro {stage}` does the same")
     mlflow_run = os.getppid()
-    tracking.connect()
+    store.connect()
     try:
-        with tracking.held(lambda: [launcher]):
+        with runs.hold_runs(lambda: [launcher]):
             launch(stage, launcher)
     except UserError as error:
         mlflow.MlflowClient().set_tag(launcher, "error", str(error))
@@ -145,4 +150,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main, explain_store_error)

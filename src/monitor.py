@@ -22,12 +22,32 @@ import pandas as pd
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from churn import batch, contract, drift, evaluation, lineage, logged_model, metrics, model, params, registry, tracking
-from churn.contract import Contract
-from churn.errors import UserError, run, short
+from churn.console import run_command
+from churn.data import customer_table, rejection
+from churn.data.checks import failed_cells, pandera_schema
+from churn.data.contract import Contract, free_name
+from churn.data.drift import Bins, fit_bins, measure_drift
+from churn.errors import UserError, short
+from churn.modeling import plots
+from churn.modeling.bootstrap import bootstrap_intervals
+from churn.modeling.encoding import encode_labels
+from churn.modeling.metrics import MAIN_METRICS, point_metrics
+from churn.params import Params, load_params
+from churn.tracking import (
+    dvc_cache,
+    environment,
+    evaluation_record,
+    git_state,
+    logged_model,
+    registry,
+    run_log,
+    runs,
+    store,
+)
+from churn.tracking.store_errors import explain_store_error
 
 SCORE = "churn_probability"
-COMPARED = (*metrics.MAIN, "calibration_error", "value_per_customer")
+COMPARED = (*MAIN_METRICS, "calibration_error", "value_per_customer")
 
 
 def arguments() -> argparse.Namespace:
@@ -44,28 +64,28 @@ def origin(scores: str, customers: str) -> dict:
     Raises:
         UserError: the scores have none, or they were made of another table.
     """
-    with batch.opened(scores) as file:
+    with customer_table.opened(scores) as file:
         written = (pq.read_schema(file).metadata or {}).get(b"churn_lineage")
         written = written or (pq.read_metadata(file).metadata or {}).get(b"churn_lineage")
     if not written:
         raise UserError(f"{scores} does not say which model made it; src/score.py writes that")
     made = json.loads(written)
-    if (found := batch.md5(customers)) != made["input_md5"]:
+    if (found := customer_table.file_md5(customers)) != made["input_md5"]:
         raise UserError(f"{customers} (md5 {found}) is not the table that was scored (md5 {made['input_md5']})")
     return made
 
 
-def count(table: batch.Table, rules: Contract, bins: dict[str, drift.Bins]) -> tuple[dict, Counter, int]:
+def count(table: customer_table.CustomerTable, rules: Contract, bins: dict[str, Bins]) -> tuple[dict, Counter, int]:
     """Counts of each column's bins over a table, of its values that break the contract, and its rows."""
-    checks = contract.row_checks(rules, without={rules.target, rules.id})
+    checks = pandera_schema(rules, without={rules.target, rules.id})
     counts = {name: np.zeros(len(column.labels), int) for name, column in bins.items()}
     invalid, rows = Counter(), 0
     bar = tqdm(total=table.rows, unit=" rows", unit_scale=True, disable=not sys.stderr.isatty(), leave=False)
     for part in table.batches():
-        frame, faults = batch.typed(part, rules)
+        frame, faults = rejection.to_contract_types(part, rules)
         for name, column in bins.items():
             counts[name] += column.count(frame[name])
-        found = contract.failures(checks, frame)
+        found = failed_cells(checks, frame)
         broken = set(zip(found["row"], found["column"], strict=True)) | set(faults)
         invalid.update(column for _, column in broken)
         rows += len(frame)
@@ -83,7 +103,7 @@ def drifts(expected: dict, actual: dict, invalid: Counter, rows: int) -> pd.Data
     """
     lines = {
         name: {
-            **asdict(drift.compare(expected[name], actual[name], len(expected))),
+            **asdict(measure_drift(expected[name], actual[name], len(expected))),
             "invalid": invalid[name] / rows,
             "null": actual[name][-1] / rows,
             "null_in_training": expected[name][-1] / expected[name].sum(),
@@ -93,7 +113,7 @@ def drifts(expected: dict, actual: dict, invalid: Counter, rows: int) -> pd.Data
     return pd.DataFrame(lines).T.sort_values("psi", ascending=False)
 
 
-def labelled(table: batch.Table, rules: Contract, scores: pd.DataFrame, p: params.Params, threshold: float) -> dict:
+def labelled(table: customer_table.CustomerTable, rules: Contract, scores: pd.DataFrame, p: Params, threshold: float) -> dict:
     """The metrics of `evaluate`, with intervals, of the scored customers whose labels have arrived.
 
     Customers without a known label are left out where `data.unlabelled` says so.
@@ -103,7 +123,7 @@ def labelled(table: batch.Table, rules: Contract, scores: pd.DataFrame, p: param
     """
     parts = []
     for part in table.batches():
-        frame, faults = batch.typed(part, rules)
+        frame, faults = rejection.to_contract_types(part, rules)
         for (_, column), why in faults.items():
             raise UserError(f"{table.url}: {column}: {why}")
         parts.append(frame)
@@ -123,11 +143,11 @@ def labelled(table: batch.Table, rules: Contract, scores: pd.DataFrame, p: param
     known = known[~unknown]
     probability = known[rules.id].map(scores.set_index(rules.id)[SCORE])
     scored = probability.notna()
-    y, probability = model.labels(known[scored], rules), probability[scored].to_numpy()
+    y, probability = encode_labels(known[scored], rules), probability[scored].to_numpy()
     if not 0 < y.sum() < len(y):
         raise UserError(f"{table.url} labels {len(y)} scored customers, not some of each kind")
-    found = metrics.measure(y, probability, threshold, p.evaluate.costs)
-    return found | metrics.intervals(y, probability, p.evaluate.bootstrap, p.seed)
+    found = point_metrics(y, probability, threshold, p.evaluate.costs)
+    return found | bootstrap_intervals(y, probability, p.evaluate.bootstrap, p.seed)
 
 
 def alarms(found: pd.DataFrame, later: dict, at_training: dict, limits) -> list[str]:
@@ -166,47 +186,47 @@ def table_text(found: pd.DataFrame, later: dict, at_training: dict) -> str:
 
 
 def main() -> None:
-    options, p = arguments(), params.load()
+    options, p = arguments(), load_params()
     made = origin(options.scores, options.customers)
-    tracking.connect()
-    version = registry.version(made["model"], made["model_version"])
+    store.connect()
+    version = registry.version_by_number(made["model"], made["model_version"])
     if version is None or version.tags["model_md5"] != made["model_md5"]:
         raise UserError(
             f"the registry has no {made['model']} version {made['model_version']} that made {options.scores}"
         )
-    scorer, rules = logged_model.scorer(version)
-    train = pd.read_parquet(lineage.fetch(version.tags["train_md5"], "the training split"))
-    test = pd.read_parquet(lineage.fetch(version.tags["test_md5"], "the test split"))
-    with batch.opened(options.scores) as file:
+    scorer, rules = logged_model.load_scorer(version)
+    train = pd.read_parquet(dvc_cache.fetch_to_cache(version.tags["train_md5"], "the training split"))
+    test = pd.read_parquet(dvc_cache.fetch_to_cache(version.tags["test_md5"], "the test split"))
+    with customer_table.opened(options.scores) as file:
         scores = pd.read_parquet(file, columns=[rules.id, SCORE])
 
-    with tracking.run("monitor", {"stage": "monitor", **lineage.code(), **lineage.environment(), **made}):
+    with runs.open_run("monitor", {"stage": "monitor", **git_state.code_tags(), **environment.environment_tags(), **made}):
         import mlflow
 
-        bins = {column.name: drift.bins(train[column.name], column) for column in rules.features}
+        bins = {column.name: fit_bins(train[column.name], column) for column in rules.features}
         expected = {name: column.count(train[name]) for name, column in bins.items()}
-        actual, invalid, rows = count(batch.Table(options.customers, rules, list(bins)), rules, bins)
+        actual, invalid, rows = count(customer_table.CustomerTable(options.customers, rules, list(bins)), rules, bins)
         if len(scores):  # against rows that the model has not seen, as it has not seen the batch
             usual = scorer.predict(None, test)[SCORE]
-            today = metrics.measure(model.labels(test, rules), usual.to_numpy(), scorer.threshold, p.evaluate.costs)
-            name = contract.own_name(SCORE, bins)
-            bins[name] = drift.bins(usual)
+            today = point_metrics(encode_labels(test, rules), usual.to_numpy(), scorer.threshold, p.evaluate.costs)
+            name = free_name(SCORE, bins)
+            bins[name] = fit_bins(usual)
             expected[name], actual[name] = bins[name].count(usual), bins[name].count(scores[SCORE])
 
         found = drifts(expected, actual, invalid, rows)
-        later, at_training = {}, evaluation.measured(version)
-        otherwise = evaluation.changes(at_training, today, COMPARED) if len(scores) else []
+        later, at_training = {}, evaluation_record.registered_metrics(version)
+        otherwise = evaluation_record.metric_changes(at_training, today, COMPARED) if len(scores) else []
         if options.labels and len(scores):
-            known = batch.Table(options.labels, rules, [rules.id, rules.target])
+            known = customer_table.CustomerTable(options.labels, rules, [rules.id, rules.target])
             later = labelled(known, rules, scores, p, scorer.threshold)
         above = alarms(found, later, at_training, p.monitor)
         above += [] if len(scores) else ["no customer was scored: each one was rejected"]
 
         picture = Path(options.scores).with_suffix(".drift.png")
         worst = {name: (bins[name].labels, expected[name], actual[name]) for name in found.index[:6]}
-        drift.picture(worst).savefig(picture, dpi=100)
+        plots.draw_drift(worst).savefig(picture, dpi=100)
         for column in found:
-            tracking.log_numbers({f"{column}.{name}": value for name, value in found[column].items()})
+            run_log.log_metrics({f"{column}.{name}": value for name, value in found[column].items()})
         mlflow.log_metrics({f"labelled.{name}": value for name, value in later.items()})
         mlflow.log_text(found.to_csv(), "drift.csv")
         mlflow.log_artifact(str(picture))
@@ -223,4 +243,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main, explain_store_error)

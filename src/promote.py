@@ -16,9 +16,16 @@ import sys
 
 import pandas as pd
 
-from churn import contract, evaluation, lineage, logged_model, params, promotion, registry, standing, tracking
-from churn.errors import UserError, run
-from churn.promotion import SHOWN
+from churn import paths
+from churn.console import run_command
+from churn.data.contract import load_contract
+from churn.errors import UserError
+from churn.files import md5
+from churn.modeling.metrics import COMPARED_METRICS
+from churn.operations import promotion, status
+from churn.params import Params, load_params
+from churn.tracking import evaluation_record, logged_model, registry, runs, store
+from churn.tracking.store_errors import explain_store_error
 
 
 def arguments() -> argparse.Namespace:
@@ -42,11 +49,11 @@ def candidate(name: str, require_reproduced: bool):
         UserError: there is none, it is in production, the gate did not pass it, it was judged on other test rows
             than today's, or nobody has rebuilt it identically where that is required.
     """
-    version = registry.alias(name, "staging")
+    version = registry.version_with_alias(name, "staging")
     if version is None:
         raise UserError(f"no version of {name} is in staging; `dvc repro` puts one there that passes the gate")
     what, tags = f"{name} version {version.version}", version.tags
-    production = registry.alias(name, "production")
+    production = registry.version_with_alias(name, "production")
     if production and production.version == version.version:
         raise UserError(f"{what} is in production already")
     if tags.get("gate") != "passed":
@@ -56,9 +63,9 @@ def candidate(name: str, require_reproduced: bool):
             f"{what} was {'rebuilt, and ' + tags['reproduced'] if 'reproduced' in tags else 'never rebuilt'}; "
             f"gate.require_reproduced asks for an identical rebuild: `python src/reproduce.py {version.version}`"
         )
-    if not lineage.SPLITS["test"].exists():
-        raise UserError(f"{lineage.SPLITS['test']} is missing; `dvc pull` or `dvc repro` brings today's test rows")
-    today = lineage.md5(lineage.SPLITS["test"])
+    if not paths.SPLITS["test"].exists():
+        raise UserError(f"{paths.SPLITS['test']} is missing; `dvc pull` or `dvc repro` brings today's test rows")
+    today = md5(paths.SPLITS["test"])
     if tags.get("test_md5") != today and not passed_on(version, today):
         raise UserError(
             f"{what} was judged on other test rows (md5 {tags.get('test_md5')}) than today's ({today}); `dvc repro` "
@@ -69,7 +76,7 @@ def candidate(name: str, require_reproduced: bool):
 
 def passed_on(version, test_md5: str) -> bool:
     """Whether a later evaluation of a version passed the gate on other test rows than those of its registration."""
-    found = tracking.find_run(model_version=f"{version.name}/{version.version}", test_md5=test_md5, gate="passed")
+    found = runs.find_run(model_version=f"{version.name}/{version.version}", test_md5=test_md5, gate="passed")
     return found is not None and found.info.run_id != version.run_id
 
 
@@ -82,14 +89,14 @@ def to_stage(name: str, wanted: str) -> str:
     Raises:
         UserError: there is no such version, or the gate did not pass it.
     """
-    found = registry.version(name, wanted) if wanted.isdecimal() else of_experiment(name, wanted)
+    found = registry.version_by_number(name, wanted) if wanted.isdecimal() else of_experiment(name, wanted)
     if found is None:
         raise UserError(f"{name} has no version {wanted}, and no experiment of this name was registered as one")
     what = f"{name} version {found.version} (model {found.tags['model_md5'][:8]})"
     if found.tags.get("gate") != "passed":
         raise UserError(f"{what} did not pass the gate ({found.tags.get('gate_reason', 'it was never judged')})")
-    before = registry.alias(name, "staging")
-    place = registry.stage(name, found.version)
+    before = registry.version_with_alias(name, "staging")
+    place = registry.set_staging(name, found.version)
     instead = f" in place of version {before.version}" if before and before.version != found.version else ""
     return f"{what} is {place}{instead if place == 'staging' else ' already'}."
 
@@ -97,10 +104,10 @@ def to_stage(name: str, wanted: str) -> str:
 def of_experiment(name: str, experiment: str):
     """The version that the model of a DVC experiment was registered as, or None."""
     for stage in ("train", "evaluate"):
-        run = tracking.find_run(dvc_experiment=experiment, stage=stage)
+        run = runs.find_run(dvc_experiment=experiment, stage=stage)
         model, _, number = (run.data.tags.get("model_version", "") if run else "").partition("/")
         if model == name:
-            return registry.version(name, number)
+            return registry.version_by_number(name, number)
     return None
 
 
@@ -118,28 +125,28 @@ def confirm(question: str, yes: bool) -> None:
         raise UserError("nothing was changed")
 
 
-def promote(name: str, p: params.Params, reason: str, by: str, options: argparse.Namespace) -> None:
+def promote(name: str, p: Params, reason: str, by: str, options: argparse.Namespace) -> None:
     """Show staging against production, ask, and make it production."""
-    version, production = candidate(name, p.gate.require_reproduced), registry.alias(name, "production")
-    rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
-    test = pd.read_parquet(lineage.SPLITS["test"])
+    version, production = candidate(name, p.gate.require_reproduced), registry.version_with_alias(name, "production")
+    rules = load_contract(paths.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    test = pd.read_parquet(paths.SPLITS["test"])
     print(promotion.comparison(version, production, test, rules, p.evaluate, p.seed) + "\n")
-    print(standing.recorded_otherwise(name, version), end="")
+    print(status.recorded_otherwise(name, version), end="")
     move_to(name, "promote", production, version, reason, by, options)
 
 
-def roll_back(name: str, p: params.Params, reason: str, by: str, options: argparse.Namespace) -> None:
+def roll_back(name: str, p: Params, reason: str, by: str, options: argparse.Namespace) -> None:
     """Make the version that was in production before this one production again."""
-    production = registry.alias(name, "production")
+    production = registry.version_with_alias(name, "production")
     if production is None:
         raise UserError(f"nothing of {name} is in production, so there is nothing to roll back")
     before = promotion.previous(promotion.history(name), str(production.version))
     if before is None:
         raise UserError(f"{name} version {production.version} is the first in production; nothing came before it")
-    version = registry.version(name, before)
+    version = registry.version_by_number(name, before)
     if version is None:
         raise UserError(f"{name} version {before}, which was in production before, has been deleted; promote another")
-    logged_model.check(version)
+    logged_model.check_version(version)
     move_to(name, "rollback", production, version, reason, by, options)
 
 
@@ -152,26 +159,26 @@ def move_to(name: str, kind: str, production, version, reason: str, by: str, opt
         print(f"dry run: {what} would be production{instead}; nothing was changed")
         return
     confirm(f"Make {what} production{instead}?", options.yes)
-    measured = {metric: value for metric, value in evaluation.measured(version).items() if metric in SHOWN}
-    promotion.make(name, promotion.Move(promotion.now(), kind, by, reason, old, new, measured))
+    measured = {metric: value for metric, value in evaluation_record.registered_metrics(version).items() if metric in COMPARED_METRICS}
+    promotion.make_move(name, promotion.Move(promotion.now(), kind, by, reason, old, new, measured))
     print(f"{what} is production{f'; version {old} is archived' if old else ''}.")
     print("A server or a job that runs goes on with the version that it loaded: restart it.")
 
 
 def main() -> None:
-    options, p = arguments(), params.load()
+    options, p = arguments(), load_params()
     name = p.registry.model
-    tracking.connect()
-    if not registry.exists(name):
+    store.connect()
+    if not registry.model_exists(name):
         raise UserError(f"the registry has no model {name}; `make repro` makes and registers one")
     if options.history or options.status or options.dry_run:
         for move in promotion.pending(name).values():
             print(f"a {move} is not finished; the next promotion or rollback finishes it", file=sys.stderr)
     else:
-        for line in promotion.settle(name):
+        for line in promotion.finish_interrupted_moves(name):
             print(line, file=sys.stderr)
     if options.history or options.status:
-        print(standing.history(name) if options.history else standing.status(name))
+        print(status.history(name) if options.history else status.status(name))
         return
     if options.stage:
         print(to_stage(name, options.stage))
@@ -190,4 +197,4 @@ def git_user() -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main, explain_store_error)

@@ -16,14 +16,31 @@ from pathlib import Path
 
 import pandas as pd
 
-from churn import candidate, contract, evaluation, gate, lineage, model, params, registry, tracking
-from churn.errors import UserError, run
-from churn.project_files import read_metrics
+from churn import paths
+from churn.console import run_command
+from churn.data.contract import Contract, load_contract
+from churn.errors import UserError
+from churn.files import md5, read_metrics
+from churn.modeling import gate
+from churn.modeling.booster import load_booster, predict_probabilities
+from churn.params import Params, flatten, load_params
+from churn.tracking import (
+    dvc_lock,
+    evaluation_record,
+    git_state,
+    launching_run,
+    lineage,
+    registration,
+    registry,
+    run_log,
+    runs,
+)
+from churn.tracking.store_errors import explain_store_error
 
 
 def check_workspace(leaves: dict[str, object]) -> None:
     """Refuse to report on files that dvc.lock does not describe: their origin is unknown."""
-    locked = lineage.lock()
+    locked = dvc_lock.read_lock()
     if not locked:
         raise UserError("there is no dvc.lock; run `dvc repro` first")
     stale = {}  # what differs: how; a file that several stages read is named once
@@ -34,7 +51,7 @@ def check_workspace(leaves: dict[str, object]) -> None:
         for path, digest in (entry["deps"] | entry["outs"]).items():
             if digest.endswith(".dir"):  # DVC's sum over a folder, made with its outputs; `dvc status` checks it
                 continue
-            if not Path(path).exists() or lineage.md5(path) != digest:
+            if not Path(path).exists() or md5(path) != digest:
                 stale[path] = "is not the file that dvc.lock names" if Path(path).exists() else "is missing"
     if stale:
         listed = "".join(f"\n  {what} {how}" for what, how in stale.items())
@@ -47,8 +64,8 @@ def check_experiment() -> None:
     Raises:
         UserError: with the commands that lead back.
     """
-    if lineage.unfinished_experiment():
-        branch = lineage.previous_branch()
+    if git_state.unfinished_experiment():
+        branch = git_state.previous_branch()
         raise UserError(
             "a `dvc exp run` was killed here, or still runs: git is on no branch, and the files are the experiment's. "
             f"`git checkout {branch} && git restore --staged --worktree params.yaml dvc.lock reports && dvc checkout` "
@@ -56,30 +73,30 @@ def check_experiment() -> None:
         )
 
 
-def reconcile(p: params.Params, rules: contract.Contract, results: dict[str, float], identity: dict[str, str]) -> None:
+def reconcile(p: Params, rules: Contract, results: dict[str, float], identity: dict[str, str]) -> None:
     """Make what is missing of the evaluation's record and version, and a first `staging`, from DVC's files."""
-    test = pd.read_parquet(lineage.SPLITS["test"])
-    origin, tags = lineage.data(), lineage.tags("evaluate")
-    production = registry.alias(p.registry.model, "production")
-    identity = identity | evaluation.production_key(production, registry.identity(results["threshold"]))
-    with tempfile.TemporaryDirectory() as pictures, candidate.evaluation_run(p, rules, origin, tags):
+    test = pd.read_parquet(paths.SPLITS["test"])
+    origin, tags = dvc_lock.data_tags(), lineage.stage_tags("evaluate")
+    production = registry.version_with_alias(p.registry.model, "production")
+    identity = identity | evaluation_record.compared_with_tag(production, registry.workspace_identity(results["threshold"]))
+    with tempfile.TemporaryDirectory() as pictures, registration.evaluation_run(p, rules, origin, tags):
         subprocess.run([sys.executable, "src/draw.py", pictures], check=True)
-        probability = model.predict(model.load(lineage.MODEL), test, rules)
+        probability = predict_probabilities(load_booster(paths.MODEL), test, rules)
         customers = test.drop(columns=[rules.id, rules.target])
-        logged = candidate.scoring_model(p, rules, results["threshold"], customers, probability)
-        decision = gate.decide(results, p.gate, *candidate.compare(p, rules, test, probability, production))
-        tracking.log_evaluation(results, Path(pictures))
-        version = candidate.publish(p, logged, results, decision, identity)
-        if version and registry.is_first(version.name):
-            registry.stage(version.name, version.version)
+        logged = registration.verified_scoring_model(p, rules, results["threshold"], customers, probability)
+        decision = gate.decide(results, p.gate, *registration.compare_with_production(p, rules, test, probability, production))
+        run_log.log_evaluation(results, Path(pictures))
+        version = registration.record_and_register(p, logged, results, decision, identity)
+        if version and registry.has_no_stage(version.name):
+            registry.set_staging(version.name, version.version)
 
 
 def fill_launcher(run_id: str, leaves: dict, results: dict[str, float], model_run) -> None:
     """Write into the run that launched the pipeline what came of it, also when every stage was cached."""
-    executed = tracking.executed(run_id)
+    executed = launching_run.executed_stages(run_id)
     cached = "false" if executed else "true"
     tags = {"model_run": model_run.info.run_id, "executed": ", ".join(executed) or "nothing", "cached": cached}
-    tracking.log_launcher(run_id, leaves, results, tags)
+    launching_run.log_pipeline_run(run_id, leaves, results, tags)
 
 
 def summary(name: str, results: dict[str, float], model_run, versions: dict) -> str:
@@ -102,7 +119,7 @@ def left_out() -> str:
     """How many customers of the raw table are in no split, since they have no label (`data.unlabelled: drop`)."""
     import pyarrow.parquet as pq
 
-    rows = [pq.read_metadata(path).num_rows for path in (lineage.RAW, *lineage.SPLITS.values())]
+    rows = [pq.read_metadata(path).num_rows for path in (paths.RAW, *paths.SPLITS.values())]
     count = rows[0] - sum(rows[1:])
     return f"\nunlabelled  {count:,} of {rows[0]:,} customers were left out: they have no label" if count else ""
 
@@ -118,27 +135,27 @@ def following(registered: bool) -> str:
 
 
 def main() -> None:
-    p = params.load()
-    leaves = params.flatten(p.model_dump())
+    p = load_params()
+    leaves = flatten(p.model_dump())
     check_experiment()
     check_workspace(leaves)
-    rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
-    results = read_metrics(lineage.METRICS)
+    rules = load_contract(paths.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    results = read_metrics(paths.METRICS)
     results.pop("gate_thresholds", None)
 
     launcher = os.environ.get("MLFLOW_RUN_ID")
-    identity = evaluation.identity(leaves, lineage.inputs("evaluate"))
-    made, state = registry.identity(results["threshold"]), lineage.tags("evaluate")
-    tracking.close_abandoned()
-    if candidate.recorded(p, identity, made, state) is None:
+    identity = evaluation_record.evaluation_identity(leaves, dvc_lock.stage_inputs("evaluate"))
+    made, state = registry.workspace_identity(results["threshold"]), lineage.stage_tags("evaluate")
+    runs.close_abandoned()
+    if registration.find_record(p, identity, made, state) is None:
         reconcile(p, rules, results, identity)
-    model_run, version = tracking.find_run(**identity), registry.find(p.registry.model, made)
+    model_run, version = runs.find_run(**identity), registry.find_version(p.registry.model, made)
     if launcher:
         fill_launcher(launcher, leaves, results, model_run)
-    aliases = {alias: registry.alias(p.registry.model, alias) for alias in ("staging", "production")}
+    aliases = {alias: registry.version_with_alias(p.registry.model, alias) for alias in ("staging", "production")}
     print(summary(p.registry.model, results, model_run, {"workspace": version, **aliases}) + left_out())
     print(f"\nNext: {following(version is not None)}")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main, explain_store_error)

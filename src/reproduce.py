@@ -19,9 +19,14 @@ import sys
 import time
 from pathlib import Path
 
-from churn import environment, lineage, promotion, proof, workspace
-from churn.errors import run
-from churn.recipe import Recipe, resolve
+from churn import paths
+from churn.console import run_command
+from churn.files import md5
+from churn.forensics import locked_environment, workspace
+from churn.forensics.recipe import Recipe, resolve_recipe
+from churn.forensics.verdict import Rebuilt, Verdict, compare_causes, compare_chain, find_verdict, verdict_table
+from churn.operations import promotion
+from churn.tracking.store_errors import explain_store_error
 
 DIFFERS = 5
 
@@ -40,18 +45,18 @@ def progress(line: str) -> None:
         print(f"running {line.split(chr(39))[1]}", file=sys.stderr, flush=True)
 
 
-def rebuild(recipe: Recipe, folder: Path, bin: Path) -> proof.Rebuilt:
+def rebuild(recipe: Recipe, folder: Path, bin: Path) -> Rebuilt:
     """Run the pipeline of a checkout, and look at what it read and made."""
-    read = {path: lineage.md5(folder / path) for path in recipe.deps if (folder / path).exists()}
+    read = {path: md5(folder / path) for path in recipe.deps if (folder / path).exists()}
     read |= {
-        str(lineage.SCHEMA): lineage.md5(folder / lineage.SCHEMA),
-        str(lineage.RAW): lineage.md5(folder / lineage.RAW),
+        str(paths.SCHEMA): md5(folder / paths.SCHEMA),
+        str(paths.RAW): md5(folder / paths.RAW),
     }
     made = workspace.pipeline(folder, bin, progress)
-    return proof.Rebuilt(
+    return Rebuilt(
         deps=read,
-        data_md5=read[str(lineage.RAW)],
-        lock_md5=lineage.md5(folder / "requirements.txt"),
+        data_md5=read[str(paths.RAW)],
+        lock_md5=md5(folder / "requirements.txt"),
         machine=machine(folder, bin),
         **made,
     )
@@ -59,13 +64,13 @@ def rebuild(recipe: Recipe, folder: Path, bin: Path) -> proof.Rebuilt:
 
 def machine(folder: Path, bin: Path) -> dict[str, str]:
     """lineage.environment() of another environment, as this project's code sees it."""
-    code = "import json; from churn import lineage; print(json.dumps(lineage.environment()))"
+    code = "import json; from churn.tracking import environment; print(json.dumps(environment.environment_tags()))"
     env = {"PYTHONPATH": str(Path(__file__).resolve().parent), "PATH": str(bin)}
     seen = subprocess.run([bin / "python", "-c", code], cwd=folder, env=env, capture_output=True, text=True, check=True)
     return json.loads(seen.stdout)
 
 
-def write_back(recipe: Recipe, verdict: proof.Verdict, machine: dict[str, str]) -> None:
+def write_back(recipe: Recipe, verdict: Verdict, machine: dict[str, str]) -> None:
     """Tag the registered version with the result, when and where."""
     import mlflow
 
@@ -77,18 +82,18 @@ def write_back(recipe: Recipe, verdict: proof.Verdict, machine: dict[str, str]) 
 
 def main() -> None:
     started, what = time.monotonic(), arguments().model
-    recipe = resolve(what)
+    recipe = resolve_recipe(what)
     with workspace.checkout(recipe) as folder:
-        bin = environment.locked(folder)
+        bin = locked_environment.environment_for(folder)
         rebuilt = rebuild(recipe, folder, bin)
 
-        def again() -> proof.Rebuilt:
+        def again() -> Rebuilt:
             print("it differs; a second rebuild shows whether chance is at work", file=sys.stderr, flush=True)
             return rebuild(recipe, folder, bin)
 
-        verdict = proof.judge(recipe, rebuilt, again)
+        verdict = find_verdict(recipe, rebuilt, again)
     print(f"{recipe.label}, rebuilt in {time.monotonic() - started:.0f} s\n")
-    print(proof.table(proof.causes(recipe, rebuilt) + proof.chain(recipe, rebuilt)))
+    print(verdict_table(compare_causes(recipe, rebuilt) + compare_chain(recipe, rebuilt)))
     print(f"\n{verdict}")
     if not recipe.metrics:
         print("its run is gone, so no metric is recorded that could be compared", file=sys.stderr)
@@ -98,4 +103,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main, explain_store_error)

@@ -25,9 +25,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from churn import batch, contract, lineage, logged_model, model, params, registry, tracking
-from churn.contract import Contract
-from churn.errors import UserError, run
+from churn.console import run_command
+from churn.data import customer_table, output, rejection
+from churn.data.arrow import arrow_schema
+from churn.data.checks import duplicate_ids, pandera_schema
+from churn.data.contract import Contract, free_name
+from churn.errors import UserError
+from churn.modeling.booster import feature_contributions
+from churn.params import load_params
+from churn.tracking import environment, git_state, logged_model, registry, runs, store
+from churn.tracking.store_errors import explain_store_error
 
 REASONS = 3  # features named a customer, fewer if the model has fewer
 COUNTED = ("rows_read", "rows_scored", "rows_rejected", "rows_contacted")
@@ -46,7 +53,7 @@ def arguments() -> argparse.Namespace:
 def reasons(booster, frame: pd.DataFrame, rules: Contract) -> dict[str, np.ndarray]:
     """The features that move each customer's score most, the strongest first: reason_1 ("contract = One year") and
     contribution_1, what it adds to the log odds of churn (TreeSHAP), and so on; each of shape (rows,)."""
-    values = model.contributions(booster, frame, rules).to_numpy()[:, :-1]  # less the bias
+    values = feature_contributions(booster, frame, rules).to_numpy()[:, :-1]  # less the bias
     strongest = np.argsort(-np.abs(values), axis=1, kind="stable")[:, :REASONS]
     texts = np.column_stack([f"{column.name} = " + shown(frame[column.name], column.kind) for column in rules.features])
     rows = np.arange(len(frame))
@@ -64,20 +71,20 @@ def shown(values: pd.Series, kind: str) -> pd.Series:
     return values.astype(str).where(known, "null")
 
 
-def output(rules: Contract, explain: bool) -> pa.Schema:
+def output_schema(rules: Contract, explain: bool) -> pa.Schema:
     """The columns of the scores."""
     columns = {"churn_probability": pa.float64(), "churn": pa.bool_()}
     for place in range(1, min(REASONS, len(rules.features)) + 1) if explain else ():
         columns |= {f"reason_{place}": pa.string(), f"contribution_{place}": pa.float32()}
-    return pa.schema([(rules.id, contract.arrow_schema(rules).field(rules.id).type), *columns.items()])
+    return pa.schema([(rules.id, arrow_schema(rules).field(rules.id).type), *columns.items()])
 
 
-def ids(table: batch.Table, rules: Contract) -> Iterator[list]:
+def ids(table: customer_table.CustomerTable, rules: Contract) -> Iterator[list]:
     """The ids of a table, a list a batch."""
-    return (batch.typed(part, rules)[0][rules.id].tolist() for part in table.batches([rules.id]))
+    return (rejection.to_contract_types(part, rules)[0][rules.id].tolist() for part in table.batches([rules.id]))
 
 
-def score(table: batch.Table, scorer, rules: Contract, explain: bool, paths: tuple, lineage: dict, advance) -> Counter:
+def score(table: customer_table.CustomerTable, scorer, rules: Contract, explain: bool, paths: tuple, lineage: dict, advance) -> Counter:
     """Score a table into two Parquet files, of the scores and of the rejected rows.
 
     Args:
@@ -88,10 +95,10 @@ def score(table: batch.Table, scorer, rules: Contract, explain: bool, paths: tup
     Returns:
         rows_read, rows_scored, rows_rejected, rows_contacted (at or above the threshold) and probability, their sum.
     """
-    checks = contract.row_checks(rules, without={rules.target})
-    again = contract.duplicates(lambda: ids(table, rules))
-    schema, counts = output(rules, explain), Counter()
-    number_name, reason_name = (contract.own_name(name, table.schema.names) for name in ("row", "reason"))
+    checks = pandera_schema(rules, without={rules.target})
+    again = duplicate_ids(lambda: ids(table, rules))
+    schema, counts = output_schema(rules, explain), Counter()
+    number_name, reason_name = (free_name(name, table.schema.names) for name in ("row", "reason"))
     aside_schema = pa.schema([*table.schema, (number_name, pa.int64()), (reason_name, pa.string())])
     parsed = last = 0  # rows that came out of the file so far, and the number of the last of them in the file
     with (
@@ -107,12 +114,12 @@ def score(table: batch.Table, scorer, rules: Contract, explain: bool, paths: tup
             return [{number_name: n, reason_name: why} for n, why in table.broken.items() if after < n <= until]
 
         for part in table.batches():
-            frame, faults = batch.typed(part, rules)
-            why = batch.judge(frame, checks, faults)
+            frame, faults = rejection.to_contract_types(part, rules)
+            why = rejection.rejection_reasons(frame, checks, faults)
             for row in range(len(frame)) if again else ():
                 if value := again.get(parsed + row + 1):
                     why[row] = "; ".join(filter(None, [why.get(row), f"{rules.id}: duplicate id {value!r}"]))
-            number = batch.numbers(table, last, len(frame))
+            number = customer_table.row_numbers(table, last, len(frame))
             aside = [
                 {**part.slice(row, 1).to_pylist()[0], number_name: number[row], reason_name: why[row]} for row in why
             ]
@@ -150,35 +157,35 @@ def progress(rows: int | None):
 
 
 def main() -> None:
-    options, p = arguments(), params.load()
+    options, p = arguments(), load_params()
     aside = str(Path(options.scores).with_suffix(".rejected.parquet"))
-    if batch.locate(options.customers)[1] in (batch.locate(options.scores)[1], batch.locate(aside)[1]):
+    if customer_table.locate(options.customers)[1] in (customer_table.locate(options.scores)[1], customer_table.locate(aside)[1]):
         raise UserError(f"{options.customers} is the table of customers; write the scores to another file")
     for path in (options.scores, aside):
-        batch.check_writable(path)
-    tracking.connect()
-    version = registry.named(p.registry.model, options.alias)
+        output.check_writable(path)
+    store.connect()
+    version = registry.require_alias(p.registry.model, options.alias)
     what = f"{version.name} version {version.version}"
-    scorer, rules = logged_model.scorer(version)
-    table = batch.Table(options.customers, rules, [rules.id, *(column.name for column in rules.features)])
+    scorer, rules = logged_model.load_scorer(version)
+    table = customer_table.CustomerTable(options.customers, rules, [rules.id, *(column.name for column in rules.features)])
     origin = {
         "model": version.name,
         "model_version": str(version.version),
         **{tag: version.tags[tag] for tag in ("model_md5", "schema_md5", "threshold")},
-        "input_md5": batch.md5(options.customers),
+        "input_md5": customer_table.file_md5(options.customers),
     }
-    with tracking.run("score", {"stage": "score", **lineage.code(), **lineage.environment(), **origin}):
+    with runs.open_run("score", {"stage": "score", **git_state.code_tags(), **environment.environment_tags(), **origin}):
         import mlflow
 
         start = time.monotonic()
-        with batch.written(options.scores) as scores, batch.written(aside) as rejected:
+        with output.atomic_output(options.scores) as scores, output.atomic_output(aside) as rejected:
             counts = score(table, scorer, rules, options.explain, (scores, rejected), origin, progress(table.rows))
         seconds = time.monotonic() - start
         mlflow.log_params({"customers": options.customers, "scores": options.scores, "alias": options.alias})
         mlflow.log_metrics(
             {name: counts[name] for name in COUNTED} | {"rows_per_second": counts["rows_read"] / seconds}
         )
-        mlflow.set_tag("scores_md5", batch.md5(options.scores))
+        mlflow.set_tag("scores_md5", customer_table.file_md5(options.scores))
 
     read, refused = counts["rows_read"], counts["rows_rejected"]
     print(f"{read:,} customers read, {counts['rows_scored']:,} scored by {what}, {refused:,} rejected")
@@ -195,4 +202,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main, explain_store_error)

@@ -13,8 +13,11 @@ import socket
 import sys
 from pathlib import Path
 
-from churn import logged_model, params, registry, tracking
-from churn.errors import UserError, run
+from churn.console import run_command
+from churn.errors import UserError
+from churn.params import load_params
+from churn.tracking import logged_model, registry, store
+from churn.tracking.store_errors import explain_store_error
 
 
 def arguments() -> argparse.Namespace:
@@ -39,11 +42,11 @@ def check_port(port: int) -> None:
 def main() -> None:
     asked = arguments()
     check_port(asked.port)
-    name = params.load().registry.model
-    tracking.connect()
-    version = registry.named(name, asked.alias)
+    name = load_params().registry.model
+    store.connect()
+    version = registry.require_alias(name, asked.alias)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit that takes the copy of the model away
-    with logged_model.copy_of(version) as folder:
+    with logged_model.verified_version_copy(version) as folder:
         digest = version.tags["model_md5"]
         print(f"{name} version {version.version} ({asked.alias}, model {digest[:8]}) on http://127.0.0.1:{asked.port}")
         sys.stdout.flush()
@@ -76,4 +79,4 @@ def serve(folder: Path, port: int) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main, explain_store_error)

@@ -19,9 +19,16 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from churn import candidate, contract, experiments, lineage, params, search, tracking
-from churn.errors import UserError, run
+from churn import paths
+from churn.console import run_command
+from churn.data.contract import load_contract
+from churn.errors import UserError
+from churn.experiments import queue, search, trials
+from churn.experiments.search import explain_search_error
+from churn.params import Params, flatten, load_params
 from churn.signals import held_back
+from churn.tracking import dvc_lock, environment, git_state, registration, run_log, runs, store
+from churn.tracking.store_errors import explain_store_error
 
 
 def arguments() -> argparse.Namespace:
@@ -66,7 +73,7 @@ def progress(study, trials: int):
     return each_trial
 
 
-def summary(p: params.Params, study, found: dict, table: pd.DataFrame) -> str:
+def summary(p: Params, study, found: dict, table: pd.DataFrame) -> str:
     """The end of a search as text: the best parameters, and their gain over today's beside its noise."""
     done, complete = search.counted(study), len(study.get_trials(deepcopy=False, states=search.COUNTED[:1]))
     best = study.best_trial
@@ -78,35 +85,35 @@ def summary(p: params.Params, study, found: dict, table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def find(p: params.Params, given: argparse.Namespace) -> tuple:
+def find(p: Params, given: argparse.Namespace) -> tuple:
     """Run the search; its run in MLflow, and the best parameters by name."""
     import mlflow
 
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # a server's links to every trial would bury the rest
-    rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
-    origin = lineage.data("train", "valid")
-    database = search.storage(given.storage or tracking.sqlite_uri(tracking.root() / "sweep.db"))
+    rules = load_contract(paths.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    origin = dvc_lock.data_tags("train", "valid")
+    database = search.storage(given.storage or store.sqlite_uri(paths.project_root() / "sweep.db"))
     study = search.open_study(database, search.question(p, origin), given.resume)
     known = study.user_attrs.get("mlflow_run")
-    if known and not tracking.knows(known):
+    if known and not runs.run_exists(known):
         raise UserError(
-            f"study {study.study_name} logs into a run of another MLflow store than {tracking.uri()}; set "
+            f"study {study.study_name} logs into a run of another MLflow store than {store.tracking_uri()}; set "
             "MLFLOW_TRACKING_URI to the store it began with, or start a new search without --resume"
         )
-    tags = {"stage": "sweep", "study": study.study_name, **origin, **lineage.code(), **lineage.environment()}
-    with held_back() as check, tracking.run("sweep", tags, run_id=known) as parent:
+    tags = {"stage": "sweep", "study": study.study_name, **origin, **git_state.code_tags(), **environment.environment_tags()}
+    with held_back() as check, runs.open_run("sweep", tags, run_id=known) as parent:
         if known is None:
             study.set_user_attr("mlflow_run", parent.info.run_id)
-            mlflow.log_params(params.flatten({**p.model_dump(), "sweep": p.sweep.model_dump(exclude={"trials"})}))
+            mlflow.log_params(flatten({**p.model_dump(), "sweep": p.sweep.model_dump(exclude={"trials"})}))
             for name, context in (("train", "training"), ("valid", "validation")):
-                tracking.log_data(lineage.SPLITS[name], origin[f"{name}_md5"], name, context)
+                run_log.log_dataset(paths.SPLITS[name], origin[f"{name}_md5"], name, context)
         print(f"study {study.study_name}: {search.counted(study)} of {p.sweep.trials} trials done", flush=True)
         try:
             rest = (parent, p, rules, threads(given.jobs))
             with search.helpers(given.jobs - 1, database.url, study.study_name, *rest):
                 search.work(study, *rest, progress(study, p.sweep.trials), check)
             finished = study.get_trials(deepcopy=False, states=search.COUNTED)
-            tracking.close_trials(parent, {str(trial.number) for trial in finished})
+            trials.close_trials(parent, {str(trial.number) for trial in finished})
             found = search.choose(study.best_trial, p.sweep.space)
             print("scoring the best and today's parameters with 5 other seeds", flush=True)
             seeds = tqdm(range(p.seed + 1, p.seed + 6), unit="seed", disable=not sys.stderr.isatty(), leave=False)
@@ -129,29 +136,29 @@ def work_off(jobs: int) -> None:
     Raises:
         UserError: nothing is queued, or not every experiment succeeded.
     """
-    experiments.check_queue()
-    before = experiments.tasks()
-    with tracking.run("queue", {"stage": "queue", **lineage.code(), **lineage.environment()}) as parent:
-        failed = experiments.run_queue(jobs, experiments.environment(parent, threads(jobs)))
-        now = experiments.tasks().items()
+    queue.check_queue()
+    before = queue.tasks()
+    with runs.open_run("queue", {"stage": "queue", **git_state.code_tags(), **environment.environment_tags()}) as parent:
+        failed = queue.run_queue(jobs, queue.environment(parent, threads(jobs)))
+        now = queue.tasks().items()
         done = {name for rev, (name, state) in now if state == "Success" and before.get(rev, ("", ""))[1] != state}
         if done:
-            print(f"\n{experiments.table(done)}", flush=True)
+            print(f"\n{queue.table(done)}", flush=True)
         if failed:
             raise UserError(f"{', '.join(failed)}: failed or left behind; the others succeeded")
 
 
 def main() -> None:
     given = arguments()
-    p = params.load()
+    p = load_params()
     if given.queue:
         work_off(given.jobs)
     else:
         parent, found = find(p, given)
         if given.apply:
-            experiments.run({f"train.{name}": value for name, value in found.items()}, parent)
-            candidate.stage_workspace(p.registry.model)  # --apply asks for it; an experiment by itself is not staged
+            queue.run({f"train.{name}": value for name, value in found.items()}, parent)
+            registration.stage_workspace(p.registry.model)  # --apply asks for it; an experiment by itself is not staged
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main, explain_store_error, explain_search_error)

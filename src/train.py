@@ -11,8 +11,14 @@ import sys
 import pandas as pd
 from tqdm import tqdm
 
-from churn import contract, lineage, model, params, tracking
-from churn.errors import run
+from churn import paths
+from churn.console import run_command
+from churn.data.contract import load_contract
+from churn.modeling.booster import fit_booster, save_booster
+from churn.modeling.encoding import labelled_matrix
+from churn.params import flatten, load_params, parameters_digest
+from churn.tracking import dvc_lock, launching_run, lineage, run_log, runs
+from churn.tracking.store_errors import explain_store_error
 
 
 def progress(rounds: int):
@@ -29,24 +35,24 @@ def progress(rounds: int):
 
 
 def main() -> None:
-    p = params.load()
-    leaves = params.flatten(p.model_dump())
-    rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
-    origin, tags = lineage.data(), lineage.tags("train")
-    tracking.note_executed("train")
-    with tracking.run("train", {**tags, **tracking.workspace(), "params_md5": params.digest(leaves)}):
-        rows = {name: pd.read_parquet(lineage.SPLITS[name]) for name in ("train", "valid")}
-        watched = {name: model.matrix(table, rules, p.train.threads) for name, table in rows.items()}
-        booster, curves = model.fit(watched["train"], watched, p.train, p.seed, progress(p.train.rounds))
-        lineage.verify(tags)
-        for path in (lineage.MODEL, lineage.CURVES):
+    p = load_params()
+    leaves = flatten(p.model_dump())
+    rules = load_contract(paths.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    origin, tags = dvc_lock.data_tags(), lineage.stage_tags("train")
+    launching_run.note_stage_executed("train")
+    with runs.open_run("train", {**tags, **runs.workspace_tag(), "params_md5": parameters_digest(leaves)}):
+        rows = {name: pd.read_parquet(paths.SPLITS[name]) for name in ("train", "valid")}
+        watched = {name: labelled_matrix(table, rules, p.train.threads) for name, table in rows.items()}
+        booster, curves = fit_booster(watched["train"], watched, p.train, p.seed, progress(p.train.rounds))
+        lineage.check_inputs_unchanged(tags)
+        for path in (paths.MODEL, paths.CURVES):
             path.parent.mkdir(exist_ok=True)
-        model.save(booster, lineage.MODEL)
-        curves.to_csv(lineage.CURVES, index=False, float_format="%.6f")
-        tracking.log_training(leaves, origin, rules, booster)
+        save_booster(booster, paths.MODEL)
+        curves.to_csv(paths.CURVES, index=False, float_format="%.6f")
+        run_log.log_training(leaves, origin, rules, booster)
     rounds, best = len(curves), booster.num_boosted_rounds()
     print(f"best of {rounds} rounds: {best}, validation ROC AUC {curves.valid_auc[best - 1]:.4f}")
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main, explain_store_error)

@@ -20,10 +20,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from churn import difference, explanation, recipe, tracking, workspace
-from churn.comparison import Comparison
-from churn.counterfactual import Pipelines, workers
-from churn.errors import UserError, run
+from churn.console import run_command
+from churn.errors import UserError
+from churn.forensics import counterfactual, difference, explanation, workspace
+from churn.forensics.comparison import Comparison
+from churn.forensics.recipe import resolve_recipe
+from churn.tracking import runs
+from churn.tracking.store_errors import explain_store_error
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What changed between two models, and how much each change did.")
@@ -115,7 +119,7 @@ def attribute(comparison: Comparison, folder: Path) -> dict:
 
 def log(answer: dict, a: difference.Side, b: difference.Side, text: str, picture: Path) -> None:
     """One run in MLflow. It has no tag `stage` and no md5 of a model: nothing takes it for a model's run."""
-    with tracking.run("why", {"why": answer["sentence"], "why.a": a.recipe.label, "why.b": b.recipe.label}):
+    with runs.open_run("why", {"why": answer["sentence"], "why.a": a.recipe.label, "why.b": b.recipe.label}):
         import mlflow
 
         mlflow.log_metrics({f"{answer['metric']}.a": answer["a"], f"{answer['metric']}.b": answer["b"]})
@@ -126,7 +130,7 @@ def log(answer: dict, a: difference.Side, b: difference.Side, text: str, picture
 
 def main() -> None:
     options = arguments()
-    recipes = recipe.resolve(options.a), recipe.resolve(options.b)
+    recipes = resolve_recipe(options.a), resolve_recipe(options.b)
     with ExitStack() as stack:
         a, b = (difference.side(one, stack.enter_context(workspace.checkout(one))) for one in recipes)
         difference.check(a, b)
@@ -137,7 +141,7 @@ def main() -> None:
         text = f"{head}\n\n{explanation.differences(a, b)}"
         answer = {"differs": {axis: [difference.md5s(side)[axis] for side in (a, b)] for axis in difference.axes(a, b)}}
         if options.attribute:
-            comparison = Comparison(Pipelines(a, b, workers(stack)), options.metric, options.seeds)
+            comparison = Comparison(counterfactual.Pipelines(a, b, counterfactual.workers(stack)), options.metric, options.seeds)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             answer |= attribute(comparison, folder)
             text = f"{answer.pop('text')}\n\n{text}"
@@ -148,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main, explain_store_error)

@@ -17,7 +17,8 @@ from pathlib import Path
 import filelock
 import pytest
 
-from churn import errors, lineage
+from churn.console import run_command
+from churn.files import read_yaml
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = (ROOT / "data/sample").exists()  # else this project has a table of its own
@@ -29,8 +30,8 @@ for name in [n for n in os.environ if n.startswith(("MLFLOW_", "DVC_", "OMP_", "
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 # Whether the tests' parameters are those that the committed dvc.lock was made with.
-PARAMETERS = lineage.read_yaml(Path(__file__).with_name("params.yaml"))
-AS_COMMITTED = (lineage.read_yaml(ROOT / "params.yaml") | PARAMETERS) == lineage.read_yaml(ROOT / "params.yaml")
+PARAMETERS = read_yaml(Path(__file__).with_name("params.yaml"))
+AS_COMMITTED = (read_yaml(ROOT / "params.yaml") | PARAMETERS) == read_yaml(ROOT / "params.yaml")
 # The modules that take longest, the longest first: the others fill what is left of the workers' time.
 LONGEST = ("docs", "reproduce", "why", "cookiecutter", "serving", "launchers", "at_once", "commands", "promote")
 TINY = {"train.rounds": 20, "train.learning_rate": 0.3, "evaluate.bootstrap": 100}
@@ -93,7 +94,7 @@ class Project:
         if SAMPLE:
             self.out("git", "add", "-f", "data/sample")
         # The default remote is an empty folder: the table is in the clone's cache, so that `dvc pull` finds it.
-        md5 = lineage.read_yaml(folder / "data/raw.parquet.dvc")["outs"][0]["md5"]
+        md5 = read_yaml(folder / "data/raw.parquet.dvc")["outs"][0]["md5"]
         blob = Path("files/md5", md5[:2], md5[2:])
         table = ROOT / "data/raw.parquet"
         cached = folder / ".dvc/cache" / blob
@@ -321,7 +322,7 @@ def call(monkeypatch) -> Callable[..., str]:
     def called(command: str, *arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", [f"src/{command}.py", *arguments])
         try:
-            errors.run(importlib.import_module(command).main)
+            run_command(importlib.import_module(command).main)
         except SystemExit as end:
             return str(end.code or 0)
         return "0"

@@ -19,16 +19,17 @@ import tqdm
 from conftest import Project
 
 import why
-from churn import counterfactual, difference, explanation, lineage, workspace
-from churn.comparison import Cause as Found
-from churn.comparison import Comparison
-from churn.recipe import resolve
+from churn import paths
+from churn.files import md5
+from churn.forensics import counterfactual, difference, explanation, workspace
+from churn.forensics.comparison import Cause, Comparison
+from churn.forensics.recipe import resolve_recipe
 
 MIXED = ["tenure", "contract", "total_charges"]
 
 
 @dataclass(frozen=True)
-class Cause:
+class PlantedCause:
     """One planted change, and the words by which why.py must name it."""
 
     named: tuple[str, ...]  # in `what` of a cause
@@ -63,23 +64,23 @@ def newest(table: pd.DataFrame) -> pd.DataFrame:
 
 
 CAUSES = {
-    "another split seed": Cause(("seed",), params={"seed": 7}, real=False),
-    "learning rate x 10": Cause(("train.learning_rate",), params={"train.learning_rate": 1.0}),
+    "another split seed": PlantedCause(("seed",), params={"seed": 7}, real=False),
+    "learning rate x 10": PlantedCause(("train.learning_rate",), params={"train.learning_rate": 1.0}),
     # Before the other tables: they must not decide who is new.
-    "20 % newest customers only": Cause(("customers went",), table=newest),
-    "unit of one column": Cause(("column monthly_charges",), table=unit, real=False),
-    "three columns shifted": Cause(tuple(f"column {name}" for name in MIXED), table=shifted),
-    "30 % of labels flipped": Cause(("column churn",), table=flipped),
-    "threshold on the wrong side": Cause(
+    "20 % newest customers only": PlantedCause(("customers went",), table=newest),
+    "unit of one column": PlantedCause(("column monthly_charges",), table=unit, real=False),
+    "three columns shifted": PlantedCause(tuple(f"column {name}" for name in MIXED), table=shifted),
+    "30 % of labels flipped": PlantedCause(("column churn",), table=flipped),
+    "threshold on the wrong side": PlantedCause(
         ("code",),
-        edit=("src/churn/metrics.py", "contacted = p >= threshold", "contacted = p < threshold"),
+        edit=("src/churn/modeling/metrics.py", "contacted = p >= threshold", "contacted = p < threshold"),
         metric="value_per_customer",
     ),
-    "a dropped feature": Cause(  # the one that is missed the most
+    "a dropped feature": PlantedCause(  # the one that is missed the most
         ("code",),
-        edit=("src/churn/contract.py", "not in (self.id, self.target)]", 'not in (self.id, self.target, "contract")]'),
+        edit=("src/churn/data/contract.py", "not in (self.id, self.target)]", 'not in (self.id, self.target, "contract")]'),
     ),
-    "a version bump": Cause(("packages",), edit=("requirements.txt", "tqdm==4.70.1", "tqdm==4.70.0"), real=False),
+    "a version bump": PlantedCause(("packages",), edit=("requirements.txt", "tqdm==4.70.1", "tqdm==4.70.0"), real=False),
 }
 
 
@@ -87,7 +88,7 @@ def first_commit(project: Project) -> Project:
     """Commit on `main` what `dvc repro` makes of a project with a learning rate of 0.1."""
     project.set(**{"train.learning_rate": 0.1})
     (project.folder / ".git/info/exclude").write_text("/first.parquet\n")
-    shutil.copyfile(project.folder / lineage.RAW, project.folder / "first.parquet")
+    shutil.copyfile(project.folder / paths.RAW, project.folder / "first.parquet")
     project.out("dvc", "repro", "-q")
     project.commit("first")
     return project
@@ -98,7 +99,7 @@ class Answer:
     """What `python src/why.py A B --attribute` finds."""
 
     ends: tuple[float, float]
-    causes: list[Found]
+    causes: list[Cause]
     noise: float
     sentence: str
     warnings: list[str]
@@ -109,13 +110,13 @@ class Answer:
     def change(self) -> float:
         return self.ends[1] - self.ends[0]
 
-    def share(self, *planted: "Cause") -> float:
+    def share(self, *planted: PlantedCause) -> float:
         """Which share of the change is put down to these planted causes."""
         ours = [c.contribution for c in self.causes if names(planted, c)]
         return sum(ours) / self.change if self.change else 1.0
 
 
-def names(planted: tuple["Cause", ...], found: Found) -> bool:
+def names(planted: tuple[PlantedCause, ...], found: Cause) -> bool:
     """Whether what was found is one of the planted causes."""
     text = found.what.replace("columns ", "column ").replace(", ", ", column ")
     return any(word in text for cause in planted for word in cause.named)
@@ -126,7 +127,7 @@ def explain(a: str, b: str, workers: Callable, metric: str = "roc_auc", seeds: i
     with ExitStack() as stack:
         sides = [
             difference.side(recipe, stack.enter_context(workspace.checkout(recipe)))
-            for recipe in (resolve(a), resolve(b))
+            for recipe in (resolve_recipe(a), resolve_recipe(b))
         ]
         pipelines = counterfactual.Pipelines(*sides, workers)
         comparison = Comparison(pipelines, metric, seeds)
@@ -140,7 +141,7 @@ def explain(a: str, b: str, workers: Callable, metric: str = "roc_auc", seeds: i
 def start(stack: ExitStack) -> tuple[Callable, Callable]:
     """Workers for `explain` and, of the first commit's environment, the one for `plant`."""
     workers = counterfactual.workers(stack)
-    recipe = resolve("main")
+    recipe = resolve_recipe("main")
     with workspace.checkout(recipe) as folder:
         return workers, workers(difference.side(recipe, folder))
 
@@ -148,7 +149,7 @@ def start(stack: ExitStack) -> tuple[Callable, Callable]:
 def overlay(project: Project, caches: Path) -> None:
     """An environment for the lock in the project's workspace, where `environment.locked` looks for it: this one,
     with tqdm under another version. To install the whole lock would take minutes."""
-    name = f"{lineage.md5(project.folder / 'requirements.txt')}-{sys.version_info.major}.{sys.version_info.minor}"
+    name = f"{md5(project.folder / 'requirements.txt')}-{sys.version_info.major}.{sys.version_info.minor}"
     folder = caches / "churn-environments" / name
     if folder.exists():
         return
@@ -159,7 +160,7 @@ def overlay(project: Project, caches: Path) -> None:
     (packages / "tqdm/_version.py").write_text('__version__ = "4.70.0"\n')
 
 
-def plant(project: Project, branch: str, run: Callable, *causes: Cause) -> str:
+def plant(project: Project, branch: str, run: Callable, *causes: PlantedCause) -> str:
     """Commit the project's first commit with these changes, and with what its stages make of it, on a branch.
 
     Args:
@@ -179,7 +180,7 @@ def plant(project: Project, branch: str, run: Callable, *causes: Cause) -> str:
             (project.folder / path).write_text(text.replace(old, new))
             if path == "requirements.txt":
                 overlay(project, Path(os.environ["XDG_CACHE_HOME"]))
-    raw = project.folder / lineage.RAW
+    raw = project.folder / paths.RAW
     raw.unlink()
     if any(cause.table for cause in causes):
         table.to_parquet(raw, index=False)
@@ -195,7 +196,7 @@ def plant(project: Project, branch: str, run: Callable, *causes: Cause) -> str:
 
 def keep(project: Project, path: Path) -> None:
     """Put a file into the project's DVC cache."""
-    digest = lineage.md5(path)
+    digest = md5(path)
     cached = project.folder / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
     cached.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, cached)

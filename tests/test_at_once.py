@@ -14,8 +14,9 @@ from conftest import Project, Server
 from mlflow.server import get_app_client
 
 import promote as verb
-from churn import promotion, tracking
 from churn.errors import UserError
+from churn.operations import promotion
+from churn.tracking import store
 
 ROUNDS = 10
 PASSWORD = "twelve characters"
@@ -35,7 +36,8 @@ def server_of(project: Project, *options: str, **settings: str):
 BOTH = """
 import json, os, sys, time
 import mlflow, evaluate, promote
-from churn import promotion, registry, tracking
+from churn.operations import promotion
+from churn.tracking import registry, store
 
 def start(folder, arguments, code, at):
     if child := os.fork():
@@ -93,9 +95,9 @@ def stages(project: Project) -> list[str]:
 
 
 REGISTER = """
-tracking.connect()
-made = registry.register("ChurnXGB", source, tags)
-print(made.version, registry.stage("ChurnXGB", made.version))
+store.connect()
+made = registry.register_version("ChurnXGB", source, tags)
+print(made.version, registry.set_staging("ChurnXGB", made.version))
 """
 
 
@@ -122,7 +124,7 @@ def test_evaluations_at_once(clone, other):
         clone.uri = address
         for number in range(2):
             for project in (clone, other):  # other code that scores is another version
-                with (project.folder / "src/churn/scoring.py").open("a") as code:
+                with (project.folder / "src/churn/modeling/scoring.py").open("a") as code:
                     code.write(f"# round {number}\n")
             pieces = [(project.folder, ["evaluate.py"], "evaluate.main()") for project in (clone, other)]
             codes, said = call(*pieces)
@@ -134,8 +136,8 @@ def test_evaluations_at_once(clone, other):
 
 
 MOVE = """
-tracking.connect()
-promotion.make("ChurnXGB", promotion.Move(promotion.now(), *{move!r}, {{}}))
+store.connect()
+promotion.make_move("ChurnXGB", promotion.Move(promotion.now(), *{move!r}, {{}}))
 """
 
 
@@ -160,12 +162,12 @@ def test_promotion_and_rollback_at_once(clone, other, versions, monkeypatch):
             clone.client.set_registered_model_alias("ChurnXGB", "staging", new)
             return MOVE.format(move=(kind, "Ada", "x", old, new))
 
-        exec(moved("promote", None, "1"), {"promotion": promotion, "tracking": tracking})
+        exec(moved("promote", None, "1"), {"promotion": promotion, "store": store})
         for number in range(ROUNDS):
             old = clone.alias("production")
             before = promotion.previous(promotion.history("ChurnXGB"), old)
             if before is None:
-                exec(moved("promote", old, "2"), {"promotion": promotion, "tracking": tracking})
+                exec(moved("promote", old, "2"), {"promotion": promotion, "store": store})
                 old, before = "2", old
             rollback = MOVE.format(move=("rollback", "Bob", "y", old, before))
             new = next(version for version in "123" if version not in (old, before))

@@ -144,7 +144,7 @@ def test_a_team_on_one_sqlite_file_is_refused(project):
 
 def test_stores_made_at_once_are_whole(project):
     """Five processes that find no store: one makes it, none breaks, all see the same."""
-    code = "import sys; sys.path.insert(0, 'src'); from churn import tracking; print(tracking.connect())"
+    code = "import sys; sys.path.insert(0, 'src'); from churn.tracking import store; print(store.connect())"
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     command = [sys.executable, "-c", code]
     started = [

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 from conftest import BIN, ROOT, Project
 
-from churn import lineage
 from churn.errors import UserError
+from churn.files import md5, read_yaml
 
 OWN = {
     "project_name": "Leavers",
@@ -110,10 +110,10 @@ def test_with_another_table_it_is_another_project(projects, table):
     """Its contract, names, remote and licence; its model is registered under its name, made from its table."""
     project = projects["own"]
     (version,) = project.client.search_model_versions("name = 'LeaverModel'")
-    assert version.tags["data_md5"] == lineage.md5(table)
+    assert version.tags["data_md5"] == md5(table)
     assert json.loads(version.tags["params"])["data.target"] == "left"
     assert [e.name for e in project.client.search_experiments()][0] == "leavers"
-    rules = lineage.read_yaml(project.folder / "data/schema.yaml")["columns"]
+    rules = read_yaml(project.folder / "data/schema.yaml")["columns"]
     assert list(rules)[:2] == ["customer", "state"] and rules["left"]["isin"] == ["no", "yes"]
     assert "s3://bucket/leavers" in project.out("dvc", "remote", "list")
     assert "sample" not in project.out("dvc", "remote", "list")
@@ -160,7 +160,7 @@ def test_its_tests_can_be_run(projects, name):
 
 def test_ci_runs_the_two_commands(projects):
     """The workflow is valid YAML of the form that GitHub documents, and runs what the README says."""
-    workflow = lineage.read_yaml(projects["sample"].folder / ".github/workflows/ci.yml")
+    workflow = read_yaml(projects["sample"].folder / ".github/workflows/ci.yml")
     steps = workflow["jobs"]["ci"]["steps"]
     assert [step["run"] for step in steps if "run" in step] == ["make repro", "make test"]
     assert set(workflow["on"]) == {"push", "pull_request"}
@@ -285,7 +285,7 @@ def test_data_is_written_whatever_stands_there(monkeypatch, tmp_path, there):
     Path("params.yaml").write_text(f"seed: 1\n\ndata:  # who\n  id: 'a b'\n  target: t\n{there}{rest}")
     data = {"id": "nr", "target": "größe", "positive": 1, "negative": ["No", 'a "b"'], "unlabelled": "drop"}
     importlib.import_module("table").write_data(data)
-    assert lineage.read_yaml("params.yaml") == {"seed": 1, "data": data, "split": {"valid": 0.2}}
+    assert read_yaml("params.yaml") == {"seed": 1, "data": data, "split": {"valid": 0.2}}
     text = Path("params.yaml").read_text()
     assert text.startswith("seed: 1\n\ndata:  # who\n") and text.endswith(rest)
     assert ("# those" in text) == ("# those" in there)
@@ -297,9 +297,9 @@ def test_csv_with_numbers_as_labels(workshop, tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(["nr,usage,plan,gone", *rows]))
     answers = {"id": "nr", "target": "gone", "positive": "1", "ci": "none", "licence": "proprietary", "slug": "gone"}
     project = workshop.project("gone", cwd=tmp_path, data="t.csv", **answers)
-    data = lineage.read_yaml(project.folder / "params.yaml")["data"]
+    data = read_yaml(project.folder / "params.yaml")["data"]
     assert (data["id"], data["target"], data["positive"]) == ("nr", "gone", 1)
-    plan = lineage.read_yaml(project.folder / "data/schema.yaml")["columns"]["plan"]
+    plan = read_yaml(project.folder / "data/schema.yaml")["columns"]["plan"]
     assert plan["nullable"] and plan["isin"] == ["a"]
     assert "All rights reserved" in (project.folder / "LICENSE").read_text()
     assert not (project.folder / ".github").exists()
@@ -317,10 +317,10 @@ def test_enter_is_an_answer_and_columns_are_left_out(workshop, tmp_path):
         project = workshop.project("customer-churn", cwd=tmp_path, data="t.csv", drop="since, comment")
     finally:
         experiment.write_text(before)
-    assert list(lineage.read_yaml(project.folder / "data/schema.yaml")["columns"]) == ["customer_id", "usage", "churn"]
-    committed = lineage.read_yaml(ROOT / "params.yaml")["train"]
-    assert lineage.read_yaml(project.folder / "params.yaml")["train"] == committed
-    steps = lineage.read_yaml(project.folder / ".github/workflows/ci.yml")["jobs"]["ci"]["steps"]
+    assert list(read_yaml(project.folder / "data/schema.yaml")["columns"]) == ["customer_id", "usage", "churn"]
+    committed = read_yaml(ROOT / "params.yaml")["train"]
+    assert read_yaml(project.folder / "params.yaml")["train"] == committed
+    steps = read_yaml(project.folder / ".github/workflows/ci.yml")["jobs"]["ci"]["steps"]
     (needs,) = [step["run"] for step in steps if "remote" in step.get("name", "")]
     assert "DVC's remote is a folder" in project.run("bash", "-c", needs).stdout
     project.out("dvc", "remote", "modify", "storage", "url", "s3://bucket/table")
@@ -334,9 +334,9 @@ def test_labels_of_more_than_two_kinds(workshop, tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(['customer_id,usage,"a, b",churn', *rows]))
     answers = {"negative": "No, 'No, paused'", "unlabelled": "drop", "drop": "'a, b'"}
     project = workshop.project("customer-churn", cwd=tmp_path, data="t.csv", **answers)
-    data = lineage.read_yaml(project.folder / "params.yaml")["data"]
+    data = read_yaml(project.folder / "params.yaml")["data"]
     assert (data["positive"], data["negative"], data["unlabelled"]) == ("Yes", ["No", "No, paused"], "drop")
-    rules = lineage.read_yaml(project.folder / "data/schema.yaml")["columns"]
+    rules = read_yaml(project.folder / "data/schema.yaml")["columns"]
     assert rules["churn"]["isin"] == ["No", "No, paused", "Yes"] and "a, b" not in rules
 
 

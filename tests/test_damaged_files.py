@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from conftest import Project
 
-from churn import experiments, lineage, recipe
+from churn import paths
 from churn.errors import UserError
+from churn.experiments import queue
+from churn.forensics.recipe import resolve_recipe
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +136,7 @@ def test_a_commit_with_a_damaged_lock(clone, inside):
     clone.commit("with a conflict")
     try:
         with pytest.raises(UserError, match="dvc.lock of HEAD .* cannot be read: line .* choose a commit"):
-            recipe.resolve("HEAD")
+            resolve_recipe("HEAD")
     finally:
         clone.out("git", "reset", "-q", "--hard", "HEAD~1")
     assert Path("dvc.lock").read_bytes() == before
@@ -143,11 +145,11 @@ def test_a_commit_with_a_damaged_lock(clone, inside):
 def test_the_pointer_of_the_table(clone, damaged, call):
     """Read before anything is pulled."""
     damaged("data/raw.parquet.dvc", conflict)
-    table = lineage.RAW.rename("aside.parquet")
+    table = paths.RAW.rename("aside.parquet")
     try:
         message = call("launch", "table")
     finally:
-        table.rename(lineage.RAW)
+        table.rename(paths.RAW)
     assert "data/raw.parquet.dvc cannot be read: line 6 begins a conflict" in message and "`dvc add`" in message
 
 
@@ -158,6 +160,6 @@ def test_a_process_that_failed_is_no_traceback(clone, inside, call, monkeypatch)
     def failing() -> str:
         return subprocess.run(["git", "no-such-command"], check=True, capture_output=True).stdout.decode()
 
-    monkeypatch.setattr(experiments, "check_queue", failing)
+    monkeypatch.setattr(queue, "check_queue", failing)
     message = call("sweep", "--queue")
     assert message.startswith("error: git no-such-command failed: git: 'no-such-command' is not a git command")

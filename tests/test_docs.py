@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, Project, free_port
 from pages import BLOCK, missing
 
-from churn import lineage
+from churn.files import md5
 
 pytestmark = pytest.mark.sample
 
@@ -90,6 +90,6 @@ def test_an_experiment_is_undone_whole(tiny_pipeline, tmp_path):
     clone.out("dvc", "exp", "run", "-S", "train.max_depth=2")
     clone.out("bash", "-euc", undo)
     assert clone.out("git", "status", "--short") == "" and clone.executed() == []
-    assert {path: lineage.md5(clone.folder / path) for path in before if not (clone.folder / path).is_dir()} == {
+    assert {path: md5(clone.folder / path) for path in before if not (clone.folder / path).is_dir()} == {
         path: md5 for path, md5 in before.items() if not md5.endswith(".dir")
     }

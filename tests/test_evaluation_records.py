@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from conftest import Project
 
-from churn import evaluation, registry, tracking
+from churn.tracking import evaluation_record, registry, store
 
-METRICS = "src/churn/metrics.py"
+METRICS = "src/churn/modeling/metrics.py"
 
 
 @pytest.fixture
@@ -119,8 +119,9 @@ def test_changed_test_rows_are_a_record_of_their_own(clone):
 
 HISTORY = """
 import sys, json; sys.path.insert(0, "src")
-from churn import promotion, tracking
-tracking.connect()
+from churn.operations import promotion
+from churn.tracking import store
+store.connect()
 print(json.dumps([move.metrics for move in promotion.history("ChurnXGB")]))
 """
 
@@ -159,7 +160,7 @@ def test_registered_at_once_is_one_version(clone, inside):
 
         def register(tags=tags, barrier=barrier, told=told) -> None:
             barrier.wait()
-            told.append(str(registry.register("ChurnXGB", version.source, tags).version))
+            told.append(str(registry.register_version("ChurnXGB", version.source, tags).version))
 
         both = [threading.Thread(target=register) for _ in range(2)]
         for thread in both:
@@ -173,11 +174,11 @@ def test_registered_at_once_is_one_version(clone, inside):
 def test_a_version_of_an_earlier_release_keeps_its_figures(clone, inside):
     """It has no figures in its tags, and a later evaluation wrote into its run: those before its registration count."""
     inside(clone)
-    tracking.connect()
+    store.connect()
     (version,) = clone.versions()
     own = json.loads(version.tags["metrics"])
     clone.client.delete_model_version_tag("ChurnXGB", "1", "metrics")
     clone.client.log_metric(version.run_id, "roc_auc", own["roc_auc"] * 0.96)
     (version,) = clone.versions()
     assert clone.client.get_run(version.run_id).data.metrics["roc_auc"] == own["roc_auc"] * 0.96
-    assert evaluation.measured(version) == own
+    assert evaluation_record.registered_metrics(version) == own

@@ -10,10 +10,12 @@ from mlflow.artifacts import download_artifacts
 from mlflow.projects._project_spec import load_project
 
 import launch
-from churn import lineage, params
+from churn import paths
 from churn.errors import UserError
+from churn.files import md5, read_yaml
+from churn.params import flatten, load_params
 
-LEAVES = params.flatten(params.load(ROOT / "params.yaml").model_dump())
+LEAVES = flatten(load_params(ROOT / "params.yaml").model_dump())
 # What the texts below are compared with.
 MEANT = {"train.max_depth": 4, "train.rounds": 1000, "train.learning_rate": 0.05, "gate.min_roc_auc": 0.8}
 VERBS = {"main", "preprocess", "train", "evaluate", "sweep", "promote", "reproduce", "why", "score", "serve", "monitor"}
@@ -34,7 +36,7 @@ def launched(project: Project, *arguments: str):
 
 def test_entry_points():
     """Each command is there; those of the pipeline take any parameter, and repeat no value of params.yaml."""
-    written = lineage.read_yaml(ROOT / "MLproject")["entry_points"]
+    written = read_yaml(ROOT / "MLproject")["entry_points"]
     assert set(written) == VERBS
     project = load_project(str(ROOT))
     for name in ("main", "preprocess", "train", "evaluate"):
@@ -185,7 +187,7 @@ def test_a_path_from_outside(fresh):
     from_elsewhere(fresh, str(fresh.folder), "-e", "preprocess")
     (run,) = fresh.runs("preprocess")
     assert run.info.status == "FINISHED" and "mlflow.parentRunId" in run.data.tags
-    assert (fresh.folder / lineage.SPLITS["test"]).exists()
+    assert (fresh.folder / paths.SPLITS["test"]).exists()
 
 
 @pytest.mark.sample  # own data is on a remote that a test does not reach
@@ -209,4 +211,4 @@ def test_a_git_url_from_outside(fresh, tmp_path):
     assert version.tags["git_commit"] == fresh.out("git", "rev-parse", "HEAD").strip()
     artifacts = fresh.client.get_model_version_download_uri("ChurnXGB", "1")
     copied = download_artifacts(artifacts, tracking_uri=fresh.uri, dst_path=str(tmp_path / "copied"))
-    assert lineage.md5(next(Path(copied).rglob("churn.ubj"))) == version.tags["model_md5"]
+    assert md5(next(Path(copied).rglob("churn.ubj"))) == version.tags["model_md5"]

@@ -11,13 +11,14 @@ import mlflow
 import pytest
 from conftest import BIN, ROOT
 
-from churn import leftovers, tracking, workspace
 from churn.errors import UserError
+from churn.forensics import workspace
+from churn.tracking import leftovers, runs, store
 
 WORKS = """
 import sys, time
-from churn import tracking
-with tracking.run("works", {"stage": sys.argv[1]}):
+from churn.tracking import runs
+with runs.open_run("works", {"stage": sys.argv[1]}):
     print("open", flush=True)
     time.sleep(600)
 """
@@ -27,20 +28,20 @@ KILLED_AT_WORK = """
 import os, signal, sys
 sys.path.insert(0, "src")
 import preprocess
-preprocess.split = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+preprocess.write_splits = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 preprocess.main()
 """
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
+def own_store(tmp_path, monkeypatch):
     """A folder with a store of its own, which is the current one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "leftovers")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")  # which MLflow sets, too
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
-    tracking.connect()
+    store.connect()
     return tmp_path
 
 
@@ -52,13 +53,13 @@ def at_work(stage: str) -> subprocess.Popen:
 
 
 def status(stage: str) -> tuple[str, str | None]:
-    run = tracking.find_run(stage=stage)
+    run = runs.find_run(stage=stage)
     return run.info.status, run.data.tags.get("error")
 
 
-def test_runs_of_killed_processes(store, monkeypatch):
+def test_runs_of_killed_processes(own_store, monkeypatch):
     """The next run of the project closes them, with the launching run of one; those of living processes go on."""
-    with mlflow.start_run(experiment_id=tracking.connect(), tags={"stage": "launch"}) as launching:
+    with mlflow.start_run(experiment_id=store.connect(), tags={"stage": "launch"}) as launching:
         pass
     mlflow.MlflowClient().update_run(launching.info.run_id, status="RUNNING")
     living = at_work("living")
@@ -66,34 +67,34 @@ def test_runs_of_killed_processes(store, monkeypatch):
     killed = at_work("killed")
     monkeypatch.delenv("MLFLOW_RUN_ID")
     try:
-        tracking.close_abandoned()
+        runs.close_abandoned()
         assert [status(stage)[0] for stage in ("living", "killed", "launch")] == ["RUNNING"] * 3
         killed.kill()
         killed.wait()
-        with tracking.run("next", {"stage": "next"}):
+        with runs.open_run("next", {"stage": "next"}):
             assert [status(stage)[0] for stage in ("living", "killed", "launch")] == ["RUNNING", "KILLED", "KILLED"]
         assert status("killed")[1] == "its process was killed"
-        assert len(list(tracking.open_runs().iterdir())) == 1
+        assert len(list(runs.open_runs_folder().iterdir())) == 1
     finally:
         living.send_signal(signal.SIGINT)
         living.wait()
     assert status("living") == ("FAILED", "KeyboardInterrupt") and status("next") == ("FINISHED", None)
-    assert list(tracking.open_runs().iterdir()) == []
+    assert list(runs.open_runs_folder().iterdir()) == []
 
 
-def test_a_run_that_was_deleted_meanwhile(store):
+def test_a_run_that_was_deleted_meanwhile(own_store):
     """Nothing is left to close, and nothing fails."""
-    leftovers.hold(tracking.open_runs(), tracking.uri(), ["0" * 32])  # not closed: the note stays, as after a kill
-    tracking.close_abandoned()
-    assert list(tracking.open_runs().iterdir()) == []
+    leftovers.note_runs(runs.open_runs_folder(), store.tracking_uri(), ["0" * 32])  # not closed: the note stays, as after a kill
+    runs.close_abandoned()
+    assert list(runs.open_runs_folder().iterdir()) == []
 
 
 def test_temporary_folders(tmp_path):
     """One that nobody holds is removed, one that is in use stays."""
     (tmp_path / ".prepared-dead/sub").mkdir(parents=True)
-    with leftovers.scratch(tmp_path, ".prepared-") as ours:
+    with leftovers.scratch_folder(tmp_path, ".prepared-") as ours:
         assert list(tmp_path.iterdir()) == [ours]
-        with leftovers.scratch(tmp_path, ".prepared-") as other:
+        with leftovers.scratch_folder(tmp_path, ".prepared-") as other:
             assert sorted(tmp_path.iterdir()) == sorted([ours, other])
     assert list(tmp_path.iterdir()) == []
 
@@ -119,13 +120,13 @@ def test_a_stage_that_was_killed(tiny_pipeline, tmp_path):
     assert list((project.folder / "data").glob(".prepared-*")) == []
 
 
-def test_artifacts_that_cannot_be_written(store):
+def test_artifacts_that_cannot_be_written(own_store):
     """Refused before anything is computed, by the folder's name; no run is opened."""
-    (store / "mlartifacts").write_text("not a folder")
+    (own_store / "mlartifacts").write_text("not a folder")
     with pytest.raises(UserError, match="mlartifacts, the folder of MLflow's artifacts, cannot be written"):
-        with tracking.run("train", {"stage": "train"}):
+        with runs.open_run("train", {"stage": "train"}):
             raise AssertionError("it began")
-    assert tracking.find_run(stage="train") is None
+    assert runs.find_run(stage="train") is None
 
 
 def test_an_experiment_that_was_killed(tiny_pipeline, tmp_path):

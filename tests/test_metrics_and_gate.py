@@ -5,10 +5,13 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from churn import gate, metrics, params, plots
+from churn.modeling import gate, plots
+from churn.modeling.bootstrap import WeightedRanking, bootstrap_intervals, bootstrap_weights, paired_differences
+from churn.modeling.metrics import best_threshold, campaign_value, point_metrics
+from churn.params import Costs, Gate
 
-COSTS = params.Costs(saved_customer=500.0, contact=40.0, save_chance=0.3)
-LIMITS = params.Gate(min_roc_auc=0.8, max_calibration_error=0.08, max_auc_drop=0.02, require_reproduced=False)
+COSTS = Costs(saved_customer=500.0, contact=40.0, save_chance=0.3)
+LIMITS = Gate(min_roc_auc=0.8, max_calibration_error=0.08, max_auc_drop=0.02, require_reproduced=False)
 
 
 def sample(rows: int, seed: int = 0, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -22,8 +25,8 @@ def sample(rows: int, seed: int = 0, ties: bool = False) -> tuple[np.ndarray, np
 def test_weighted_metrics_equal_scikit_learn(ties):
     """The bootstrap's metrics are scikit-learn's with the resample as sample weights, tied scores included."""
     y, p = sample(500, ties=ties)
-    ranking = metrics.Ranking(y, p)
-    for weights in metrics.resamples(y, 5, seed=1):
+    ranking = WeightedRanking(y, p)
+    for weights in bootstrap_weights(y, 5, seed=1):
         ours = ranking.metrics(weights)
         assert ours["roc_auc"] == pytest.approx(sk.roc_auc_score(y, p, sample_weight=weights))
         assert ours["average_precision"] == pytest.approx(sk.average_precision_score(y, p, sample_weight=weights))
@@ -35,10 +38,10 @@ def test_weighted_metrics_equal_scikit_learn(ties):
 def test_point_metrics_and_curves_equal_scikit_learn(ties):
     """Precision, recall and f1 at the threshold; the points of the ROC and precision-recall curves."""
     y, p = sample(400, ties=ties)
-    found = metrics.measure(y, p, 0.3, COSTS)
+    found = point_metrics(y, p, 0.3, COSTS)
     expected = sk.precision_recall_fscore_support(y, p >= 0.3, average="binary")[:3]
     assert (found["precision"], found["recall"], found["f1"]) == pytest.approx(expected)
-    tables = plots.tables(y, p, 0.3, pd.DataFrame({"a": p, "bias": 1.0}))
+    tables = plots.plot_tables(y, p, 0.3, pd.DataFrame({"a": p, "bias": 1.0}))
     false, true, _ = sk.roc_curve(y, p, drop_intermediate=False)
     assert np.allclose(tables["roc"].to_numpy(), np.column_stack([false, true]))
     precision, recall, _ = sk.precision_recall_curve(y, p)
@@ -55,7 +58,7 @@ def test_intervals_cover_the_truth():
     held = 0
     for seed in range(200):
         ys, ps = sample(400, seed)
-        found = metrics.intervals(ys, ps, 200, seed)
+        found = bootstrap_intervals(ys, ps, 200, seed)
         held += found["roc_auc_low"] <= truth <= found["roc_auc_high"]
     assert 180 <= held <= 198
 
@@ -64,17 +67,17 @@ def test_threshold_is_the_best_of_all():
     """No other threshold earns more on the same rows; when no contact can pay, nobody is contacted."""
     for seed in range(20):
         y, p = sample(200, seed, ties=bool(seed % 2))
-        best = metrics.best_threshold(y, p, COSTS)
-        earned = metrics.value(y, p >= best, COSTS)
-        assert earned == max(metrics.value(y, p >= t, COSTS) for t in [*np.unique(p), 1.1])
-    assert metrics.best_threshold(y, p, COSTS.model_copy(update={"contact": 1000.0})) == 1.0
+        best = best_threshold(y, p, COSTS)
+        earned = campaign_value(y, p >= best, COSTS)
+        assert earned == max(campaign_value(y, p >= t, COSTS) for t in [*np.unique(p), 1.1])
+    assert best_threshold(y, p, COSTS.model_copy(update={"contact": 1000.0})) == 1.0
 
 
 def test_measures_of_a_known_case():
     """Ten customers by hand: two contacted, one of them a churner; money, top decile, calibration."""
     y = np.array([1, 0, 1, 0, 0, 0, 0, 0, 0, 0.0])
     p = np.array([0.9, 0.8, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1])
-    found = metrics.measure(y, p, 0.5, COSTS)
+    found = point_metrics(y, p, 0.5, COSTS)
     assert found["value"] == 1 * 0.3 * 500 - 2 * 40
     assert (found["precision"], found["recall"]) == (0.5, 0.5)
     assert (found["lift_top_decile"], found["recall_top_decile"]) == (1 / 0.2, 0.5)
@@ -86,7 +89,7 @@ def test_plot_tables_hold_what_they_show():
     """Curves end where they must; the confusion counts add up; contributions are sorted."""
     y, p = sample(3000)
     contributions = pd.DataFrame({"a": p, "b": -2 * p, "bias": 1.0})
-    tables = plots.tables(y, p, 0.5, contributions)
+    tables = plots.plot_tables(y, p, 0.5, contributions)
     assert tables["confusion"]["customers"].sum() == 3000
     assert max(map(len, tables.values())) <= plots.POINTS
     assert tables["roc"].iloc[[0, -1]].to_numpy().tolist() == [[0, 0], [1, 1]]
@@ -117,7 +120,7 @@ def test_paired_bootstrap_sees_what_two_intervals_cannot():
     """On the same rows a slightly noisier model is told apart, where the models' own intervals overlap."""
     y, p = sample(2000)
     noisy = p + np.random.default_rng(1).normal(0, 0.12, len(p))
-    point, low, high = metrics.differences(y, noisy, p, 500, 0)["roc_auc"]
+    point, low, high = paired_differences(y, noisy, p, 500, 0)["roc_auc"]
     assert low < point < high < 0
-    a, b = metrics.intervals(y, p, 300, 0), metrics.intervals(y, np.clip(noisy, 0.01, 0.99), 300, 0)
+    a, b = bootstrap_intervals(y, p, 300, 0), bootstrap_intervals(y, np.clip(noisy, 0.01, 0.99), 300, 0)
     assert b["roc_auc_high"] > a["roc_auc_low"]

@@ -9,8 +9,15 @@ from conftest import Project
 
 import monitor as verb
 import score
-from churn import batch, contract, drift, lineage, model, params
+from churn import paths
+from churn.data import customer_table
+from churn.data.contract import Column, load_contract
+from churn.data.drift import fit_bins, measure_drift
 from churn.errors import UserError
+from churn.files import md5
+from churn.modeling.booster import load_booster, predict_probabilities
+from churn.params import load_params
+from churn.tracking import dvc_cache
 
 pytestmark = pytest.mark.sample
 
@@ -109,16 +116,16 @@ def test_invalid_values_are_a_share_of_their_column(customers, monitor):
 def test_false_alarms(trained, customers, size):
     """100 draws from customers that the model has not seen, nothing changed: at most 5 raise any alarm, whatever the
     size of the batch. The fault of half a standard deviation in one column is found in each draw of 1,000."""
-    p = params.load()
-    rules = contract.load(lineage.SCHEMA, "customer_id", "churn", "Yes")
-    train, valid, test = (pd.read_parquet(path) for path in lineage.SPLITS.values())
+    p = load_params()
+    rules = load_contract(paths.SCHEMA, "customer_id", "churn", "Yes")
+    train, valid, test = (pd.read_parquet(path) for path in paths.SPLITS.values())
     unseen = pd.concat([valid, test], ignore_index=True)
-    booster = model.load(lineage.MODEL)
+    booster = load_booster(paths.MODEL)
     for table in (unseen, test):
-        table["churn_probability"] = model.predict(booster, table, rules)
-    bins = {column.name: drift.bins(train[column.name], column) for column in rules.features}
+        table["churn_probability"] = predict_probabilities(booster, table, rules)
+    bins = {column.name: fit_bins(train[column.name], column) for column in rules.features}
     expected = {name: column.count(train[name]) for name, column in bins.items()}
-    bins["churn_probability"] = drift.bins(test["churn_probability"])
+    bins["churn_probability"] = fit_bins(test["churn_probability"])
     expected["churn_probability"] = bins["churn_probability"].count(test["churn_probability"])
 
     def alarms(rows: pd.DataFrame) -> list[str]:
@@ -135,19 +142,19 @@ def test_false_alarms(trained, customers, size):
 def test_index_and_distance_against_their_definitions():
     """PSI by hand, and the Jensen-Shannon distance from 0 (equal) to 1 (nothing in common)."""
     expected, actual = np.array([5000, 3000, 2000, 0, 0]), np.array([2000, 3000, 5000, 0, 0])
-    found = drift.compare(expected, actual)
+    found = measure_drift(expected, actual)
     assert found.psi == pytest.approx(2 * 0.3 * np.log(5 / 2), rel=1e-3)
-    assert drift.compare(expected, expected * 2).psi == pytest.approx(0, abs=1e-6)
-    assert drift.compare(np.array([9000, 0, 0]), np.array([0, 9000, 0])).js_distance == pytest.approx(1, abs=0.02)
+    assert measure_drift(expected, expected * 2).psi == pytest.approx(0, abs=1e-6)
+    assert measure_drift(np.array([9000, 0, 0]), np.array([0, 9000, 0])).js_distance == pytest.approx(1, abs=0.02)
 
 
 def test_bins():
     """A category, a value of few, a tenth of many; what no training row had, and nulls, have bins of their own."""
-    column = contract.Column("x", "str", "text", True, ("a", "b"))
-    assert drift.bins(pd.Series(["a"]), column).count(pd.Series(["b", "?", None, "b"])).tolist() == [0, 2, 1, 1]
-    few = drift.bins(pd.Series([0.0, 1.0, 0.0, np.nan]))
+    column = Column("x", "str", "text", True, ("a", "b"))
+    assert fit_bins(pd.Series(["a"]), column).count(pd.Series(["b", "?", None, "b"])).tolist() == [0, 2, 1, 1]
+    few = fit_bins(pd.Series([0.0, 1.0, 0.0, np.nan]))
     assert few.count(pd.Series([0.0, 1.0, 1.0, np.nan])).tolist() == [1, 2, 0, 1]
-    many = drift.bins(pd.Series(np.arange(1000.0)))
+    many = fit_bins(pd.Series(np.arange(1000.0)))
     assert many.count(pd.Series(np.arange(1000.0))).tolist() == [100] * 10 + [0, 0]
     assert len(many.labels) == 12 and len(few.labels) == 4
 
@@ -185,26 +192,26 @@ def test_what_does_not_belong_together_is_refused(trained, customers, monitor, m
         verb.main()
     none = r"DVC's cache \(it has none\), the remote storage at .* \(it has none\), the remote sample at .* \(it has none\)"
     with pytest.raises(UserError, match=rf"md5 0{{32}}\) is intact in none of the places that DVC knows: {none}"):
-        lineage.fetch("0" * 32, "the training split")
+        dvc_cache.fetch_to_cache("0" * 32, "the training split")
 
 
 def test_training_rows_come_from_a_remote(trained, customers, tmp_path):
     """Gone from the cache, the rows that a version was trained on are fetched by their md5."""
     trained.out("dvc", "push", "-q")
     digest = trained.outs()["data/prepared/train.parquet"]
-    path = lineage.fetch(digest, "the training split")
+    path = dvc_cache.fetch_to_cache(digest, "the training split")
     path.rename(tmp_path / "aside")
-    assert lineage.md5(lineage.fetch(digest, "the training split")) == digest
+    assert md5(dvc_cache.fetch_to_cache(digest, "the training split")) == digest
 
 
 def test_batches_are_counted_as_the_whole(trained, customers, monkeypatch, tmp_path):
     """A table that is read in many batches has the counts of one that is read at once."""
-    rules = contract.load(lineage.SCHEMA, "customer_id", "churn", "Yes")
-    bins = {column.name: drift.bins(customers[column.name], column) for column in rules.features}
+    rules = load_contract(paths.SCHEMA, "customer_id", "churn", "Yes")
+    bins = {column.name: fit_bins(customers[column.name], column) for column in rules.features}
     customers.to_parquet(tmp_path / "c.parquet")
     counted = []
     for rows in (10_000, 300):
-        monkeypatch.setattr(batch, "ROWS", rows)
-        counted.append(verb.count(batch.Table(str(tmp_path / "c.parquet"), rules, list(bins)), rules, bins))
+        monkeypatch.setattr(customer_table, "BATCH_ROWS", rows)
+        counted.append(verb.count(customer_table.CustomerTable(str(tmp_path / "c.parquet"), rules, list(bins)), rules, bins))
     assert all(np.array_equal(counted[0][0][name], counted[1][0][name]) for name in bins)
     assert counted[0][1:] == counted[1][1:]

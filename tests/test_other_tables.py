@@ -16,8 +16,21 @@ from conftest import ROOT, TINY, Project, flat
 import infer_schema
 import preprocess
 import report
-from churn import batch, contract, difference, drift, errors, lineage, model, params, plots, tracking
+from churn import paths
+from churn.console import run_command
+from churn.data import customer_table, rejection
+from churn.data.checks import pandera_schema
+from churn.data.contract import load_contract
+from churn.data.drift import fit_bins
+from churn.data.parquet import open_table
 from churn.errors import UserError
+from churn.files import read_yaml
+from churn.forensics import difference
+from churn.modeling import plots
+from churn.modeling.booster import feature_contributions, fit_booster, predict_probabilities
+from churn.modeling.encoding import encode_labels, labelled_matrix
+from churn.params import load_params
+from churn.tracking import run_log
 
 ROWS = 600
 ROLES = {"id": "id", "target": "left", "positive": "Yes", "negative": None, "unlabelled": "refuse"}
@@ -37,31 +50,31 @@ class Place:
 
     def infer(self, table, **data) -> str:
         """Write a table (pandas or Arrow) and its contract; returns the contract's text."""
-        tree = lineage.read_yaml(ROOT / "params.yaml")
+        tree = read_yaml(ROOT / "params.yaml")
         tree["data"] = ROLES | data
         Path("params.yaml").write_text(json.dumps(tree))
-        lineage.SCHEMA.unlink(missing_ok=True)
+        paths.SCHEMA.unlink(missing_ok=True)
         if isinstance(table, pa.Table):
-            pq.write_table(table, lineage.RAW)
+            pq.write_table(table, paths.RAW)
         else:
-            table.to_parquet(lineage.RAW)
-        infer_schema.main([str(lineage.RAW)])
-        return lineage.SCHEMA.read_text(encoding="utf-8")
+            table.to_parquet(paths.RAW)
+        infer_schema.main([str(paths.RAW)])
+        return paths.SCHEMA.read_text(encoding="utf-8")
 
     def refused(self, table, **data) -> str:
         """The message with which a table is refused, short and without a contract."""
         with pytest.raises(UserError) as caught:
             self.infer(table, **data)
-        assert not lineage.SCHEMA.exists() and list(lineage.RAW.parent.iterdir()) == [lineage.RAW]
+        assert not paths.SCHEMA.exists() and list(paths.RAW.parent.iterdir()) == [paths.RAW]
         assert "schema.part" not in str(caught.value) and len(str(caught.value)) < 20_000
         return str(caught.value)
 
     def split(self, tmp_path):
         """What preprocess makes of the table: contract, splits, findings."""
-        p = params.load()
-        rules = contract.load(lineage.SCHEMA, *p.data.roles)
-        _, findings = preprocess.split(contract.open_table(lineage.RAW), rules, p, tmp_path)
-        return rules, {name: pd.read_parquet(tmp_path / f"{name}.parquet") for name in lineage.SPLITS}, findings
+        p = load_params()
+        rules = load_contract(paths.SCHEMA, *p.data.roles)
+        _, findings = preprocess.split(open_table(paths.RAW), rules, p, tmp_path)
+        return rules, {name: pd.read_parquet(tmp_path / f"{name}.parquet") for name in paths.SPLITS}, findings
 
 
 @pytest.fixture
@@ -216,7 +229,7 @@ def test_labels_of_every_type(place, tmp_path, labels, positive):
     place.infer(customers(left=labels), positive=positive)
     rules, splits, findings = place.split(tmp_path)
     found = pd.concat(splits.values()).set_index("id")
-    churned = pd.Series(model.labels(found.reset_index(), rules), found.index).sort_index()
+    churned = pd.Series(encode_labels(found.reset_index(), rules), found.index).sort_index()
     meant = pd.Series((yes == (positive not in (False, -1))).to_numpy(dtype=float), customers()["id"]).sort_index()
     assert churned.equals(meant)
     assert sum(findings.labels.values()) == ROWS and findings.unlabelled(rules) == 0
@@ -234,18 +247,18 @@ def test_unlabelled_customers_are_left_out_on_request(place, tmp_path, capsys):
     rules, splits, findings = place.split(tmp_path)
     assert sum(map(len, splits.values())) == 514 and rules.labels == ("No", "Yes", "yes")
     with pytest.raises(UserError, match="86 customers have no label that is one of 'No', 'Yes', 'yes'; found"):
-        model.labels(table, rules)
+        encode_labels(table, rules)
 
 
 @pytest.mark.parametrize("data", [{"negative": ["No"]}, {"negative": None}, {"negative": ["No", "Maybe"]}])
 def test_contract_and_parameters_name_the_same_labels(place, tmp_path, data):
     """A contract with three labels needs to be told which two mean: stayed."""
     place.infer(missing_labels(customers(), label="yes"), negative=["No", "yes"])
-    p = params.load()
+    p = load_params()
     p = p.model_copy(update={"data": p.data.model_copy(update=data)})
-    rules = contract.load(lineage.SCHEMA, *p.data.roles)
+    rules = load_contract(paths.SCHEMA, *p.data.roles)
     with pytest.raises(UserError, match="column left, the target: .*data.negative"):
-        preprocess.split(contract.open_table(lineage.RAW), rules, p, tmp_path)
+        preprocess.split(open_table(paths.RAW), rules, p, tmp_path)
 
 
 def test_labelling_belongs_to_the_data(tmp_path):
@@ -315,22 +328,22 @@ def test_types_that_a_model_takes(place, tmp_path, table):
     place.infer(table)
     rules, splits, _ = place.split(tmp_path)
     assert sum(map(len, splits.values())) == ROWS
-    assert len(model.matrix(splits["train"], rules).get_label()) == len(splits["train"])
-    scored = batch.Table(str(lineage.RAW), rules, ["id", "x", "y", "w"])
-    checks = contract.row_checks(rules, without={rules.target})
+    assert len(labelled_matrix(splits["train"], rules).get_label()) == len(splits["train"])
+    scored = customer_table.CustomerTable(str(paths.RAW), rules, ["id", "x", "y", "w"])
+    checks = pandera_schema(rules, without={rules.target})
     for part in scored.batches():
-        frame, faults = batch.typed(part, rules)
-        assert batch.judge(frame, checks, faults) == {}
+        frame, faults = rejection.to_contract_types(part, rules)
+        assert rejection.rejection_reasons(frame, checks, faults) == {}
 
 
 @pytest.mark.parametrize("ids", [*BIG_IDS.values(), [i + 0.5 for i in range(ROWS)]])
 def test_scoring_rejects_ids_that_it_cannot_give_back(place, ids):
     """Where the contract has whole numbers, another id never becomes a wrong one."""
     place.infer(customers(id=range(ROWS)))
-    rules = contract.load(lineage.SCHEMA, *params.load().data.roles)
+    rules = load_contract(paths.SCHEMA, *load_params().data.roles)
     customers(id=ids).to_parquet("new.parquet")
-    (part,) = batch.Table("new.parquet", rules, ["id", "x"]).batches()
-    _, faults = batch.typed(part, rules)
+    (part,) = customer_table.CustomerTable("new.parquet", rules, ["id", "x"]).batches()
+    _, faults = rejection.to_contract_types(part, rules)
     assert len(faults) == ROWS and faults[0, "id"].endswith("is not a whole number")
 
 
@@ -361,30 +374,30 @@ def test_column_names_of_every_kind(place, tmp_path):
     rules, splits, _ = place.split(tmp_path)
     names = [column.name for column in rules.features]
     assert names == ["x", "y", *NAMES]
-    rows = model.matrix(splits["train"], rules)
+    rows = labelled_matrix(splits["train"], rules)
     assert len(set(rows.feature_names)) == len(names)
-    booster, _ = model.fit(
-        rows, {"train": rows, "valid": rows}, params.load().train.model_copy(update={"rounds": 5}), 1
+    booster, _ = fit_booster(
+        rows, {"train": rows, "valid": rows}, load_params().train.model_copy(update={"rounds": 5}), 1
     )
-    contributions = model.contributions(booster, splits["test"], rules)
+    contributions = feature_contributions(booster, splits["test"], rules)
     assert contributions.columns[:-1].tolist() == names
-    keys = [tracking.key(f"train.nulls.{name}") for name in names]
+    keys = [run_log.metric_key(f"train.nulls.{name}") for name in names]
     for key in keys:
         _validate_metric_name(key)
         assert len(key) <= 250
     assert len(set(keys)) == len(keys)
 
-    probability = model.predict(booster, splits["test"], rules)
-    drawn = plots.tables(model.labels(splits["test"], rules), probability, 0.5, contributions)
+    probability = predict_probabilities(booster, splits["test"], rules)
+    drawn = plots.plot_tables(encode_labels(splits["test"], rules), probability, 0.5, contributions)
     for name in ("importance", "explanation"):
-        path = lineage.PLOTS / f"{name}.csv"
+        path = paths.PLOTS / f"{name}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         drawn[name].to_csv(path, index=False)
-        plots.draw(name, pd.read_csv(path, keep_default_na=False, dtype={"feature": str})).savefig("plot.png")
-    (lineage.CURVES).write_text("round,train_logloss,valid_logloss\n0,1,1\n")
-    assert set(plots.read(plots.files()["importance"])["feature"]) == set(names)
-    bins = {name: drift.bins(splits["train"][name]) for name in NAMES[13:19]}
-    drift.picture({name: (b.labels, *[b.count(splits["test"][name])] * 2) for name, b in bins.items()}).savefig("d.png")
+        plots.draw_plot(name, pd.read_csv(path, keep_default_na=False, dtype={"feature": str})).savefig("plot.png")
+    (paths.CURVES).write_text("round,train_logloss,valid_logloss\n0,1,1\n")
+    assert set(plots.read_plot_table(plots.plot_files()["importance"])["feature"]) == set(names)
+    bins = {name: fit_bins(splits["train"][name]) for name in NAMES[13:19]}
+    plots.draw_drift({name: (b.labels, *[b.count(splits["test"][name])] * 2) for name, b in bins.items()}).savefig("d.png")
 
 
 def test_messages_are_bounded(place, tmp_path):
@@ -403,7 +416,7 @@ def test_messages_are_bounded(place, tmp_path):
 
     place.infer(customers())
     wide = pd.concat([customers(), pd.DataFrame(0, range(ROWS), [f"c{i}" for i in range(5000)])], axis=1)
-    wide.assign(id=[huge, huge, *wide["id"][2:]]).to_parquet(lineage.RAW)
+    wide.assign(id=[huge, huge, *wide["id"][2:]]).to_parquet(paths.RAW)
     with pytest.raises(UserError) as caught:
         place.split(tmp_path)
     assert len(str(caught.value)) < 20_000 and "and 4,95" in str(caught.value)
@@ -417,7 +430,7 @@ def test_every_error_is_bounded(capsys):
         raise UserError("\n".join(["y" * 1_000_000, *lines, "do this"]))
 
     with pytest.raises(SystemExit) as caught:
-        errors.run(fail)
+        run_command(fail)
     message = caught.value.code
     assert len(message) < 10_000 and message.endswith("do this") and "... and 9,902 more lines ..." in message
 
@@ -425,11 +438,11 @@ def test_every_error_is_bounded(capsys):
 def test_damaged_table_is_refused(place, tmp_path):
     """A Parquet file whose pages are damaged: said, and nothing is written."""
     place.infer(customers())
-    content = bytearray(lineage.RAW.read_bytes())
+    content = bytearray(paths.RAW.read_bytes())
     content[200:3000] = bytes(2800)
-    lineage.RAW.write_bytes(content)
+    paths.RAW.write_bytes(content)
     with pytest.raises(UserError, match="the Parquet file is damaged"):
-        infer_schema.main([str(lineage.RAW), "--check"])
+        infer_schema.main([str(paths.RAW), "--check"])
     with pytest.raises(UserError, match="the Parquet file is damaged"):
         place.split(tmp_path)
 
@@ -440,17 +453,17 @@ def test_check_and_output_replace_no_contract(place, capsys):
     text = place.infer(table)
     assert "Größe:" in text and "- groß" in text
     capsys.readouterr()
-    infer_schema.main([str(lineage.RAW), "--check"])
+    infer_schema.main([str(paths.RAW), "--check"])
     assert "nothing was written" in capsys.readouterr().out
-    infer_schema.main([str(lineage.RAW), "--output", "other.yaml"])
+    infer_schema.main([str(paths.RAW), "--output", "other.yaml"])
     assert Path("other.yaml").read_text(encoding="utf-8") == text
     for arguments in ([], ["--output", "other.yaml"]):
         with pytest.raises(UserError, match="exists; delete it first .* or use --check or --output FILE"):
-            infer_schema.main([str(lineage.RAW), *arguments])
-    customers(since=pd.Timestamp("2026-01-01")).to_parquet(lineage.RAW)
+            infer_schema.main([str(paths.RAW), *arguments])
+    customers(since=pd.Timestamp("2026-01-01")).to_parquet(paths.RAW)
     with pytest.raises(UserError, match="since: it holds dates"):
-        infer_schema.main([str(lineage.RAW), "--check"])
-    assert lineage.SCHEMA.read_text(encoding="utf-8") == text
+        infer_schema.main([str(paths.RAW), "--check"])
+    assert paths.SCHEMA.read_text(encoding="utf-8") == text
 
 
 @pytest.mark.parametrize(
@@ -466,7 +479,7 @@ def test_slips_in_a_contract_are_refused(place, tmp_path, old, new, says):
     """What a hand wrote into the contract is refused with the place."""
     text = place.infer(customers())
     assert old in text
-    lineage.SCHEMA.write_text(text.replace(old, new, 1))
+    paths.SCHEMA.write_text(text.replace(old, new, 1))
     with pytest.raises(UserError) as caught:
         place.split(tmp_path)
     assert says in str(caught.value)
@@ -475,7 +488,7 @@ def test_slips_in_a_contract_are_refused(place, tmp_path, old, new, says):
 def test_the_pipeline_on_such_a_table(project: Project, inside, capsys):
     """Odd names, null labels: every stage runs, MLflow has the counts, the report says who was left out."""
     clone = inside(project)
-    tree = lineage.read_yaml(clone.folder / "params.yaml")
+    tree = read_yaml(clone.folder / "params.yaml")
     wanted = {f"data.{name}": value for name, value in (ROLES | {"unlabelled": "drop"}).items()}
     wanted |= TINY | {"gate.min_roc_auc": 0.0, "gate.max_calibration_error": 1.0}
     assert set(wanted) <= set(flat(tree))
@@ -483,9 +496,9 @@ def test_the_pipeline_on_such_a_table(project: Project, inside, capsys):
     random = np.random.default_rng(5)
     table = customers(**{name: random.normal(size=ROWS) for name in ("spend ($)", "rate%", "usage[GB]", "age<30")})
     table.loc[table.index % 3 == 0, "spend ($)"] = None
-    missing_labels(table).to_parquet(lineage.RAW)
-    lineage.SCHEMA.unlink()
-    infer_schema.main([str(lineage.RAW)])
+    missing_labels(table).to_parquet(paths.RAW)
+    paths.SCHEMA.unlink()
+    infer_schema.main([str(paths.RAW)])
     clone.out("dvc", "repro", "-q")
 
     (run,) = clone.runs("preprocess")
@@ -501,15 +514,15 @@ def test_preprocess_refuses_what_the_contract_came_to_accept(project: Project, i
     clone = inside(project)
     clone.set(**{f"data.{name}": value for name, value in ROLES.items()})
     table = missing_labels(customers(**{"__index_level_0__": range(ROWS)}))
-    table.to_parquet(lineage.RAW, index=False)
+    table.to_parquet(paths.RAW, index=False)
     columns = {"id": {"dtype": "str"}, "left": {"dtype": "str", "isin": ["No", "Yes"], "nullable": True}}
     columns |= {name: {"dtype": "float64"} for name in ("x", "y")} | {"__index_level_0__": {"dtype": "int64"}}
-    lineage.SCHEMA.write_text(json.dumps({"schema_type": "dataframe", "columns": columns}))
+    paths.SCHEMA.write_text(json.dumps({"schema_type": "dataframe", "columns": columns}))
     with pytest.raises(SystemExit) as caught:
-        errors.run(preprocess.main)
+        run_command(preprocess.main)
     says = ["__index_level_0__: a column without a name", "left: null where none is allowed; 120 rows: 1, 6"]
     says += [
         "left: 120 customers without a label that is known: leave them out of the table, or set `unlabelled: drop`"
     ]
     assert [part for part in says if part not in caught.value.code] == [], caught.value.code
-    assert not lineage.SPLITS["train"].exists()
+    assert not paths.SPLITS["train"].exists()

@@ -12,8 +12,16 @@ from conftest import ROOT
 
 import monitor
 import score
-from churn import batch, contract, csv_table, drift, metrics, model, params, plots
+from churn.data import customer_table, output
+from churn.data.contract import load_contract
+from churn.data.csv_table import BLOCK, NULLS, read
+from churn.data.drift import fit_bins
 from churn.errors import UserError
+from churn.modeling import plots
+from churn.modeling.booster import feature_contributions, fit_booster, predict_probabilities
+from churn.modeling.encoding import encode_labels, labelled_matrix
+from churn.modeling.metrics import point_metrics
+from churn.params import read_yaml, validate_params
 from infer_schema import infer
 
 ROWS = 300
@@ -34,31 +42,31 @@ class Own:
     def __init__(self, folder, frame: pd.DataFrame, id: str = "id", target: str = "left", positive: object = "yes"):
         self.frame, self.folder = frame, folder
         frame.to_parquet(folder / "all.parquet")
-        tree = params.read_yaml(ROOT / "params.yaml")
+        tree = read_yaml(ROOT / "params.yaml")
         tree["train"]["rounds"], tree["evaluate"]["bootstrap"] = 10, 100
         tree["data"] = {"id": id, "target": target, "positive": positive, "negative": None, "unlabelled": "refuse"}
-        self.params = params.check(tree, "params.yaml")
+        self.params = validate_params(tree, "params.yaml")
         (folder / "schema.yaml").write_text(infer(folder / "all.parquet", self.params.data)[0])
-        self.rules = contract.load(folder / "schema.yaml", id, target, positive)
-        matrix = model.matrix(frame, self.rules)
-        booster, _ = model.fit(matrix, {"train": matrix, "valid": matrix}, self.params.train, 1)
+        self.rules = load_contract(folder / "schema.yaml", id, target, positive)
+        matrix = labelled_matrix(frame, self.rules)
+        booster, _ = fit_booster(matrix, {"train": matrix, "valid": matrix}, self.params.train, 1)
         self.scorer = SimpleNamespace(booster=booster, threshold=0.5, predict=self.predict)
 
     def predict(self, _, rows: pd.DataFrame) -> pd.DataFrame:
-        probability = model.predict(self.scorer.booster, rows, self.rules)
+        probability = predict_probabilities(self.scorer.booster, rows, self.rules)
         return pd.DataFrame({"churn_probability": probability, "churn": probability >= 0.5})
 
-    def table(self, frame: pd.DataFrame, name: str, columns: list[str]) -> batch.Table:
+    def table(self, frame: pd.DataFrame, name: str, columns: list[str]) -> customer_table.CustomerTable:
         path = self.folder / name
         frame.to_csv(path, index=False) if name.endswith(".csv") else frame.to_parquet(path)
-        return batch.Table(str(path), self.rules, columns)
+        return customer_table.CustomerTable(str(path), self.rules, columns)
 
-    def score(self, table: batch.Table, explain: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def score(self, table: customer_table.CustomerTable, explain: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
         paths = (self.folder / "s.parquet", self.folder / "r.parquet")
         score.score(table, self.scorer, self.rules, explain, paths, {}, lambda rows: None)
         return pd.read_parquet(paths[0]), pd.read_parquet(paths[1])
 
-    def customers(self, name: str, frame: pd.DataFrame | None = None) -> batch.Table:
+    def customers(self, name: str, frame: pd.DataFrame | None = None) -> customer_table.CustomerTable:
         frame = self.frame if frame is None else frame
         return self.table(frame, name, [self.rules.id, *(c.name for c in self.rules.features)])
 
@@ -83,7 +91,7 @@ def test_every_type_of_id_and_label(tmp_path, kind, target, form):
     customers = own.customers(f"c.{form}")
     scores, rejected = own.score(customers, explain=False)
     assert scores["id"].tolist() == ids and len(rejected) == 0
-    _, invalid, rows = monitor.count(customers, own.rules, {"x": drift.bins(frame["x"], own.rules.columns["x"])})
+    _, invalid, rows = monitor.count(customers, own.rules, {"x": fit_bins(frame["x"], own.rules.columns["x"])})
     assert rows == ROWS and not invalid
     labels = own.table(frame, f"l.{form}", ["id", "left"])
     found = monitor.labelled(labels, own.rules, scores, own.params, 0.5)
@@ -102,8 +110,8 @@ def test_a_null_leaves_the_other_ids_as_they_are(tmp_path, form):
     assert rejected["reason"].tolist() == ["id: null where none is allowed"]
     labels = own.table(frame, f"l.{form}", ["id", "left"])
     known = frame.drop(index=2).merge(scores.assign(id=scores["id"].astype("Int64")), on="id")
-    y, probability = model.labels(known, own.rules), known["churn_probability"].to_numpy()
-    expected = metrics.measure(y, probability, 0.5, own.params.evaluate.costs)
+    y, probability = encode_labels(known, own.rules), known["churn_probability"].to_numpy()
+    expected = point_metrics(y, probability, 0.5, own.params.evaluate.costs)
     found = monitor.labelled(labels, own.rules, scores, own.params, 0.5)
     assert found["roc_auc"] == expected["roc_auc"]
 
@@ -114,14 +122,14 @@ def test_single_precision_is_what_its_text_says(tmp_path):
     own = Own(tmp_path, frame)
     column = own.rules.columns["x"]
     assert (column.low, column.high) == (0.1, 0.7)
-    bins, counts = drift.bins(pd.Series([0.1, 0.3, 0.7]), column), []
+    bins, counts = fit_bins(pd.Series([0.1, 0.3, 0.7]), column), []
     for form in ("parquet", "csv"):
         customers = own.customers(f"c.{form}")
         scores, rejected = own.score(customers, explain=False)
         assert len(scores) == ROWS and len(rejected) == 0
         counts.append(monitor.count(customers, own.rules, {"x": bins})[0]["x"].tolist())
     assert counts[0] == counts[1] == [100, 100, 100, 0, 0]
-    assert len(model.predict(own.scorer.booster, frame, own.rules)) == ROWS  # a caller who has the very float32
+    assert len(predict_probabilities(own.scorer.booster, frame, own.rules)) == ROWS  # a caller who has the very float32
 
 
 def test_labels_that_cannot_be_used(tmp_path):
@@ -137,7 +145,7 @@ def test_labels_that_cannot_be_used(tmp_path):
         ("000006,1", "1 rows repeat an earlier id, such as '000006'"),
     ):
         (tmp_path / "l.csv").write_text("\n".join([*lines[:8], line, *lines[9:]]))
-        labels = batch.Table(str(tmp_path / "l.csv"), own.rules, ["id", "left"])
+        labels = customer_table.CustomerTable(str(tmp_path / "l.csv"), own.rules, ["id", "left"])
         with pytest.raises(UserError, match=says):
             monitor.labelled(labels, own.rules, scores, own.params, 0.5)
 
@@ -182,14 +190,14 @@ def test_columns_called_like_the_products(tmp_path):
     assert list(rejected)[-2:] == ["row_", "reason_"] and len(scores) == ROWS - 1
     assert rejected["row_"].tolist() == [4] and rejected["reason_"].tolist() == ["bias: null where none is allowed"]
     assert float(rejected["row"][0]) == pytest.approx(frame["row"][3])
-    values = model.contributions(own.scorer.booster, frame, own.rules)
+    values = feature_contributions(own.scorer.booster, frame, own.rules)
     assert values.columns[-1] == "bias_"
     strongest = values.iloc[0, :-1].abs().idxmax()
     assert scores["reason_1"][0].startswith(f"{strongest} = ")
-    y, p = model.labels(frame, own.rules), own.predict(None, frame)["churn_probability"].to_numpy()
-    assert set(plots.tables(y, p, 0.5, values)["importance"]["feature"]) == {*names, "x"}
+    y, p = encode_labels(frame, own.rules), own.predict(None, frame)["churn_probability"].to_numpy()
+    assert set(plots.plot_tables(y, p, 0.5, values)["importance"]["feature"]) == {*names, "x"}
     with pytest.raises(UserError, match="data.id is 'churn', which is a column of the scores"):
-        contract.load(own.rules.path, "churn", "probability", "yes")
+        load_contract(own.rules.path, "churn", "probability", "yes")
 
 
 @pytest.mark.parametrize("features", [1, 2])
@@ -215,14 +223,14 @@ def test_few_features_and_nulls_among_the_reasons(tmp_path, features):
 def test_null_tokens_mean_the_same_when_training_and_when_scoring(tmp_path):
     """NA and its like are null at intake and at scoring; where the contract lists NA as a value, it is that value."""
     random = np.random.default_rng(2)
-    frame = own_frame(usage=random.choice(["1.5", "2", *csv_table.NULLS], ROWS), plan=random.choice(["a", "NA"], ROWS))
+    frame = own_frame(usage=random.choice(["1.5", "2", *NULLS], ROWS), plan=random.choice(["a", "NA"], ROWS))
     frame.to_csv(tmp_path / "raw.csv", index=False)
-    taken = csv_table.read(str(tmp_path / "raw.csv"))
-    assert taken["usage"].null_count == frame["usage"].isin(csv_table.NULLS).sum()
+    taken = read(str(tmp_path / "raw.csv"))
+    assert taken["usage"].null_count == frame["usage"].isin(NULLS).sum()
     assert taken["plan"].null_count == (frame["plan"] == "NA").sum()
     trained = taken.to_pandas().assign(plan=frame["plan"])
     own = Own(tmp_path, trained)
-    from_csv, rejected = own.score(batch.Table(str(tmp_path / "raw.csv"), own.rules, ["id", "x", "usage", "plan"]))
+    from_csv, rejected = own.score(customer_table.CustomerTable(str(tmp_path / "raw.csv"), own.rules, ["id", "x", "usage", "plan"]))
     from_parquet, _ = own.score(own.customers("c.parquet"))
     assert len(rejected) == 0
     pd.testing.assert_frame_equal(from_csv, from_parquet)
@@ -248,11 +256,11 @@ def test_null_tokens_mean_the_same_when_training_and_when_scoring(tmp_path):
 )
 def test_types_are_those_that_give_every_cell_back(tmp_path, cells, kind):
     pd.DataFrame({"n": range(len(cells)), "c": cells}).to_csv(tmp_path / "t.csv", index=False)
-    taken = csv_table.read(str(tmp_path / "t.csv"))["c"]
+    taken = read(str(tmp_path / "t.csv"))["c"]
     assert str(taken.type) == kind
     if kind == "string":
         assert taken.to_pylist() == cells
-    named = csv_table.read(str(tmp_path / "t.csv"), id="c")["c"]
+    named = read(str(tmp_path / "t.csv"), id="c")["c"]
     assert named.type == ("string" if kind.startswith("date") else taken.type), "a date can name a customer"
 
 
@@ -282,9 +290,9 @@ def test_csv_files_that_cannot_be_read(tmp_path, name, content, says):
     own = Own(tmp_path, own_frame())
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=says):
-        csv_table.read(str(tmp_path / name))
+        read(str(tmp_path / name))
     with pytest.raises(UserError, match=says):
-        own.score(batch.Table(str(tmp_path / name), own.rules, ["id", "x"]))
+        own.score(customer_table.CustomerTable(str(tmp_path / name), own.rules, ["id", "x"]))
 
 
 @pytest.mark.parametrize(
@@ -297,23 +305,23 @@ def test_csv_files_that_cannot_be_read(tmp_path, name, content, says):
 def test_csv_files_that_cannot_be_taken_in(tmp_path, content, says):
     (tmp_path / "raw.csv").write_bytes(content)
     with pytest.raises(UserError, match=says):
-        csv_table.read(str(tmp_path / "raw.csv"))
+        read(str(tmp_path / "raw.csv"))
 
 
 def test_columns_of_a_csv_are_left_out(tmp_path):
     """Also those that stand in it twice, as the empty columns at the end of a spreadsheet do."""
     (tmp_path / "raw.csv").write_text("id,,x,,left\na,,1,,yes\n")
-    taken = csv_table.read(str(tmp_path / "raw.csv"), left_out=[""])
+    taken = read(str(tmp_path / "raw.csv"), left_out=[""])
     assert taken.to_pylist() == [{"id": "a", "x": 1, "left": "yes"}]
 
 
 def test_blank_lines(tmp_path):
     """At the end, also a whole block of them: no row and no fault."""
     own = Own(tmp_path, own_frame())
-    text = own.frame.to_csv(index=False) + "\n" * (csv_table.BLOCK + 100)
+    text = own.frame.to_csv(index=False) + "\n" * (BLOCK + 100)
     (tmp_path / "c.csv").write_text(text)
     (tmp_path / "c.csv").rename(tmp_path / "C.CSV")
-    scores, rejected = own.score(batch.Table(str(tmp_path / "C.CSV"), own.rules, ["id", "x"]), explain=False)
+    scores, rejected = own.score(customer_table.CustomerTable(str(tmp_path / "C.CSV"), own.rules, ["id", "x"]), explain=False)
     assert len(scores) == ROWS and len(rejected) == 0
 
 
@@ -321,15 +329,15 @@ def test_cells_of_several_lines(tmp_path):
     """In quotes that are closed, a text may have several lines: nobody is lost."""
     frame = own_frame(plan=np.where(np.arange(ROWS) % 2, "a\nb", "c"), note='said:\n"so", and\n\nleft')
     frame.to_csv(tmp_path / "c.csv", index=False)
-    assert csv_table.read(str(tmp_path / "c.csv")).to_pandas().equals(frame)
+    assert read(str(tmp_path / "c.csv")).to_pandas().equals(frame)
     own = Own(tmp_path, frame.drop(columns="note"))
-    scores, rejected = own.score(batch.Table(str(tmp_path / "c.csv"), own.rules, ["id", "x", "plan"]))
+    scores, rejected = own.score(customer_table.CustomerTable(str(tmp_path / "c.csv"), own.rules, ["id", "x", "plan"]))
     assert len(scores) == ROWS and len(rejected) == 0
 
 
 def test_scores_that_cannot_be_written(tmp_path):
     """A folder, or a folder that takes no file, is refused before anything is scored."""
-    with pytest.raises(UserError, match="is a folder; name a file"), batch.written(str(tmp_path)):
+    with pytest.raises(UserError, match="is a folder; name a file"), output.atomic_output(str(tmp_path)):
         pytest.fail("it went to work")
-    with pytest.raises(UserError, match="cannot be written"), batch.written("/proc/scores.parquet"):
+    with pytest.raises(UserError, match="cannot be written"), output.atomic_output("/proc/scores.parquet"):
         pytest.fail("it went to work")

@@ -8,8 +8,13 @@ from conftest import Project
 from mlflow.utils.file_utils import path_to_local_sqlite_uri
 from sqlalchemy import make_url
 
-from churn import experiments, lineage, recipe, store, tracking, workspace
+from churn import paths
 from churn.errors import UserError
+from churn.experiments import queue
+from churn.files import md5
+from churn.forensics import workspace
+from churn.forensics.recipe import project_folder_in, resolve_recipe
+from churn.tracking import git_state, runs, store, store_checks
 
 NAMES = ["my project", "Kündigung", "100%churn", "100%20churn", "a#b?c", "{a} & 'b'"]
 
@@ -20,12 +25,12 @@ def test_a_uri_and_its_path(tmp_path, monkeypatch, name):
     folder = tmp_path / name
     monkeypatch.setenv("DVC_ROOT", str(folder))
     path = folder / "mlflow.db"
-    assert make_url(tracking.sqlite_uri(path)).database == str(path)
-    for uri in ("sqlite:///mlflow.db", tracking.sqlite_uri(path), path_to_local_sqlite_uri(str(path))):
+    assert make_url(store.sqlite_uri(path)).database == str(path)
+    for uri in ("sqlite:///mlflow.db", store.sqlite_uri(path), path_to_local_sqlite_uri(str(path))):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        assert tracking.store_file() == path and tracking.uri() == tracking.sqlite_uri(path)
+        assert store.store_file() == path and store.tracking_uri() == store.sqlite_uri(path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db?timeout=60")
-    assert tracking.store_file() == path and tracking.uri() == f"{tracking.sqlite_uri(path)}?timeout=60"
+    assert store.store_file() == path and store.tracking_uri() == f"{store.sqlite_uri(path)}?timeout=60"
 
 
 def test_a_store_in_an_odd_folder(tmp_path, monkeypatch):
@@ -36,7 +41,7 @@ def test_a_store_in_an_odd_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(folder))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", path_to_local_sqlite_uri(str(folder / "mlflow.db")))
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "odd")
-    with tracking.run("odd", {"stage": "odd"}) as run:
+    with runs.open_run("odd", {"stage": "odd"}) as run:
         mlflow.log_text("here", "odd.txt")
     assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/odd.txt") == "here"
     assert [path.read_text() for path in folder.glob("mlartifacts/**/odd.txt")] == ["here"]
@@ -46,9 +51,9 @@ def test_a_store_in_an_odd_folder(tmp_path, monkeypatch):
 
 def test_an_environment_in_a_folder_with_a_percent_sign():
     """MLflow cannot open a database from there: one message that names the way out."""
-    store.check_environment("/tmp/churn/.venv/lib/mlflow/__init__.py")
+    store_checks.check_environment("/tmp/churn/.venv/lib/mlflow/__init__.py")
     with pytest.raises(UserError, match="export VENV="):
-        store.check_environment("/tmp/100%churn/.venv/lib/mlflow/__init__.py")
+        store_checks.check_environment("/tmp/100%churn/.venv/lib/mlflow/__init__.py")
 
 
 @pytest.mark.parametrize("name", ["Kündigung", "a#b", "a?b", "{a}"])
@@ -56,8 +61,8 @@ def test_a_queue_that_dvc_cannot_run(tmp_path, monkeypatch, name):
     """Before a worker fails: why, and what works."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / name))
     with pytest.raises(UserError, match="in its path, and DVC cannot run queued experiments"):
-        experiments.check_queue()
-    experiments.check_path(tmp_path / "my project 100%20")
+        queue.check_queue()
+    queue.check_path(tmp_path / "my project 100%20")
 
 
 def test_mlflow_run_in_an_odd_folder(tmp_path):
@@ -81,7 +86,7 @@ def bigger(tiny_pipeline, tmp_path_factory) -> Project:
     project.commit("a folder of a bigger repository")
     (top / "other/notes.txt").write_text("two\n")
     project.set(**{"train.max_depth": 3})
-    code = project.folder / "src/churn/model.py"
+    code = project.folder / "src/churn/modeling/booster.py"
     code.write_text(code.read_text().replace('"max_depth": params.max_depth', '"max_depth": params.max_depth + 1'))
     project.out("dvc", "repro")
     return project
@@ -90,10 +95,10 @@ def bigger(tiny_pipeline, tmp_path_factory) -> Project:
 def test_what_differs_is_the_projects_own(bigger, inside):
     """The patch has paths within the project, and nothing of what changed around it."""
     inside(bigger)
-    patch = lineage.patch()
-    assert "a/src/churn/model.py" in patch and "a/params.yaml" in patch and "other" not in patch
+    patch = git_state.patch()
+    assert "a/src/churn/modeling/booster.py" in patch and "a/params.yaml" in patch and "other" not in patch
     bigger.out("git", "stash", "-q", "--", ".")
-    assert lineage.code()["git_dirty"] == "false" and lineage.code()["git_commit"] != "none"
+    assert git_state.code_tags()["git_dirty"] == "false" and git_state.code_tags()["git_commit"] != "none"
     bigger.out("git", "stash", "pop", "-q")
 
 
@@ -102,17 +107,17 @@ def test_a_checkout_of_a_folder(bigger, inside):
     the version of a commit in which the project was the repository's root."""
     inside(bigger)
     for what, place in (("2", "teams/churn/"), ("HEAD", "teams/churn/"), ("1", "")):
-        made = recipe.resolve(what)
-        assert recipe.place(made.commit) == place
+        made = resolve_recipe(what)
+        assert project_folder_in(made.commit) == place
         with workspace.checkout(made) as folder:
-            assert {path: lineage.md5(folder / path) for path in made.deps} == made.deps
-            assert lineage.md5(folder / lineage.RAW) == made.data_md5
+            assert {path: md5(folder / path) for path in made.deps} == made.deps
+            assert md5(folder / paths.RAW) == made.data_md5
 
 
 def test_why_in_a_folder(bigger):
     """Versions and commits are compared as in a repository of its own."""
     printed = bigger.out("python", "src/why.py", "1", "2")
-    assert "max_depth" in printed and "src/churn/model.py" in printed and "notes.txt" not in printed
+    assert "max_depth" in printed and "src/churn/modeling/booster.py" in printed and "notes.txt" not in printed
     same = bigger.run("python", "src/why.py", "HEAD", "1")
     assert same.returncode == 1 and "made of the same code" in same.stderr
 
@@ -132,4 +137,4 @@ def test_a_project_in_somebodys_repository_that_does_not_hold_it(tmp_path, monke
     someone = ("-c", "user.name=a", "-c", "user.email=a@b.c")
     project.out("git", *someone, "commit", "-q", "--allow-empty", "-m", "x", cwd=tmp_path)
     monkeypatch.chdir(project.folder)
-    assert lineage.code() == {"git_commit": "none", "git_dirty": "false", "patch_md5": "none"}
+    assert git_state.code_tags() == {"git_commit": "none", "git_dirty": "false", "patch_md5": "none"}

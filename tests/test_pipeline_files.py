@@ -4,15 +4,16 @@ import ast
 import re
 import subprocess
 import tomllib
+from itertools import accumulate
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import ROOT, SAMPLE, Project
 
-from churn import lineage
+from churn.files import md5, read_yaml
 
-STAGES = lineage.read_yaml(ROOT / "dvc.yaml")["stages"]
+STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
 
 
 def modules(script: Path, seen: set[Path]) -> set[Path]:
@@ -22,10 +23,10 @@ def modules(script: Path, seen: set[Path]) -> set[Path]:
     seen.add(script)
     for node in ast.walk(ast.parse(script.read_text())):
         names = []
-        if isinstance(node, ast.ImportFrom) and node.module == "churn":
-            names = [f"src/churn/{alias.name}.py" for alias in node.names] + ["src/churn/__init__.py"]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("churn."):
-            names = [f"src/{node.module.replace('.', '/')}.py", "src/churn/__init__.py"]
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "churn":
+            packages = list(accumulate(node.module.split("."), "{}/{}".format))
+            names = [f"src/{package}/__init__.py" for package in packages] + [f"src/{packages[-1]}.py"]
+            names += [f"src/{packages[-1]}/{alias.name}.py" for alias in node.names]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".py"):
             names = [node.value]
         for name in names:
@@ -54,7 +55,7 @@ def test_lock_conda_and_pyproject_agree():
     )  # ruamel.yaml is ruamel-yaml there
     assert len(locked) == len(re.findall(r"^[\w.-]+==", lock, re.M)), "a package without a hash"
     assert "://" not in lock and "--index" not in lock and "--find-links" not in lock
-    conda = lineage.read_yaml(ROOT / "conda.yaml")["dependencies"]
+    conda = read_yaml(ROOT / "conda.yaml")["dependencies"]
     assert conda[-1] == {"pip": project["dependencies"]}
 
 
@@ -96,7 +97,7 @@ def test_own_table_reaches_a_colleague(tiny_pipeline, tmp_path, noted_by):
     theirs = Project(tmp_path / "theirs")
     theirs.out("dvc", "remote", "modify", "--local", "storage", "url", str(tmp_path / "bucket"))
     theirs.out("python", "src/launch.py", "table")  # what `make repro` does first
-    assert lineage.md5(theirs.folder / "data/raw.parquet") == lineage.md5(mine.folder / "data/raw.parquet")
+    assert md5(theirs.folder / "data/raw.parquet") == md5(mine.folder / "data/raw.parquet")
     (theirs.folder / "data/raw.parquet").unlink()
     theirs.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
 
@@ -116,5 +117,5 @@ def test_push_and_pull_work_at_once(pipeline, tmp_path):
     other = Project.clone(tmp_path)
     other.out("dvc", "remote", "modify", "--local", "storage", "url", str(pipeline.folder / "storage"))
     other.out("dvc", "pull", "-q")
-    assert lineage.md5(other.folder / "models/churn.ubj") == pipeline.outs()["models/churn.ubj"]
+    assert md5(other.folder / "models/churn.ubj") == pipeline.outs()["models/churn.ubj"]
     assert other.executed() == []

@@ -6,7 +6,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import preprocess
-from churn import contract, errors, lineage, params, validation
+from churn import paths
+from churn.console import run_command
+from churn.data import parquet
+from churn.data.contract import load_contract
+from churn.data.parquet import open_table
+from churn.errors import UserError
+from churn.files import md5
+from churn.params import load_params
 
 pytestmark = pytest.mark.sample
 
@@ -15,7 +22,7 @@ pytestmark = pytest.mark.sample
 def clone(project, inside, monkeypatch):
     """An entered project with the real table, and small batches, so that every test crosses several."""
     project.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
-    monkeypatch.setattr(validation, "BATCH_ROWS", 1000)
+    monkeypatch.setattr(parquet, "BATCH_ROWS", 1000)
     return inside(project)
 
 
@@ -23,15 +30,15 @@ def splits(table: pd.DataFrame, folder, seed: int = 42) -> dict[str, set[str]]:
     """The customer ids in each split of a table."""
     folder.mkdir()
     table.to_parquet(folder / "raw.parquet", index=False)
-    p = params.load().model_copy(update={"seed": seed})
-    rules = contract.load(lineage.SCHEMA, *p.data.roles)
-    preprocess.split(contract.open_table(folder / "raw.parquet"), rules, p, folder)
-    return {name: set(pd.read_parquet(folder / path.name)["customer_id"]) for name, path in lineage.SPLITS.items()}
+    p = load_params().model_copy(update={"seed": seed})
+    rules = load_contract(paths.SCHEMA, *p.data.roles)
+    preprocess.split(open_table(folder / "raw.parquet"), rules, p, folder)
+    return {name: set(pd.read_parquet(folder / path.name)["customer_id"]) for name, path in paths.SPLITS.items()}
 
 
 def test_customers_stay_where_they_are(clone, tmp_path):
     """A new customer moves nobody; a shuffled table gives the same splits as sets; every customer is in one split."""
-    table = pd.read_parquet(lineage.RAW)
+    table = pd.read_parquet(paths.RAW)
     first = splits(table, tmp_path / "a")
     assert sum(map(len, first.values())) == len(set.union(*first.values())) == len(table) == 7043
     assert splits(table.sample(frac=1, random_state=1), tmp_path / "b") == first
@@ -43,7 +50,7 @@ def test_customers_stay_where_they_are(clone, tmp_path):
 
 def test_seed_is_the_key_of_the_split(clone, tmp_path):
     """Another seed gives another split, of the same shares (within four standard errors)."""
-    table = pd.read_parquet(lineage.RAW)
+    table = pd.read_parquet(paths.RAW)
     a, b = splits(table, tmp_path / "a", seed=42), splits(table, tmp_path / "b", seed=43)
     assert a["test"] != b["test"]
     for ids in (a, b):
@@ -52,9 +59,9 @@ def test_seed_is_the_key_of_the_split(clone, tmp_path):
 
 def test_batches_change_no_row(clone, tmp_path, monkeypatch):
     """The size of a record batch is no input: the rows of the splits, in order, stay the same."""
-    table = pd.read_parquet(lineage.RAW)
+    table = pd.read_parquet(paths.RAW)
     splits(table, tmp_path / "a")
-    monkeypatch.setattr(validation, "BATCH_ROWS", 7)
+    monkeypatch.setattr(parquet, "BATCH_ROWS", 7)
     splits(table.head(500), tmp_path / "b")
     small = pd.read_parquet(tmp_path / "b" / "train.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a" / "train.parquet").head(len(small)), small)
@@ -110,18 +117,18 @@ BAD_TABLES = {
 @pytest.mark.parametrize("spoil, says", BAD_TABLES.values(), ids=BAD_TABLES.keys())
 def test_bad_tables_are_refused(clone, capsys, spoil, says):
     """Exit code 1, one message that names column, rule, count and rows, and nothing written."""
-    spoil(pd.read_parquet(lineage.RAW)).to_parquet(lineage.RAW, index=False)
+    spoil(pd.read_parquet(paths.RAW)).to_parquet(paths.RAW, index=False)
     refused(clone, says)
 
 
 def test_file_that_is_no_parquet_is_refused(clone):
-    lineage.RAW.write_text("customer_id,churn\nC0001,No\n")
+    paths.RAW.write_text("customer_id,churn\nC0001,No\n")
     refused(clone, ["data/raw.parquet is not a Parquet file"])
 
 
 def refused(clone, says: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        errors.run(preprocess.main)
+        run_command(preprocess.main)
     message = caught.value.code  # a text: Python prints it to stderr and exits with 1
     for part in says:
         assert part in message
@@ -152,32 +159,32 @@ def test_exit_code_of_a_refusal(project):
 
 def test_numbers_of_other_widths_and_dictionaries_pass(clone, tmp_path):
     """int32, float32 without loss and dictionary-encoded text are the same table; the splits are the same files."""
-    table = pq.read_table(lineage.RAW)
+    table = pq.read_table(paths.RAW)
     splits(table.to_pandas(), tmp_path / "a")
     narrow = [f.with_type(pa.int32()) if f.type == pa.int64() else f for f in table.schema]
     narrow = [f.with_type(pa.dictionary(pa.int32(), pa.string())) if f.name == "contract" else f for f in narrow]
     (tmp_path / "b").mkdir()
     pq.write_table(table.cast(pa.schema(narrow)), tmp_path / "b" / "raw.parquet")
-    p = params.load()
-    rules = contract.load(lineage.SCHEMA, *p.data.roles)
-    preprocess.split(contract.open_table(tmp_path / "b" / "raw.parquet"), rules, p, tmp_path / "b")
-    for path in lineage.SPLITS.values():
-        assert lineage.md5(tmp_path / "a" / path.name) == lineage.md5(tmp_path / "b" / path.name)
+    p = load_params()
+    rules = load_contract(paths.SCHEMA, *p.data.roles)
+    preprocess.split(open_table(tmp_path / "b" / "raw.parquet"), rules, p, tmp_path / "b")
+    for path in paths.SPLITS.values():
+        assert md5(tmp_path / "a" / path.name) == md5(tmp_path / "b" / path.name)
 
 
 def test_inferred_contract_fits_its_table(clone):
     """infer_schema.py writes a contract that the table passes and a changed table does not, and overwrites none."""
     exists = clone.run("python", "src/infer_schema.py", "data/raw.parquet")
     assert exists.returncode == 1 and "data/schema.yaml exists" in exists.stderr
-    lineage.SCHEMA.unlink()
+    paths.SCHEMA.unlink()
     clone.out("python", "src/infer_schema.py", "data/raw.parquet")
-    p = params.load()
-    rules = contract.load(lineage.SCHEMA, *p.data.roles)
+    p = load_params()
+    rules = load_contract(paths.SCHEMA, *p.data.roles)
     assert rules.columns["contract"].allowed == ("Month-to-month", "One year", "Two year")
     assert rules.columns["total_charges"].nullable and not rules.columns["tenure"].nullable
     (clone.folder / "new").mkdir()
-    counts, _ = preprocess.split(contract.open_table(lineage.RAW), rules, p, clone.folder / "new")
+    counts, _ = preprocess.split(open_table(paths.RAW), rules, p, clone.folder / "new")
     assert sum(count["rows"] for count in counts.values()) == 7043
-    pd.read_parquet(lineage.RAW).assign(tenure=73).to_parquet(lineage.RAW, index=False)
-    with pytest.raises(errors.UserError, match=r"tenure: in_range\(0, 72\)"):
-        preprocess.split(contract.open_table(lineage.RAW), rules, p, clone.folder / "new")
+    pd.read_parquet(paths.RAW).assign(tenure=73).to_parquet(paths.RAW, index=False)
+    with pytest.raises(UserError, match=r"tenure: in_range\(0, 72\)"):
+        preprocess.split(open_table(paths.RAW), rules, p, clone.folder / "new")

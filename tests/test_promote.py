@@ -17,7 +17,8 @@ import pytest
 from conftest import Project
 
 import promote as verb
-from churn import promotion, registry
+from churn.operations import promotion
+from churn.tracking import registry
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_promotion_moves_staging_to_production(project, promote):
 def test_forced_evaluation_leaves_production_where_it_is(project, promote):
     """The model in production is judged again: it does not come back as a candidate."""
     promote("--reason", "first", "--yes")
-    assert registry.stage("ChurnXGB", "3") == "production"
+    assert registry.set_staging("ChurnXGB", "3") == "production"
     assert (project.alias("production"), project.alias("staging")) == ("3", None)
 
 
@@ -247,7 +248,7 @@ def attempts(project, tmp_path, monkeypatch):
 
 
 def promote_staging() -> None:
-    old, new = registry.alias("ChurnXGB", "production"), registry.alias("ChurnXGB", "staging")
+    old, new = registry.version_with_alias("ChurnXGB", "production"), registry.version_with_alias("ChurnXGB", "staging")
     options = argparse.Namespace(dry_run=False, yes=True)
     verb.move_to("ChurnXGB", "promote", old, new, "second", "Ada", options)
 
@@ -283,7 +284,7 @@ def test_killed_between_any_two_writes(project, promote, attempts, monkeypatch):
 def test_killed_while_staging(project, promote, attempts):
     """Two versions are never left in Staging: the next one that is staged puts all of them right."""
     for write in attempts:
-        killed = killed_at(write, lambda: registry.stage("ChurnXGB", "1"))
+        killed = killed_at(write, lambda: registry.set_staging("ChurnXGB", "1"))
         promote("--stage", "2")
         assert project.alias("staging") == "2"
         assert stages(project) == {"1": "None", "2": "Staging", "3": "None"}

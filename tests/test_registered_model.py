@@ -8,7 +8,15 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from churn import contract, lineage, logged_model, model, params, registry
+from churn import paths
+from churn.data.contract import load_contract
+from churn.errors import UserError
+from churn.files import md5
+from churn.modeling.booster import feature_contributions, load_booster, predict_probabilities
+from churn.modeling.encoding import encode_features
+from churn.modeling.signature import model_signature
+from churn.params import load_params
+from churn.tracking import environment, logged_model, registry
 
 
 @pytest.fixture
@@ -19,14 +27,14 @@ def scorer(pipeline, inside, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     inside(pipeline)
     mlflow.set_tracking_uri(pipeline.uri)
-    return logged_model.predictor(registry.alias("ChurnXGB", "staging")), pd.read_parquet("data/prepared/test.parquet")
+    return logged_model.load_predictor(registry.version_with_alias("ChurnXGB", "staging")), pd.read_parquet("data/prepared/test.parquet")
 
 
 @pytest.fixture
 def rules(pipeline, inside):
     """The contract of the project's table."""
     inside(pipeline)
-    return contract.load(lineage.SCHEMA, *params.load().data.roles)
+    return load_contract(paths.SCHEMA, *load_params().data.roles)
 
 
 def test_it_gives_the_measured_probabilities(scorer, rules):
@@ -36,7 +44,7 @@ def test_it_gives_the_measured_probabilities(scorer, rules):
     loaded, rows = scorer
     scored = loaded.predict(rows.drop(columns=[rules.id, rules.target]))
     y = rows[rules.target] == rules.positive
-    measured = json.loads(lineage.METRICS.read_text())
+    measured = json.loads(paths.METRICS.read_text())
     assert roc_auc_score(y, scored["churn_probability"]) == pytest.approx(measured["roc_auc"], abs=1e-6)
     assert brier_score_loss(y, scored["churn_probability"]) == pytest.approx(measured["brier"], abs=1e-6)
     assert precision_score(y, scored["churn"]) == pytest.approx(measured["precision"], abs=1e-6)
@@ -48,12 +56,12 @@ def test_it_holds_the_very_files_that_dvc_tracks(scorer, pipeline):
 
     folder = mlflow.artifacts.download_artifacts("models:/ChurnXGB@staging")
     files = {os.path.join(root, name) for root, _, names in os.walk(folder) for name in names}
-    found = {os.path.basename(path): lineage.md5(path) for path in files}
+    found = {os.path.basename(path): md5(path) for path in files}
     assert found["churn.ubj"] == pipeline.outs()["models/churn.ubj"]
-    assert found["schema.yaml"] == lineage.md5("data/schema.yaml")
+    assert found["schema.yaml"] == md5("data/schema.yaml")
     assert [path for path in files if path.endswith((".pkl", ".pickle", ".joblib", ".cloudpickle"))] == []
     with open(os.path.join(folder, "requirements.txt")) as requirements:
-        assert sorted(requirements.read().split()) == sorted(lineage.requirements(*lineage.MODEL_PACKAGES))
+        assert sorted(requirements.read().split()) == sorted(environment.pinned_requirements(*environment.MODEL_PACKAGES))
 
 
 def test_it_has_signature_and_example(scorer, rules):
@@ -110,26 +118,24 @@ def test_bad_rows_are_refused_by_name(scorer, column, change, says):
 
 def test_contributions_add_up_to_the_score(rules):
     """TreeSHAP: a customer's contributions and the bias sum to the log odds that the model gives."""
-    rows, booster = pd.read_parquet("data/prepared/test.parquet").head(50), model.load(lineage.MODEL)
-    odds = model.contributions(booster, rows, rules).sum(axis=1)
-    assert np.allclose(1 / (1 + np.exp(-odds)), model.predict(booster, rows, rules), atol=1e-5)
+    rows, booster = pd.read_parquet("data/prepared/test.parquet").head(50), load_booster(paths.MODEL)
+    odds = feature_contributions(booster, rows, rules).sum(axis=1)
+    assert np.allclose(1 / (1 + np.exp(-odds)), predict_probabilities(booster, rows, rules), atol=1e-5)
 
 
 def test_flags_and_ranges_of_another_contract(tmp_path):
     """A flag is served as a double (MLflow's server would make true of "false" for a boolean) and must be 0 or 1; a
     range is kept, its open ends too."""
-    from churn import contract, model
-    from churn.errors import UserError
 
     (tmp_path / "schema.yaml").write_text(
         "columns:\n  id: {dtype: str}\n  left: {dtype: bool, isin: [false, true]}\n  plan: {dtype: bool}\n"
         "  calls: {dtype: float64, in_range: {min_value: 0, max_value: 9, include_min: false, include_max: true}}\n"
         "  bill: {dtype: float64, greater_than_or_equal_to: 5}\n"
     )
-    rules = contract.load(tmp_path / "schema.yaml", "id", "left", True)
-    assert {column.type.name for column in rules.signature().inputs.inputs} == {"double"}
+    rules = load_contract(tmp_path / "schema.yaml", "id", "left", True)
+    assert {column.type.name for column in model_signature(rules).inputs.inputs} == {"double"}
     good = pd.DataFrame({"plan": [True, False], "calls": [1.0, 9.0], "bill": [5.0, 7.0]})
-    assert model.encode(good, rules)["plan"].tolist() == [1.0, 0.0]
+    assert encode_features(good, rules)["plan"].tolist() == [1.0, 0.0]
     for name, value in {"plan": 2.0, "calls": 0.0, "bill": 4.9}.items():
         with pytest.raises(UserError, match=f"column {name}: {value} is not"):
-            model.encode(good.assign(**{name: value}), rules)
+            encode_features(good.assign(**{name: value}), rules)

@@ -103,9 +103,9 @@ def test_a_filled_store_keeps_its_staging(clone):
 
 
 def test_changed_scoring_code_is_another_version(clone):
-    """A mended src/churn/scoring.py must reach the registry, though booster, contract and threshold are the same."""
+    """A mended src/churn/modeling/scoring.py must reach the registry, though booster, contract and threshold are the same."""
     before = clone.versions()
-    with (clone.folder / "src/churn/scoring.py").open("a") as code:
+    with (clone.folder / "src/churn/modeling/scoring.py").open("a") as code:
         code.write("# mended\n")
     assert clone.executed() == ["evaluate"]
     newest, *others = clone.versions()

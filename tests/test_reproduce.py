@@ -14,13 +14,17 @@ import planted
 import pytest
 from conftest import BIN, Project
 
-from churn import environment, lineage, params, proof
+from churn import paths
 from churn.errors import UserError
-from churn.recipe import Recipe
+from churn.forensics import locked_environment
+from churn.forensics.recipe import Recipe
+from churn.forensics.verdict import Rebuilt, find_verdict
+from churn.params import parameters_digest
+from churn.tracking import environment
 
 pytestmark = pytest.mark.sample
 
-RAW = str(lineage.RAW)
+RAW = str(paths.RAW)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +43,7 @@ def clone(tiny_pipeline, tmp_path_factory, caches) -> Project:
     clone.commit("version 1")
 
     clone.set(**{"train.max_depth": 3})
-    edit(clone, "src/churn/model.py", '"max_depth": params.max_depth', '"max_depth": params.max_depth + 2')
+    edit(clone, "src/churn/modeling/booster.py", '"max_depth": params.max_depth', '"max_depth": params.max_depth + 2')
     edit(clone, "requirements.txt", "tqdm==4.70.1", "tqdm==4.70.0")
     planted.overlay(clone, caches)
     clone.out("dvc", "repro")
@@ -47,7 +51,7 @@ def clone(tiny_pipeline, tmp_path_factory, caches) -> Project:
 
     clone.out("dvc", "exp", "run", "--temp", "-n", "shallow", "-S", "train.max_depth=2")
 
-    edit(clone, "src/churn/model.py", '"seed": seed', '"seed": __import__("time").time_ns() % 2**31')
+    edit(clone, "src/churn/modeling/booster.py", '"seed": seed', '"seed": __import__("time").time_ns() % 2**31')
     clone.out("dvc", "repro")
     clone.commit("version 4")
     assert len(clone.versions()) == 4
@@ -114,7 +118,7 @@ def test_a_version_is_identical(clone, reproduce):
     assert re.search(rf"model +models/churn.ubj +{md5} +{md5} +same", result.stdout)
     written = tags(clone, 1)
     assert written["reproduced"] == "identical" and written["reproduced_at"] > "2026"
-    assert lineage.environment()["python"] in written["reproduced_on"]
+    assert environment.environment_tags()["python"] in written["reproduced_on"]
 
 
 def test_an_experiment_whose_data_only_a_remote_has(clone, reproduce):
@@ -148,11 +152,11 @@ def test_an_environment_is_built_from_a_lock(clone, inside, tmp_path, monkeypatc
     (block,) = re.findall(r"^tqdm==.*\n(?:    .*\n)+", Path("requirements.txt").read_text(), re.M)
     lock = tmp_path / "requirements.txt"
     lock.write_text(block)
-    python = environment.locked(tmp_path) / "python"
+    python = locked_environment.environment_for(tmp_path) / "python"
     printed = subprocess.run([python, "-c", "import tqdm; print(tqdm.__file__)"], capture_output=True, text=True)
     assert printed.stdout.startswith(str(tmp_path / "caches")), printed.stderr
     assert "building the environment" in capsys.readouterr().err
-    assert environment.locked(tmp_path) / "python" == python and capsys.readouterr().err == ""
+    assert locked_environment.environment_for(tmp_path) / "python" == python and capsys.readouterr().err == ""
     assert len(list((tmp_path / "caches/churn-environments").iterdir())) == 1
 
 
@@ -240,17 +244,17 @@ RECIPE = Recipe(
     data_md5="d" * 32,
     schema_md5="5" * 32,
     params=LEAVES,
-    params_md5=params.digest(LEAVES),
+    params_md5=parameters_digest(LEAVES),
     lock_md5="1" * 32,
-    outs={str(path): str(i) * 32 for i, path in enumerate([*lineage.SPLITS.values(), lineage.MODEL])},
+    outs={str(path): str(i) * 32 for i, path in enumerate([*paths.SPLITS.values(), paths.MODEL])},
     metrics={"roc_auc": 0.8},
-    deps={"src/train.py": "a" * 32, str(lineage.SCHEMA): "5" * 32},
+    deps={"src/train.py": "a" * 32, str(paths.SCHEMA): "5" * 32},
     machine={"environment": "as pinned", "python": "3.11.9", "platform": "Linux x86_64", "processor": "P"},
 )
-SAME = proof.Rebuilt(
+SAME = Rebuilt(
     RECIPE.deps, RECIPE.data_md5, RECIPE.lock_md5, RECIPE.machine, dict(RECIPE.outs), dict(RECIPE.metrics)
 )
-TRAIN, MODEL = str(lineage.SPLITS["train"]), str(lineage.MODEL)
+TRAIN, MODEL = str(paths.SPLITS["train"]), str(paths.MODEL)
 OTHER = {"outs": RECIPE.outs | {MODEL: "e" * 32}, "metrics": {"roc_auc": 0.7}}
 
 
@@ -285,7 +289,7 @@ def test_blame(recorded, rebuilt, second, tag):
         return dataclasses.replace(SAME, **second)
 
     recipe, found = dataclasses.replace(RECIPE, **recorded), dataclasses.replace(SAME, **rebuilt)
-    verdict = proof.judge(recipe, found, again)
+    verdict = find_verdict(recipe, found, again)
     assert verdict.tag == tag
     assert verdict.identical or verdict.artifact in str(verdict)
 
@@ -298,5 +302,5 @@ def test_a_package_that_is_gone(tmp_path, inside, clone, monkeypatch):
         monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     (tmp_path / "requirements.txt").write_text(f"tqdm==0.0.1 --hash=sha256:{'0' * 64}\n")
     with pytest.raises(UserError, match=r"cannot be built here:[\s\S]*tqdm==0.0.1"):
-        environment.locked(tmp_path)
+        locked_environment.environment_for(tmp_path)
     assert list((tmp_path / "caches/churn-environments").iterdir()) == []

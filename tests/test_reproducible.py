@@ -31,16 +31,21 @@ def test_a_clone_produces_the_committed_lock(as_committed):
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_threads_change_no_byte_of_the_model(pipeline, inside, tmp_path, threads):
     """train.threads is a parameter, and so stands in dvc.lock; the model it gives is the same file."""
-    from churn import contract, lineage, model, params
+    from churn import paths
+    from churn.data.contract import load_contract
+    from churn.files import md5
+    from churn.modeling.booster import fit_booster, save_booster
+    from churn.modeling.encoding import labelled_matrix
+    from churn.params import load_params
 
     inside(pipeline)
-    p = params.load()
-    rules = contract.load(lineage.SCHEMA, p.data.id, p.data.target, p.data.positive)
-    rows = {name: pd.read_parquet(lineage.SPLITS[name]) for name in ("train", "valid")}
-    watched = {name: model.matrix(table, rules, threads) for name, table in rows.items()}
-    booster, _ = model.fit(watched["train"], watched, p.train.model_copy(update={"threads": threads}), p.seed)
-    model.save(booster, tmp_path / "churn.ubj")
-    assert lineage.md5(tmp_path / "churn.ubj") == pipeline.outs()["models/churn.ubj"]
+    p = load_params()
+    rules = load_contract(paths.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    rows = {name: pd.read_parquet(paths.SPLITS[name]) for name in ("train", "valid")}
+    watched = {name: labelled_matrix(table, rules, threads) for name, table in rows.items()}
+    booster, _ = fit_booster(watched["train"], watched, p.train.model_copy(update={"threads": threads}), p.seed)
+    save_booster(booster, tmp_path / "churn.ubj")
+    assert md5(tmp_path / "churn.ubj") == pipeline.outs()["models/churn.ubj"]
 
 
 @pytest.fixture(scope="module")

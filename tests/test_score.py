@@ -16,8 +16,12 @@ import pytest
 from conftest import BIN, Project
 
 import score as verb
-from churn import batch, contract, lineage, model
+from churn import paths
+from churn.data import customer_table
+from churn.data.contract import load_contract
 from churn.errors import UserError
+from churn.files import md5
+from churn.modeling.booster import feature_contributions, load_booster, predict_probabilities
 
 pytestmark = pytest.mark.sample
 
@@ -66,12 +70,12 @@ def test_scores_are_the_models(customers, score, tmp_path):
     code, printed = score(tmp_path / "c.parquet", tmp_path / "s.parquet")
     assert code == 0 and "7,043 customers read, 7,043 scored by ChurnXGB version 1, 0 rejected" in printed
     scores = pd.read_parquet(tmp_path / "s.parquet")
-    rules = contract.load(lineage.SCHEMA, "customer_id", "churn", "Yes")
-    expected = model.predict(model.load(lineage.MODEL), customers, rules)
+    rules = load_contract(paths.SCHEMA, "customer_id", "churn", "Yes")
+    expected = predict_probabilities(load_booster(paths.MODEL), customers, rules)
     assert list(scores) == ["customer_id", "churn_probability", "churn"]
     assert scores["customer_id"].equals(customers["customer_id"])
     assert np.array_equal(scores["churn_probability"], expected)
-    threshold = json.loads(lineage.METRICS.read_text())["threshold"]
+    threshold = json.loads(paths.METRICS.read_text())["threshold"]
     assert np.array_equal(scores["churn"], expected >= threshold)
     assert len(rejected(tmp_path / "s.parquet")) == 0
 
@@ -82,11 +86,11 @@ def test_lineage_is_in_the_file_and_in_mlflow(trained, customers, score, tmp_pat
     score(tmp_path / "c.parquet", tmp_path / "s.parquet")
     written = json.loads(pq.read_metadata(tmp_path / "s.parquet").metadata[b"churn_lineage"])
     assert written["model_md5"] == trained.outs()["models/churn.ubj"]
-    assert written["input_md5"] == lineage.md5(tmp_path / "c.parquet")
+    assert written["input_md5"] == md5(tmp_path / "c.parquet")
     assert (written["model"], written["model_version"], written["rows_scored"]) == ("ChurnXGB", "1", 7043)
     run = trained.runs("score")[0]
     assert {key: run.data.tags[key] for key in ("model_version", "model_md5", "input_md5")}.items() <= written.items()
-    assert run.data.tags["scores_md5"] == lineage.md5(tmp_path / "s.parquet")
+    assert run.data.tags["scores_md5"] == md5(tmp_path / "s.parquet")
     assert run.data.metrics["rows_read"] == 7043 and run.info.status == "FINISHED"
 
 
@@ -96,8 +100,8 @@ def test_reasons_are_the_strongest_contributions(customers, score, tmp_path):
     some.to_parquet(tmp_path / "c.parquet")
     score(tmp_path / "c.parquet", tmp_path / "s.parquet", "--explain")
     scores = pd.read_parquet(tmp_path / "s.parquet")
-    rules = contract.load(lineage.SCHEMA, "customer_id", "churn", "Yes")
-    values = model.contributions(model.load(lineage.MODEL), some, rules).drop(columns="bias")
+    rules = load_contract(paths.SCHEMA, "customer_id", "churn", "Yes")
+    values = feature_contributions(load_booster(paths.MODEL), some, rules).drop(columns="bias")
     for row in range(len(some)):
         strongest = values.iloc[row].abs().sort_values(ascending=False).index[:3]
         for place, name in enumerate(strongest, 1):
@@ -123,7 +127,7 @@ BROKEN = {  # column: value, and what the reason says
 def test_broken_rows_are_set_aside_with_their_reasons(customers, score, tmp_path, form, monkeypatch):
     """Each kind of fault in a row of its own, one row with two, over several batches: nobody is lost, all the others
     are scored, and each reason names column and value."""
-    monkeypatch.setattr(batch, "ROWS", 1000)
+    monkeypatch.setattr(customer_table, "BATCH_ROWS", 1000)
     table = customers.astype({"tenure": float, "partner": float})
     expected = {}
     for place, (column, value, reason) in enumerate(BROKEN.values()):
@@ -177,7 +181,7 @@ def test_same_bytes_again(customers, score, tmp_path):
     for table in (customers, customers, customers.assign(email="a@example.com")[["email", *customers][::-1]]):
         table.to_parquet(tmp_path / "c.parquet")
         score(tmp_path / "c.parquet", tmp_path / "s.parquet")
-        digests.append(lineage.md5(tmp_path / "s.parquet"))
+        digests.append(md5(tmp_path / "s.parquet"))
         scores.append(pd.read_parquet(tmp_path / "s.parquet"))
     assert digests[0] == digests[1]
     assert scores[0].equals(scores[2])
@@ -255,7 +259,7 @@ def test_a_url(customers, score, tmp_path):
     finally:
         server.shutdown()
         server.server_close()
-    assert code == 0 and lineage.md5(tmp_path / "url.parquet") == lineage.md5(tmp_path / "file.parquet")
+    assert code == 0 and md5(tmp_path / "url.parquet") == md5(tmp_path / "file.parquet")
 
 
 def test_a_killed_run_leaves_no_half_file(trained, customers, tmp_path):

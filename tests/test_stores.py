@@ -9,8 +9,11 @@ import mlflow
 import pytest
 from conftest import Project, Server, free_port
 
-from churn import errors, lineage, store, tracking
+from churn import paths
+from churn.console import run_command
 from churn.errors import UserError
+from churn.files import md5
+from churn.tracking import dvc_cache, runs, store, store_checks
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def server(clone):
 def refused(monkeypatch, address: str) -> str:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     with pytest.raises(UserError) as caught:
-        tracking.connect()
+        store.connect()
     return str(caught.value)
 
 
@@ -89,7 +92,7 @@ def no_mlflow():
 def test_an_address_that_is_no_mlflow_server(clone, inside, no_mlflow, monkeypatch, answer, says):
     """Whatever answers there: what it is, and what to do, in a second."""
     inside(clone)
-    monkeypatch.setattr(store, "TRIES", 1)
+    monkeypatch.setattr(store_checks, "TRIES", 1)
     assert says in refused(monkeypatch, f"{no_mlflow}/{answer}")
 
 
@@ -118,13 +121,13 @@ def test_an_empty_address_is_none(clone, inside, monkeypatch):
     """MLFLOW_TRACKING_URI= is as good as unset, as it is to make."""
     inside(clone)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    assert tracking.connect() and tracking.uri() == clone.uri
+    assert store.connect() and store.tracking_uri() == clone.uri
 
 
 def test_a_server_that_is_down(clone, inside, monkeypatch, capsys):
     """Seconds, not minutes; what is waited for is said at the first failure."""
     inside(clone)
-    monkeypatch.setattr(store, "TRIES", 2)
+    monkeypatch.setattr(store_checks, "TRIES", 2)
     address = f"http://127.0.0.1:{free_port()}"
     assert "does not answer" in refused(monkeypatch, address)
     assert f"waiting for the MLflow server at {address}" in capsys.readouterr().err
@@ -161,12 +164,12 @@ def test_a_server_that_goes_away(clone, inside, server, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
     def command() -> None:
-        with tracking.run("cut off", {}):
+        with runs.open_run("cut off", {}):
             server.stop()
             mlflow.log_metric("one", 1)
 
     with pytest.raises(SystemExit) as end:
-        errors.run(command)
+        run_command(command)
     assert "does not answer (any more" in str(end.value.code)
 
 
@@ -182,7 +185,7 @@ def test_an_experiment_that_was_deleted(own, inside, monkeypatch):
     """As somebody may do in MLflow's page: how to bring it back is said."""
     inside(own)
     mlflow.set_tracking_uri(own.uri)
-    experiment = tracking.connect()
+    experiment = store.connect()
     mlflow.delete_experiment(experiment)
     for name, value in (("MLFLOW_EXPERIMENT_NAME", ""), ("MLFLOW_EXPERIMENT_ID", experiment)):
         monkeypatch.setenv(name, value)
@@ -193,10 +196,10 @@ def test_an_experiment_that_was_deleted(own, inside, monkeypatch):
 def test_quotes_in_names(clone, inside):
     """A name with a quote is searched for, one with both kinds is refused; neither breaks MLflow's filter."""
     inside(clone)
-    assert tracking.find_run(dvc_experiment="it's") is None
-    assert tracking.find_run(dvc_experiment='the "new" one') is None
+    assert runs.find_run(dvc_experiment="it's") is None
+    assert runs.find_run(dvc_experiment='the "new" one') is None
     with pytest.raises(UserError, match="both kinds of quotes"):
-        tracking.find_run(dvc_experiment="it's \"new\"")
+        runs.find_run(dvc_experiment="it's \"new\"")
 
 
 def damage(path: Path) -> None:
@@ -223,26 +226,26 @@ def test_a_damaged_file_of_the_cache(own, pushed):
     cached, remote = pushed
     digest = own.outs()["data/prepared/train.parquet"]
     damage(cached)
-    lineage.bring(digest, own.folder / "copy.parquet", "the training split")
-    assert lineage.md5(own.folder / "copy.parquet") == digest != lineage.md5(cached), "the cache stays as it is"
-    assert lineage.fetch(digest, "the training split") == cached and lineage.md5(cached) == digest
+    dvc_cache.copy_tracked_file(digest, own.folder / "copy.parquet", "the training split")
+    assert md5(own.folder / "copy.parquet") == digest != md5(cached), "the cache stays as it is"
+    assert dvc_cache.fetch_to_cache(digest, "the training split") == cached and md5(cached) == digest
 
     damage(cached), damage(remote)
     places = rf"DVC's cache \(damaged: {cached}\), the remote storage at {own.folder}/storage \(damaged\)"
     with pytest.raises(UserError, match=f"the training split .md5 {digest}. is intact in none of .* {places}"):
-        lineage.fetch(digest, "the training split")
+        dvc_cache.fetch_to_cache(digest, "the training split")
     assert list(cached.parent.iterdir()) == [cached]
 
 
 def test_a_damaged_table_is_not_checked_out(own, inside, call):
     """DVC checks a damaged file out without a word: what `make repro` fetches is compared with its pointer."""
     inside(own)
-    digest = lineage.md5(lineage.RAW)
+    digest = md5(paths.RAW)
     cached = own.folder / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
     damage(cached)
-    lineage.RAW.unlink()
+    paths.RAW.unlink()
     message = call("launch", "table")
     if message == "0":  # the sample's own remote has it
-        assert lineage.md5(lineage.RAW) == lineage.md5(cached) == digest
+        assert md5(paths.RAW) == md5(cached) == digest
     else:
-        assert "the raw data" in message and not lineage.RAW.exists()
+        assert "the raw data" in message and not paths.RAW.exists()

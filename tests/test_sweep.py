@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from churn import search
+from churn.experiments import search
 from churn.signals import held_back
 
 SMALL = {"sweep.trials": 8, "sweep.folds": 3, "train.early_stopping": 5}

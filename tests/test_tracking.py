@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from churn import lineage, params
+from churn.files import md5
+from churn.params import flatten, load_params, parameter_names
 
 
 def model_run(pipeline):
@@ -15,8 +16,8 @@ def model_run(pipeline):
 def test_run_holds_every_parameter(pipeline, inside):
     """Every leaf of params.yaml is a parameter of the model run, with the value of the file."""
     inside(pipeline)
-    leaves = params.flatten(params.load().model_dump())
-    assert list(leaves) == params.names()
+    leaves = flatten(load_params().model_dump())
+    assert list(leaves) == parameter_names()
     assert model_run(pipeline).data.params == {name: str(value) for name, value in leaves.items()}
 
 
@@ -42,9 +43,9 @@ def test_version_names_the_four_moving_parts(pipeline):
     (version,) = pipeline.versions()
     assert version.tags["git_commit"] == pipeline.out("git", "rev-parse", "HEAD").strip()
     assert version.tags["git_dirty"] == "false"
-    assert list(json.loads(version.tags["params"])) == params.names()
+    assert list(json.loads(version.tags["params"])) == parameter_names()
     assert version.tags["seed"] == "42"
-    assert version.tags["lock_md5"] == lineage.md5(pipeline.folder / "requirements.txt")
+    assert version.tags["lock_md5"] == md5(pipeline.folder / "requirements.txt")
     assert version.tags["environment"] == "as pinned"
 
 

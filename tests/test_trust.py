@@ -14,8 +14,10 @@ import monitor
 import promote
 import score
 import serve
-from churn import lineage, logged_model, registry
+from churn import paths
 from churn.errors import UserError
+from churn.files import md5
+from churn.tracking import logged_model, registry
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +71,8 @@ def test_every_changed_added_or_removed_file_is_noticed(project, tmp_path):
     """Each file of the model in turn, new ones beside them, and MLmodel naming another loader: found before anything
     is imported."""
     folder, good, canary = files(project), tmp_path / "good", tmp_path / "canary"
-    version = registry.version("ChurnXGB", "1")
-    logged_model.predictor(version)
+    version = registry.version_by_number("ChurnXGB", "1")
+    logged_model.load_predictor(version)
     names = sorted(path.relative_to(good) for path in good.rglob("*") if path.is_file())
     names = [name for name in names if name.name != logged_model.ADDED and "__pycache__" not in name.parts]
     assert {"MLmodel", "scoring.py", "code/churn/__init__.py", "artifacts/churn.ubj"} <= set(map(str, names))
@@ -79,21 +81,21 @@ def test_every_changed_added_or_removed_file_is_noticed(project, tmp_path):
         content = path.read_bytes()
         path.write_bytes(CANARY.format(str(canary)).encode() + content if name.suffix == ".py" else content + b" ")
         with pytest.raises(UserError, match="is not what was registered"):
-            logged_model.predictor(version)
+            logged_model.load_predictor(version)
         path.unlink()
         with pytest.raises(UserError, match="is not what was registered|cannot be read"):
-            logged_model.predictor(version)
+            logged_model.load_predictor(version)
         path.write_bytes(content)
     for name in ("extra.py", "code/mlflow.py", "code/churn/numpy.py", "code/churn/model.pyc", f"code/{logged_model.ADDED}"):
         (folder / name).write_text(CANARY.format(str(canary)))
         with pytest.raises(UserError, match="is not what was registered"):
-            logged_model.predictor(version)
+            logged_model.load_predictor(version)
         (folder / name).unlink()
     (folder / "code/evil.py").write_text(CANARY.format(str(canary)))
     model = folder / "MLmodel"
     model.write_text(re.sub("loader_module: .*", "loader_module: evil", model.read_text()))
     with pytest.raises(UserError, match="files_md5 of its files is"):
-        logged_model.predictor(version)
+        logged_model.load_predictor(version)
     assert not canary.exists()
 
 
@@ -103,7 +105,7 @@ def test_compiled_code_never_runs(project, tmp_path):
     cache = files(project) / "code/churn/__pycache__"
     cache.mkdir(exist_ok=True)
     (cache / f"model.{sys.implementation.cache_tag}.pyc").write_bytes(b"no code at all")
-    logged_model.predictor(registry.version("ChurnXGB", "1"))
+    logged_model.load_predictor(registry.version_by_number("ChurnXGB", "1"))
 
 
 def test_no_command_runs_a_changed_version(project, tmp_path, monkeypatch, capsys):
@@ -125,7 +127,7 @@ def test_no_command_runs_a_changed_version(project, tmp_path, monkeypatch, capsy
     assert f"no comparison with production: {says}" in capsys.readouterr().out
     assert says in command(monkeypatch, promote.main, "--rollback", "--reason", "x", "--yes")
     project.client.set_registered_model_alias("ChurnXGB", "staging", "1")
-    project.client.set_model_version_tag("ChurnXGB", "1", "test_md5", lineage.md5(lineage.SPLITS["test"]))
+    project.client.set_model_version_tag("ChurnXGB", "1", "test_md5", md5(paths.SPLITS["test"]))
     assert says in command(monkeypatch, promote.main, "--reason", "x", "--yes")
     assert project.alias("production") == "2" and not canary.exists()
 
@@ -140,10 +142,10 @@ def test_no_copy_of_a_model_is_left(project, tmp_path, monkeypatch, capsys):
 def test_a_version_of_an_earlier_release(project, tmp_path, capsys):
     """Without the tag of the whole, what its tags do tell of is checked, and that this is less is said."""
     mlflow.MlflowClient().delete_model_version_tag("ChurnXGB", "1", logged_model.SEAL)
-    version = registry.version("ChurnXGB", "1")
-    logged_model.predictor(version)
+    version = registry.version_by_number("ChurnXGB", "1")
+    logged_model.load_predictor(version)
     assert "ChurnXGB version 1 is of an earlier release" in capsys.readouterr().err
     config = files(project) / "artifacts/scoring.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"threshold": 0.01}))
     with pytest.raises(UserError, match="threshold of its files is 0.01"):
-        logged_model.predictor(version)
+        logged_model.load_predictor(version)

@@ -14,8 +14,9 @@ from conftest import Project
 from planted import CAUSES
 
 import why
-from churn import attribution, counterfactual, difference, recipe, workspace
 from churn.errors import UserError
+from churn.forensics import attribution, counterfactual, difference, workspace
+from churn.forensics.recipe import resolve_recipe
 
 pytestmark = pytest.mark.sample
 
@@ -215,9 +216,8 @@ def test_fifty_commits_and_a_parameter_that_only_one_side_knows(project, workers
         project.out("git", "commit", "-q", "--allow-empty", "-m", f"commit {number}")
     for path, old, new in (
         ("src/churn/params.py", "class Train(Section):\n", "class Train(Section):\n    gamma: float = Field(ge=0)\n"),
-        ("src/churn/model.py", '"subsample": params', '"gamma": params.gamma,\n        "subsample": params'),
+        ("src/churn/modeling/booster.py", '"subsample": params', '"gamma": params.gamma,\n        "subsample": params'),
         ("params.yaml", "  subsample: 0.8\n", "  subsample: 0.8\n  gamma: 5.0\n"),
-        ("dvc.yaml", "      - train.subsample\n", "      - train.subsample\n      - train.gamma\n"),
     ):
         text = (project.folder / path).read_text()
         assert old in text
@@ -230,8 +230,8 @@ def test_fifty_commits_and_a_parameter_that_only_one_side_knows(project, workers
     answer = planted.explain("main", "many", workers[0], seeds=1)
     assert answer.warnings == [] and answer.asked == 2 * 2  # gamma comes and goes with the code, whoever's parameters
     assert [(c.axis, c.contribution == 0) for c in answer.causes] == [("code", False), ("parameters", True)]
-    with workspace.checkout(recipe.resolve("main")) as a, workspace.checkout(recipe.resolve("many")) as b:
-        sides = [difference.side(recipe.resolve(name), folder) for name, folder in (("main", a), ("many", b))]
+    with workspace.checkout(resolve_recipe("main")) as a, workspace.checkout(resolve_recipe("many")) as b:
+        sides = [difference.side(resolve_recipe(name), folder) for name, folder in (("main", a), ("many", b))]
         said = counterfactual.Pipelines(*sides, workers[0]).unknown()
     assert said == ["train.gamma is a parameter of B only: the other code runs without it"]
 

@@ -1,11 +1,8 @@
 """What a user did wrong, said in one clear message and without a traceback."""
 
-import gc
-import os
-import shlex
-import subprocess
-import sys
-from collections.abc import Callable
+
+
+
 
 
 LONGEST_VALUE, LONGEST_LINE, MOST_LINES = 100, 2000, 100
@@ -36,29 +33,3 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(bounded(message))
-
-
-def run(main: Callable[[], None]) -> None:
-    """Run a verb. A UserError, trouble with the MLflow store and a process that failed become one message on stderr and
-    exit code 1, Ctrl-C exit code 130."""
-    # Importing MLflow makes a million objects that all stay; looking among them for garbage costs a tenth of a stage.
-    gc.set_threshold(10_000, 50, 100)
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    except subprocess.CalledProcessError as error:
-        words = (error.stderr or b"").decode() if isinstance(error.stderr, bytes) else error.stderr
-        sys.exit(f"error: {shlex.join(map(str, error.cmd))} failed: {bounded(words or 'its message stands above')}")
-    except Exception as error:
-        from churn import project_files, store
-
-        message = store.explained(error) or project_files.explained(error)
-        if not message:
-            raise
-        sys.exit(f"error: {bounded(message)}")

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from churn.errors import UserError
-from churn.lineage import read_yaml
+from churn.files import read_yaml
 
 Share = Field(gt=0, lt=1)
 
@@ -141,14 +141,14 @@ class Params(Section):
         return self
 
 
-def names(section: type[BaseModel] = Params, prefix: str = "") -> list[str]:
+def parameter_names(section: type[BaseModel] = Params, prefix: str = "") -> list[str]:
     """The dotted name of every parameter of a model, in the order of params.yaml."""
     found = []
     for key, field in section.model_fields.items():
         if field.exclude:
             continue
         nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        found += names(field.annotation, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
+        found += parameter_names(field.annotation, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
     return found
 
 
@@ -160,12 +160,12 @@ def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
     return leaves
 
 
-def digest(leaves: dict[str, object]) -> str:
+def parameters_digest(leaves: dict[str, object]) -> str:
     """md5 over all parameters: two runs with the same digest were asked for the same thing."""
     return hashlib.md5(json.dumps(leaves, sort_keys=True).encode()).hexdigest()
 
 
-def load(path: str | Path = "params.yaml") -> Params:
+def load_params(path: str | Path = "params.yaml") -> Params:
     """Read and check the parameters, and seed Python's and NumPy's global generators.
 
     The code of this project draws from generators made from `seed`; the global ones are seeded as well, so that
@@ -176,13 +176,13 @@ def load(path: str | Path = "params.yaml") -> Params:
     """
     if not Path(path).exists():
         raise UserError(f"{path}: No such file or directory; run this from the root of the project")
-    params = check(read_yaml(path), path)
+    params = validate_params(read_yaml(path), path)
     random.seed(params.seed)
     np.random.seed(params.seed)
     return params
 
 
-def check(tree: object, where: str | Path) -> Params:
+def validate_params(tree: object, where: str | Path) -> Params:
     """The parameters of a tree as params.yaml holds it.
 
     Raises:
@@ -191,18 +191,18 @@ def check(tree: object, where: str | Path) -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{where}:\n" + "\n".join(f"  {_explain(e)}" for e in error.errors())) from None
+        raise UserError(f"{where}:\n" + "\n".join(f"  {_fault(e)}" for e in error.errors())) from None
 
 
-def _explain(error: dict) -> str:
+def _fault(error: dict) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if not name:  # a rule between sections names the parameter itself
         return error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":  # a rule of a section says which of its values it means
         return f"{name}: {error['msg'].removeprefix('Value error, ')}"
     if error["type"] == "extra_forbidden":
-        tops = {n.split(".")[0] for n in names()}
-        valid = [*names(), *names(Monitor, "monitor."), *names(Sweep, "sweep."), *tops, "monitor", "sweep"]
+        tops = {n.split(".")[0] for n in parameter_names()}
+        valid = [*parameter_names(), *parameter_names(Monitor, "monitor."), *parameter_names(Sweep, "sweep."), *tops, "monitor", "sweep"]
         valid += ["gate.require_reproduced"]
         nearest = difflib.get_close_matches(name, valid, n=1, cutoff=0)[0]
         return f"{name}: no such parameter; did you mean {nearest}?"

@@ -8,10 +8,10 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup repro test ui serve plots lock clean reset
+.PHONY: help install setup repro test test-fast lint types ui serve plots lock clean reset
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 11
 
 # The environment is rebuilt when requirements.txt is no longer the one it was made from.
 install: ## environment from the hashed lock
@@ -46,6 +46,27 @@ repro: setup ## run the pipeline: data, splits, model, evaluation, registration
 test: setup ## run the tests
 	python -m pytest
 
+test-fast: setup ## run the tests that need no process and no store
+	python -m pytest tests/unit --numprocesses=0
+
+# The linters have an environment of their own: they are no part of what makes a model.
+LINT := $(VENV)-lint
+LINT_FILES = src tests benchmarks
+.PHONY: install-lint
+install-lint: install
+	@cmp -s requirements-lint.txt $(LINT)/requirements-lint.txt || { \
+	  $(PYTHON) -m venv $(LINT); \
+	  $(LINT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-lint.txt; \
+	  cp requirements-lint.txt $(LINT)/requirements-lint.txt; }
+
+lint: install-lint ## check style (ruff) and the direction of imports (import-linter)
+	$(LINT)/bin/ruff check $(LINT_FILES)
+	$(LINT)/bin/ruff format --check $(LINT_FILES)
+	PYTHONPATH=src $(LINT)/bin/lint-imports
+
+types: install-lint ## check the types of src/churn (mypy, strict)
+	$(LINT)/bin/mypy --python-executable $(VENV)/bin/python
+
 ui: setup ## MLflow's web page on http://127.0.0.1:5000 (PORT=... chooses)
 	mlflow ui --host 127.0.0.1 --port $(or $(PORT),5000) --workers 1 \
 	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
@@ -57,9 +78,11 @@ serve: setup ## the production model over HTTP on http://127.0.0.1:5001 (PORT=..
 plots: setup ## draw the plots into dvc_plots/index.html, to be opened offline
 	dvc plots show
 
-lock: ## make requirements.txt and conda.yaml from pyproject.toml (needs uv)
+lock: ## make requirements.txt, requirements-lint.txt and conda.yaml from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra test --universal --fork-strategy fewest --generate-hashes \
 	  --no-annotate --no-emit-index-url --custom-compile-command 'make lock' --quiet --output-file requirements.txt
+	uv pip compile --group lint --universal --generate-hashes \
+	  --no-annotate --no-emit-index-url --custom-compile-command 'make lock' --quiet --output-file requirements-lint.txt
 	$(PYTHON) -c "$$CONDA" > conda.yaml
 
 define CONDA
@@ -76,7 +99,7 @@ clean: ## remove what `dvc repro` makes again (data, caches and the MLflow store
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 # Commits are kept in a branch, environment, remote folder and local settings where they are.
-KEPT = --exclude=/$(VENV) --exclude=/storage --exclude=/.dvc/config.local
+KEPT = --exclude=/$(VENV) --exclude=/$(LINT) --exclude=/storage --exclude=/.dvc/config.local
 reset: ## back to the state after `git clone`: data, models, runs, experiments and changes are deleted (asks; YES=1 does not)
 	@test -z "$$(git rev-parse --show-prefix)" || { echo "error: this project is a folder of a bigger repository, and \`make reset\` would take the files of others with it; \`git checkout . && dvc checkout\` undoes an experiment" >&2; exit 1; }
 	@git clean -ndx $(KEPT); git status --short --untracked-files=no

@@ -17,7 +17,9 @@ table = pd.read_parquet(raw).drop(columns="customer_id")
 y = (table.pop("churn") == "Yes").astype(int)
 table = table.astype({column: "category" for column in table if table[column].dtype == "str"})
 x_rest, x_test, y_rest, y_test = train_test_split(table, y, test_size=0.2, random_state=42)
-x_train, x_valid, y_train, y_valid = train_test_split(x_rest, y_rest, test_size=0.25, random_state=42)
+x_train, x_valid, y_train, y_valid = train_test_split(
+    x_rest, y_rest, test_size=0.25, random_state=42
+)
 model = xgb.XGBClassifier(
     n_estimators=1000,
     learning_rate=0.05,

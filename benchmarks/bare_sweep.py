@@ -21,7 +21,10 @@ from churn.params import load_params
 
 trials, lean = int(sys.argv[1]), sys.argv[2:] == ["lean"]
 p = load_params()
-table = pd.concat([pd.read_parquet(f"data/prepared/{name}.parquet") for name in ("train", "valid")], ignore_index=True)
+table = pd.concat(
+    [pd.read_parquet(f"data/prepared/{name}.parquet") for name in ("train", "valid")],
+    ignore_index=True,
+)
 y = (table["churn"] == "Yes").to_numpy(dtype=float)
 x = table.drop(columns=["customer_id", "churn"])
 x = x.astype({column: "category" for column in x if x[column].dtype == "str"})
@@ -29,7 +32,10 @@ fold = search.assign_folds(y, p.sweep.folds, p.seed)
 
 
 def matrices(number):
-    return [xgb.DMatrix(x[rows], y[rows], enable_categorical=True) for rows in (fold != number, fold == number)]
+    return [
+        xgb.DMatrix(x[rows], y[rows], enable_categorical=True)
+        for rows in (fold != number, fold == number)
+    ]
 
 
 once = [matrices(number) for number in range(p.sweep.folds)] if lean else None
@@ -46,9 +52,16 @@ def objective(trial):
     aucs = []
     for number in range(p.sweep.folds):
         train, valid = once[number] if lean else matrices(number)
-        stop = xgb.callback.EarlyStopping(rounds=p.train.early_stopping, metric_name="logloss", save_best=True)
+        stop = xgb.callback.EarlyStopping(
+            rounds=p.train.early_stopping, metric_name="logloss", save_best=True
+        )
         booster = xgb.train(
-            settings, train, num_boost_round=p.train.rounds, evals=[(valid, "valid")], callbacks=[stop], verbose_eval=0
+            settings,
+            train,
+            num_boost_round=p.train.rounds,
+            evals=[(valid, "valid")],
+            callbacks=[stop],
+            verbose_eval=0,
         )
         aucs.append(roc_auc_score(y[fold == number], booster.predict(valid)))
         if 0 < number < p.sweep.folds - 1:
@@ -58,6 +71,8 @@ def objective(trial):
     return np.mean(aucs)
 
 
-study = optuna.create_study(direction="maximize", sampler=search.Sampler(p.seed), pruner=optuna.pruners.MedianPruner())
+study = optuna.create_study(
+    direction="maximize", sampler=search.Sampler(p.seed), pruner=optuna.pruners.MedianPruner()
+)
 study.optimize(objective, n_trials=trials)
 print(study.best_trial.number, study.best_value)

@@ -45,7 +45,9 @@ def cross_validate(rows: pd.DataFrame, rules: Contract, train: Train) -> list[fl
 def measure(folder: Path, seed: int, trials: int) -> None:
     """One search in a project, and its rows of the table."""
     text = Path("params.yaml").read_text()
-    text = re.sub(r"(?m)^seed: \d+", f"seed: {seed}", re.sub(r"trials: \d+", f"trials: {trials}", text))
+    text = re.sub(
+        r"(?m)^seed: \d+", f"seed: {seed}", re.sub(r"trials: \d+", f"trials: {trials}", text)
+    )
     Path("params.yaml").write_text(text)
     call(folder, "dvc", "repro", "-q", "preprocess")
     (folder / "sweep.db").unlink(missing_ok=True)

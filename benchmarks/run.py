@@ -21,7 +21,11 @@ from tqdm import tqdm
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-ENV = {**os.environ, "PATH": f"{Path(sys.prefix, 'bin')}:{os.environ['PATH']}", "MLFLOW_DISABLE_TELEMETRY": "true"}
+ENV = {
+    **os.environ,
+    "PATH": f"{Path(sys.prefix, 'bin')}:{os.environ['PATH']}",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DVC_ROOT"):
     ENV.pop(name, None)
 
@@ -38,7 +42,9 @@ def call(folder: Path, *command: str) -> float:
 
 def project(folder: Path, source: Path) -> Path:
     """A git and DVC repository with the files that git tracks below `source`."""
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=source, capture_output=True, text=True, check=True).stdout
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=source, capture_output=True, text=True, check=True
+    ).stdout
     for name in filter(None, names.split("\0")):
         if (source / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -74,9 +80,19 @@ def measure(base: Path, rounds: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {}
     with tqdm(total=8 * rounds, unit="run", disable=not sys.stderr.isatty()) as bar:
         for round in range(rounds + 1):  # the first warms the disk's caches and is not counted
-            cases = {"bare": partial(call, base, sys.executable, str(HERE / "bare.py"), str(raw), str(base / "bare"))}
+            cases = {
+                "bare": partial(
+                    call, base, sys.executable, str(HERE / "bare.py"), str(raw), str(base / "bare")
+                )
+            }
             for name, folder in (("ours", ours), ("textbook", textbook)):
-                experiment = ("dvc", "exp", "run", "-S", f"train.learning_rate={0.04 + round / 1000:.3f}")
+                experiment = (
+                    "dvc",
+                    "exp",
+                    "run",
+                    "-S",
+                    f"train.learning_rate={0.04 + round / 1000:.3f}",
+                )
                 cases[f"{name} cold"] = partial(cold, folder)
                 cases[f"{name} experiment"] = partial(call, folder, *experiment)
                 cases[f"{name} no-op"] = partial(call, folder, "dvc", "repro")
@@ -91,7 +107,9 @@ def measure(base: Path, rounds: int) -> dict[str, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time the pipeline against its comparators.")
-    parser.add_argument("--rounds", type=int, default=5, help="counted runs of each case (default 5)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="counted runs of each case (default 5)"
+    )
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as base:
         times = measure(Path(base), rounds)

@@ -41,7 +41,9 @@ def large(path: Path, rows: int) -> None:
             count = min(500_000, rows - written)
             part = sample.take(draw.integers(len(sample), size=count))
             ids = pa.array([f"C{i:09d}" for i in range(written, written + count)])
-            writer.write_table(part.set_column(part.schema.get_field_index("customer_id"), "customer_id", ids))
+            writer.write_table(
+                part.set_column(part.schema.get_field_index("customer_id"), "customer_id", ids)
+            )
             written += count
 
 
@@ -57,7 +59,9 @@ def measured(folder: Path, *command: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time batch scoring against a bare Booster.predict.")
+    parser = argparse.ArgumentParser(
+        description="Time batch scoring against a bare Booster.predict."
+    )
     parser.add_argument("--rows", type=int, default=5_000_000)
     rows = parser.parse_args().rows
     with tempfile.TemporaryDirectory() as base:
@@ -66,22 +70,46 @@ def main() -> None:
         project(folder, ROOT)
         (folder / "data/raw.parquet").write_bytes((ROOT / "data/raw.parquet").read_bytes())
         call(folder, "dvc", "repro")
-        call(folder, sys.executable, "src/promote.py", "--reason", "benchmark", "--yes", "--by", "benchmark")
+        call(
+            folder,
+            sys.executable,
+            "src/promote.py",
+            "--reason",
+            "benchmark",
+            "--yes",
+            "--by",
+            "benchmark",
+        )
         large(table, rows)
         score = (sys.executable, "src/score.py", str(table), str(Path(base, "scores.parquet")))
-        bare = (sys.executable, "-c", BARE, "models/churn.ubj", str(table), str(Path(base, "bare.parquet")))
+        bare = (
+            sys.executable,
+            "-c",
+            BARE,
+            "models/churn.ubj",
+            str(table),
+            str(Path(base, "bare.parquet")),
+        )
         few = Path(base, "few.parquet")
         large(few, 1000)
-        start = measured(folder, score[0], score[1], str(few), str(Path(base, "few-scores.parquet")))[0]
+        start = measured(
+            folder, score[0], score[1], str(few), str(Path(base, "few-scores.parquet"))
+        )[0]
         results = {"score.py": measured(folder, *score), "bare": measured(folder, *bare)}
-        ours, theirs = (pq.read_table(Path(base, name)) for name in ("scores.parquet", "bare.parquet"))
-        if not np.array_equal(ours["churn_probability"].to_numpy().astype("float32"), theirs["p"].to_numpy()):
+        ours, theirs = (
+            pq.read_table(Path(base, name)) for name in ("scores.parquet", "bare.parquet")
+        )
+        if not np.array_equal(
+            ours["churn_probability"].to_numpy().astype("float32"), theirs["p"].to_numpy()
+        ):
             sys.exit("the two give different probabilities")
     print(f"{'':<10} {'seconds':>8} {'rows a second':>14} {'peak MiB':>9}   {rows:,} rows")
     for name, (seconds, memory) in results.items():
         print(f"{name:<10} {seconds:>8.1f} {rows / seconds:>14,.0f} {memory:>9,.0f}")
     print(f"score.py / bare: {results['score.py'][0] / results['bare'][0]:.2f} in time", end=", ")
-    print(f"{results['score.py'][1] / results['bare'][1]:.2f} in memory; of its time {start:.1f} s are the start")
+    print(
+        f"{results['score.py'][1] / results['bare'][1]:.2f} in memory; of its time {start:.1f} s are the start"
+    )
 
 
 if __name__ == "__main__":

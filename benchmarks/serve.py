@@ -23,7 +23,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "src"))
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # as src/serve.py has it; read when XGBoost is imported
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # as src/serve.py has it; read when XGBoost is imported
 
 LUA = """
 wrk.method = "POST"
@@ -68,8 +70,20 @@ def load(url: str, body: bytes, connections: int, seconds: int) -> dict[str, flo
         (script, content) = (Path(folder, name) for name in ("post.lua", "body"))
         script.write_text(LUA)
         content.write_bytes(body)
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script), url]
-        result = subprocess.run(command, env={**os.environ, "BODY": str(content)}, capture_output=True, text=True)
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}s",
+            "--timeout",
+            "30s",
+            "-s",
+            str(script),
+            url,
+        ]
+        result = subprocess.run(
+            command, env={**os.environ, "BODY": str(content)}, capture_output=True, text=True
+        )
     if result.returncode:
         sys.exit(f"wrk failed:\n{result.stdout}{result.stderr}")
     measured = json.loads(result.stdout.splitlines()[-1])
@@ -104,10 +118,14 @@ def steps_of(body: bytes, loaded, seconds: int) -> dict:
     rows = _validate_prediction_input(frame, None, schema, None)[0]
     encoded = encode_features(rows, scorer.contract)
     calls = {
-        "MLflow: JSON to table": lambda: scoring_server._parse_json_data(body, loaded.metadata, schema),
+        "MLflow: JSON to table": lambda: scoring_server._parse_json_data(
+            body, loaded.metadata, schema
+        ),
         "MLflow: signature": lambda: _validate_prediction_input(frame, None, schema, None),
         "ours: encode": lambda: encode_features(rows, scorer.contract),
-        "XGBoost: matrix and trees": lambda: scorer.booster.predict(xgb.DMatrix(encoded, enable_categorical=True)),
+        "XGBoost: matrix and trees": lambda: scorer.booster.predict(
+            xgb.DMatrix(encoded, enable_categorical=True)
+        ),
         "whole": lambda: scoring_server.invocations(body, "application/json", loaded, schema),
     }
     for call in calls.values():
@@ -118,7 +136,9 @@ def steps_of(body: bytes, loaded, seconds: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--alias", default="production")
-    parser.add_argument("--seconds", type=int, default=5, help="of load a case (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=int, default=5, help="of load a case (default: %(default)s)"
+    )
     asked = parser.parse_args()
     if not shutil.which("wrk"):
         sys.exit("error: wrk is not installed; `apt-get install wrk` or `brew install wrk`")
@@ -134,7 +154,9 @@ def main() -> None:
     store.connect()
     version = registry.require_alias(load_params().registry.model, asked.alias)
     loaded = logged_model.load_predictor(version)
-    customers = pd.read_parquet("data/prepared/test.parquet")[loaded.metadata.get_input_schema().input_names()]
+    customers = pd.read_parquet("data/prepared/test.parquet")[
+        loaded.metadata.get_input_schema().input_names()
+    ]
 
     loads, steps = [], {}
     for count in (1, 100):
@@ -145,17 +167,32 @@ def main() -> None:
             for connections in (1, 4):
                 m = load(url, body, connections, asked.seconds)
                 loads.append(
-                    (f"server, {connections} at once", count, m["requests"] / m["seconds"], m["p50"], m["p99"])
+                    (
+                        f"server, {connections} at once",
+                        count,
+                        m["requests"] / m["seconds"],
+                        m["p50"],
+                        m["p99"],
+                    )
                 )
         times = steps_of(body, loaded, asked.seconds)
         bare = times["XGBoost: matrix and trees"]
-        loads.append(("bare Booster.predict", count, 1000 / bare.mean(), *np.percentile(bare, [50, 99])))
+        loads.append(
+            ("bare Booster.predict", count, 1000 / bare.mean(), *np.percentile(bare, [50, 99]))
+        )
         ms = {step: np.median(values) for step, values in times.items()}
         whole = ms.pop("whole")
-        steps[count] = ms | {"MLflow: the rest, table to JSON": whole - sum(ms.values()), "all, without HTTP": whole}
+        steps[count] = ms | {
+            "MLflow: the rest, table to JSON": whole - sum(ms.values()),
+            "all, without HTTP": whole,
+        }
 
-    print(f"{version.name} version {version.version}, {os.cpu_count()} cores, MLflow {mlflow.__version__}, {asked.seconds} s a case\n")
-    print("| | rows a request | requests/s | rows/s | p50 ms | p99 ms |\n| --- | --- | --- | --- | --- | --- |")
+    print(
+        f"{version.name} version {version.version}, {os.cpu_count()} cores, MLflow {mlflow.__version__}, {asked.seconds} s a case\n"
+    )
+    print(
+        "| | rows a request | requests/s | rows/s | p50 ms | p99 ms |\n| --- | --- | --- | --- | --- | --- |"
+    )
     for case, count, rate, p50, p99 in loads:
         print(f"| {case} | {count} | {rate:.0f} | {rate * count:.0f} | {p50:.1f} | {p99:.1f} |")
     print("\n| median ms in this process | 1 row | 100 rows |\n| --- | --- | --- |")

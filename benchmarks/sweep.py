@@ -37,7 +37,9 @@ def search(folder: Path) -> tuple[float, float]:
 
 def queue(folder: Path, experiments: int, *work_off: str) -> float:
     """Seconds an experiment: queue some that were never run, and work them off."""
-    rates = ",".join(f"{0.04 + number / 100 + time.time() % 1000 / 1e6:.6f}" for number in range(experiments))
+    rates = ",".join(
+        f"{0.04 + number / 100 + time.time() % 1000 / 1e6:.6f}" for number in range(experiments)
+    )
     wall = call(folder, "dvc", "exp", "run", "--queue", "-S", f"train.learning_rate={rates}")
     return (wall + call(folder, *work_off)) / experiments
 
@@ -57,7 +59,9 @@ def measure(base: Path, trials: int, experiments: int, rounds: int) -> dict[str,
         call(folder, "dvc", "repro", "-q")
         call(folder, "git", "add", "-A")
         call(folder, "git", "commit", "-qm", "reproduced")
-    ENV["OMP_WAIT_POLICY"] = "PASSIVE"  # churn.model sets it: without it, the comparators are slower on a busy machine
+    ENV["OMP_WAIT_POLICY"] = (
+        "PASSIVE"  # churn.model sets it: without it, the comparators are slower on a busy machine
+    )
     times = defaultdict(list)
     for _ in tqdm(range(rounds), unit="round", disable=not sys.stderr.isatty()):
         bare = (sys.executable, str(HERE / "bare_sweep.py"), str(trials))
@@ -71,16 +75,22 @@ def measure(base: Path, trials: int, experiments: int, rounds: int) -> dict[str,
         times[f"{case}: sweep.py"] = [
             queue(ours, experiments, sys.executable, "src/sweep.py", "--queue", "--jobs", jobs)
         ]
-        times[f"{case}: textbook"] = [queue(textbook, experiments, "dvc", "exp", "run", "--run-all", "-j", jobs)]
+        times[f"{case}: textbook"] = [
+            queue(textbook, experiments, "dvc", "exp", "run", "--run-all", "-j", jobs)
+        ]
     one = ("dvc", "exp", "run", "-S", "train.learning_rate=0.0777")
     times["dvc exp run, alone"] = [call(ours, *one)]
     return times
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time the search and the queue against their comparators.")
+    parser = argparse.ArgumentParser(
+        description="Time the search and the queue against their comparators."
+    )
     parser.add_argument("--trials", type=int, default=50, help="trials of a search (default 50)")
-    parser.add_argument("--experiments", type=int, default=4, help="experiments in a queue (default 4)")
+    parser.add_argument(
+        "--experiments", type=int, default=4, help="experiments in a queue (default 4)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="searches of each kind (default 3)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as base:
@@ -92,7 +102,9 @@ def main() -> None:
     print(f"\nsweep.py / bare loop {ours / median['bare loop']:>15.2f}   (goal: at most 1.15)")
     print(f"sweep.py / bare loop, lean {ours / median['bare loop, lean']:>9.2f}")
     queued = median["queue, 2 at a time, an experiment: textbook"]
-    print(f"textbook's queue, 2 at a time / sweep.py {queued / trial:>9.1f} (an experiment / a trial)")
+    print(
+        f"textbook's queue, 2 at a time / sweep.py {queued / trial:>9.1f} (an experiment / a trial)"
+    )
 
 
 if __name__ == "__main__":

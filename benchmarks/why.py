@@ -15,15 +15,18 @@ from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests"), str(ROOT / "tests/forensics")]
+
+from planted import CAUSES, Answer, explain, first_commit, plant, start  # noqa: E402
 
 from conftest import Project  # noqa: E402
-from planted import CAUSES, Answer, explain, first_commit, plant, start  # noqa: E402
 
 
 def row(answer: Answer, causes: tuple, seconds: float) -> str:
     """The right half of a line: what was found, and at what price."""
-    found = "; ".join(cause.what for cause in answer.causes if not cause.within_noise) or "all is noise"
+    found = (
+        "; ".join(cause.what for cause in answer.causes if not cause.within_noise) or "all is noise"
+    )
     change, share = f"{answer.change:+.4f} ± {answer.noise:.4f}", f"{answer.share(*causes):.0%}"
     return f"{change} | {found} | {share} | {answer.asked}, {answer.ran} new | {seconds:.0f} |"
 
@@ -46,7 +49,9 @@ def main() -> None:
         workers, run = start(stack)
         planted = [(name,) for name in CAUSES]
         planted += list(itertools.combinations(CAUSES, 2)) if options.pairs else []
-        print("| planted | metric | change | found | share of the planted | combinations | seconds |")
+        print(
+            "| planted | metric | change | found | share of the planted | combinations | seconds |"
+        )
         print("| --- | --- | --- | --- | --- | --- | --- |")
         for names in planted:
             causes = tuple(CAUSES[name] for name in names)

@@ -23,14 +23,32 @@ REPO = HERE.parent
 WRITTEN = ("params.yaml", "dvc.lock", "reports/metrics.json")
 
 SAMPLE = {"id": "customer_id", "target": "churn", "positive": "Yes"}
-LICENCES = {"Apache-2.0": "Apache-2.0", "MIT": "MIT", "proprietary": "LicenseRef-Proprietary"}  # SPDX
-TEMPLATE_ONLY = ("CHANGELOG.md", "cookiecutter/", ".ci/", "docs/start-a-project.md", "tests/test_cookiecutter.py")
-SAMPLE_ONLY = ("data/sample/", "data/raw.parquet.dvc", "dvc.lock", "reports/metrics.json", "tests/planted.py")
+LICENCES = {
+    "Apache-2.0": "Apache-2.0",
+    "MIT": "MIT",
+    "proprietary": "LicenseRef-Proprietary",
+}  # SPDX
+TEMPLATE_ONLY = (
+    "CHANGELOG.md",
+    "cookiecutter/",
+    ".ci/",
+    "docs/start-a-project.md",
+    "tests/template/test_cookiecutter.py",
+)
+SAMPLE_ONLY = (
+    "data/sample/",
+    "data/raw.parquet.dvc",
+    "dvc.lock",
+    "reports/metrics.json",
+    "tests/forensics/planted.py",
+)
 EXAMPLES = "The examples on this page are of the template's sample table: with yours, columns and figures differ."
 # A passage of a text that only some projects get: `# only sample` and `# end`, or `<!-- only sample -->` and
 # `<!-- end -->`, as lines of their own; the latter also within a line.
 OWN_LINES = r"^(?:# only (?P<kind>\w+)|<!-- only (?P<html>\w+) -->)\n(?P<lines>.*?)^(?:# end|<!-- end -->)\n"
-PASSAGES = re.compile(OWN_LINES + r"|<!-- only (?P<inline>\w+) -->(?P<text>.*?)<!-- end -->", re.S | re.M)
+PASSAGES = re.compile(
+    OWN_LINES + r"|<!-- only (?P<inline>\w+) -->(?P<text>.*?)<!-- end -->", re.S | re.M
+)
 
 
 def run(step: Callable[[dict], None], answers: dict) -> None:
@@ -50,7 +68,9 @@ def defaults() -> dict[str, str]:
     """The answers of somebody who presses Enter, for a project whose kept answers are older than a question."""
     questions = json.loads((HERE / "cookiecutter.json").read_text())
     asked = {name: answer for name, answer in questions.items() if not name.startswith("_")}
-    return {name: answer[0] if isinstance(answer, list) else answer for name, answer in asked.items()}
+    return {
+        name: answer[0] if isinstance(answer, list) else answer for name, answer in asked.items()
+    }
 
 
 def output(*command: str) -> str:
@@ -66,14 +86,23 @@ def environment() -> Path:
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = Path(os.environ.get("VENV") or caches / "churn-environments" / f"start-{lock}")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    command = ["make", "--no-print-directory", "-C", str(REPO), "install", f"VENV={folder.absolute()}"]
+    command = [
+        "make",
+        "--no-print-directory",
+        "-C",
+        str(REPO),
+        "install",
+        f"VENV={folder.absolute()}",
+    ]
     subprocess.run(command, check=True)
     return folder.absolute() / "bin/python"
 
 
 def content(name: str) -> bytes:
     """A file of the template: as it is, uncommitted changes too, except what an experiment writes."""
-    committed = subprocess.run(["git", "-C", str(REPO), "show", f"HEAD:{name}"], capture_output=True)
+    committed = subprocess.run(
+        ["git", "-C", str(REPO), "show", f"HEAD:{name}"], capture_output=True
+    )
     if name in WRITTEN and committed.returncode == 0:
         return committed.stdout
     return (REPO / name).read_bytes()
@@ -84,7 +113,11 @@ def listed(answer: str) -> list[str]:
     without one."""
     found = re.findall(r"\s*('[^']*'|\"[^\"]*\"|[^,]+)\s*(?:,|$)", answer)
     names = [name.strip() for name in found]
-    return [name[1:-1] if len(name) > 1 and name[0] == name[-1] in "'\"" else name for name in names if name]
+    return [
+        name[1:-1] if len(name) > 1 and name[0] == name[-1] in "'\"" else name
+        for name in names
+        if name
+    ]
 
 
 def faults(answers: dict) -> list[str]:
@@ -97,41 +130,73 @@ def faults(answers: dict) -> list[str]:
 
     for name in ("project_name", "author", "id", "target", "positive"):
         text = answers[name]
-        refuse(not text.strip() or not text.isprintable(), f"{name}: {text!r} is no single line of text")
+        refuse(
+            not text.strip() or not text.isprintable(),
+            f"{name}: {text!r} is no single line of text",
+        )
     slug, model, remote = answers["slug"], answers["model"], answers["remote"]
-    refuse(not re.fullmatch("[a-z][a-z0-9-]*", slug), f"slug: {slug!r} is not small letters, digits and hyphens")
-    refuse(not re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", model), f"model: {model!r} is not letters, digits, _ and -")
+    refuse(
+        not re.fullmatch("[a-z][a-z0-9-]*", slug),
+        f"slug: {slug!r} is not small letters, digits and hyphens",
+    )
+    refuse(
+        not re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", model),
+        f"model: {model!r} is not letters, digits, _ and -",
+    )
     schemes = r"(s3|gs|azure|ssh|webdavs?|hdfs|oss)://[^\s#'\"]+|/[^\s#'\"]+|local"
     refuse(
-        not re.fullmatch(schemes, remote), f"remote: {remote!r} is no URL that DVC can push to, no folder, not `local`"
+        not re.fullmatch(schemes, remote),
+        f"remote: {remote!r} is no URL that DVC can push to, no folder, not `local`",
     )
     if own:
-        refuse(answers["id"] == answers["target"], f"id and target are the same column, {answers['id']!r}")
-        refuse(answers["benchmarks"] == "yes", "benchmarks: they time the sample; with own data answer `no`")
+        refuse(
+            answers["id"] == answers["target"],
+            f"id and target are the same column, {answers['id']!r}",
+        )
+        refuse(
+            answers["benchmarks"] == "yes",
+            "benchmarks: they time the sample; with own data answer `no`",
+        )
         try:
             with open(answers["path"], "rb") as file:
                 parquet = file.read(4) == b"PAR1"
             is_csv = ".csv" in Path(answers["path"]).name.lower()
-            refuse(not parquet and not is_csv, f"data: {answers['path']} is neither a Parquet file nor a .csv")
+            refuse(
+                not parquet and not is_csv,
+                f"data: {answers['path']} is neither a Parquet file nor a .csv",
+            )
         except OSError as error:
             refuse(True, f"data: {answers['path']}: {error.strerror}")
         for role in ("id", "target"):
-            refuse(answers[role] in listed(answers["drop"]), f"drop: {answers[role]!r} is the {role}")
-        refuse(answers["positive"] in listed(answers["negative"]), f"negative: {answers['positive']!r} is positive")
+            refuse(
+                answers[role] in listed(answers["drop"]), f"drop: {answers[role]!r} is the {role}"
+            )
+        refuse(
+            answers["positive"] in listed(answers["negative"]),
+            f"negative: {answers['positive']!r} is positive",
+        )
     else:
         refuse(answers["drop"].strip() != "", "drop: the sample's columns stay")
         refuse(answers["negative"].strip() != "", "negative: the sample has one other label")
-        refuse(answers["unlabelled"] != "refuse", "unlabelled: the sample's customers all have a label")
+        refuse(
+            answers["unlabelled"] != "refuse", "unlabelled: the sample's customers all have a label"
+        )
         for name, value in SAMPLE.items():
-            refuse(answers[name] != value, f"{name}: the sample's is {value!r}, not {answers[name]!r}")
+            refuse(
+                answers[name] != value, f"{name}: the sample's is {value!r}, not {answers[name]!r}"
+            )
     for tool in ("git", "make"):
         refuse(not shutil.which(tool), f"{tool} is not installed")
     refuse(any(Path.cwd().iterdir()), f"{Path.cwd()} is not empty")
     refuse(
-        not output("git", "var", "GIT_COMMITTER_IDENT"), "git does not know you: `git config --global user.email ...`"
+        not output("git", "var", "GIT_COMMITTER_IDENT"),
+        "git does not know you: `git config --global user.email ...`",
     )
     where = output("git", "-C", str(REPO), "rev-parse", "--show-toplevel")
-    refuse(where != str(REPO), f"{REPO} is no git repository (a zip?); clone the template and name the clone")
+    refuse(
+        where != str(REPO),
+        f"{REPO} is no git repository (a zip?); clone the template and name the clone",
+    )
     return found
 
 
@@ -143,7 +208,9 @@ def prepare(answers: dict) -> None:
         CalledProcessError: the table cannot be used; table.py or infer_schema.py said why.
     """
     if found := faults(answers):
-        raise ValueError("the project cannot be started:\n" + "\n".join(f"  {fault}" for fault in found))
+        raise ValueError(
+            "the project cannot be started:\n" + "\n".join(f"  {fault}" for fault in found)
+        )
     if answers["data"] == "sample":
         return
     Path("params.yaml").write_bytes(content("params.yaml"))
@@ -157,11 +224,16 @@ def prepare(answers: dict) -> None:
 
 def left_out(name: str, answers: dict) -> bool:
     """Whether a file of the template does not belong into this project."""
-    if name.startswith(TEMPLATE_ONLY) or (name.startswith("benchmarks/") and answers["benchmarks"] == "no"):
+    if name.startswith(TEMPLATE_ONLY) or (
+        name.startswith("benchmarks/") and answers["benchmarks"] == "no"
+    ):
         return True
     if answers["data"] == "sample":
         return False
-    module = name.startswith("tests/") and "\npytestmark = pytest.mark.sample\n" in (REPO / name).read_text()
+    module = (
+        name.startswith("tests/")
+        and "\npytestmark = pytest.mark.sample\n" in (REPO / name).read_text()
+    )
     return name.startswith(SAMPLE_ONLY) or module
 
 
@@ -179,7 +251,9 @@ def replace(path: str, old: str, new: str) -> None:
     """Replace a text in a file of the project, where it must be."""
     text = Path(path).read_text()
     if old not in text:
-        raise ValueError(f"{path} of the template no longer has {old!r}; cookiecutter/project.py must follow")
+        raise ValueError(
+            f"{path} of the template no longer has {old!r}; cookiecutter/project.py must follow"
+        )
     Path(path).write_text(text.replace(old, new))
 
 
@@ -210,11 +284,17 @@ def build(answers: dict) -> None:
             text = passages(target.read_text(), kinds)
             if own and name.startswith("docs/"):
                 text = text.replace("\n", f"\n\n*{EXAMPLES}*\n", 1)
-            target.write_text(text.replace("ChurnXGB", answers["model"]).replace("churn-pipeline", answers["slug"]))
+            target.write_text(
+                text.replace("ChurnXGB", answers["model"]).replace(
+                    "churn-pipeline", answers["slug"]
+                )
+            )
 
     # Whatever the template's model is called.
     params = Path("params.yaml").read_text()
-    named = re.sub(r"(?m)^(registry:\n  model: )\S+", lambda found: found[1] + answers["model"], params)
+    named = re.sub(
+        r"(?m)^(registry:\n  model: )\S+", lambda found: found[1] + answers["model"], params
+    )
     Path("params.yaml").write_text(named)
 
     author = json.dumps(answers["author"], ensure_ascii=False)
@@ -235,14 +315,18 @@ def build(answers: dict) -> None:
     questions = json.loads((HERE / "cookiecutter.json").read_text())
     public = {name: answers[name] for name in questions if not name.startswith("_")}
     public |= {"data": "data/raw.parquet", "drop": ""} if own else {"data": "sample"}
-    Path(".cookiecutter.json").write_text(json.dumps({"cookiecutter": public}, indent=2, ensure_ascii=False) + "\n")
+    Path(".cookiecutter.json").write_text(
+        json.dumps({"cookiecutter": public}, indent=2, ensure_ascii=False) + "\n"
+    )
 
     def git(*arguments: str) -> None:
         subprocess.run(["git", *arguments], check=True)
 
     git("init", "--quiet", "--initial-branch", "main")
     if own:
-        subprocess.run([environment(), "-m", "dvc", "add", "--quiet", "data/raw.parquet"], check=True)
+        subprocess.run(
+            [environment(), "-m", "dvc", "add", "--quiet", "data/raw.parquet"], check=True
+        )
     git("add", "--all")
     if not own:
         git("add", "--force", "data/sample")  # ignored, but for the one blob
@@ -250,22 +334,34 @@ def build(answers: dict) -> None:
     git("commit", "--quiet", "--message", f"Start from the churn template, {commit}")
     git("branch", "template")
     if commit.endswith("-dirty"):
-        print(f"{REPO} has uncommitted changes. They are in the new project, except those of {', '.join(WRITTEN)}.")
+        print(
+            f"{REPO} has uncommitted changes. They are in the new project, except those of {', '.join(WRITTEN)}."
+        )
     print(after(answers, own))
 
 
 def after(answers: dict, own: bool) -> str:
     """What to do next."""
-    lines = [f"{answers['project_name']} is ready. Next:", "", f"    cd {Path.cwd()}", "    make repro"]
+    lines = [
+        f"{answers['project_name']} is ready. Next:",
+        "",
+        f"    cd {Path.cwd()}",
+        "    make repro",
+    ]
     if own:
         lines += ["    git add --all && git commit --message 'First model'"]
         lines += [
             "",
             "Look over data/schema.yaml (it allows what was seen) and fill in data/README.md. The thresholds under",
         ]
-        lines += ["`gate:` and the costs in params.yaml were chosen for another table: choose your own."]
+        lines += [
+            "`gate:` and the costs in params.yaml were chosen for another table: choose your own."
+        ]
         if answers["ci"] == "GitHub" and "://" not in answers["remote"]:
-            lines += ["", "The workflow in .github cannot fetch the table from a folder: it fails until the remote is"]
+            lines += [
+                "",
+                "The workflow in .github cannot fetch the table from a folder: it fails until the remote is",
+            ]
             lines += ["a URL (`dvc remote modify storage url s3://...`)."]
     if answers["remote"] != "local":
         lines += [

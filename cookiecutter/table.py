@@ -45,7 +45,9 @@ def label(values: pa.ChunkedArray, answer: str, role: str = "positive") -> str |
     known = ", ".join(json.dumps(value, default=str, ensure_ascii=False) for value in labels[:5])
     meant = [value for value in labels if means(answer, value)]
     if not meant or len(labels) < 2:
-        raise UserError(f"{role}: {answer!r} must be one of at least two values of the target, which has: {known}")
+        raise UserError(
+            f"{role}: {answer!r} must be one of at least two values of the target, which has: {known}"
+        )
     return answer if isinstance(meant[0], str) else json.loads(answer.lower())
 
 
@@ -87,9 +89,20 @@ def take_in(answers: dict, raw: Path) -> list[str]:
 
 def name_faults(answers: dict, names: list[str]) -> list[str]:
     """The answers that name a column which is not there."""
-    wanted = [("id", answers["id"]), ("target", answers["target"]), *(("drop", name) for name in answers["drop"])]
-    path, known = answers["path"], ", ".join(name if name == name.strip() else repr(name) for name in names[:30])
-    return [f"{role}: {path} has no column {name!r}; it has {known}" for role, name in wanted if name not in names]
+    wanted = [
+        ("id", answers["id"]),
+        ("target", answers["target"]),
+        *(("drop", name) for name in answers["drop"]),
+    ]
+    path, known = (
+        answers["path"],
+        ", ".join(name if name == name.strip() else repr(name) for name in names[:30]),
+    )
+    return [
+        f"{role}: {path} has no column {name!r}; it has {known}"
+        for role, name in wanted
+        if name not in names
+    ]
 
 
 def value_faults(table: pq.ParquetFile, answers: dict) -> tuple[list[str], dict]:
@@ -100,9 +113,14 @@ def value_faults(table: pq.ParquetFile, answers: dict) -> tuple[list[str], dict]
         return found, {**data, "negative": data["negative"] or None}  # the contract says it
     ids = column(table, data["id"])
     if len(pc.unique(ids.drop_null())) < len(ids):
-        found.append(f"id: {data['id']!r} does not name each customer once: it has nulls or the same value twice")
+        found.append(
+            f"id: {data['id']!r} does not name each customer once: it has nulls or the same value twice"
+        )
     values, meant = column(table, data["target"]), {"positive": [], "negative": []}
-    for role, answer in [("positive", data["positive"]), *(("negative", answer) for answer in data["negative"])]:
+    for role, answer in [
+        ("positive", data["positive"]),
+        *(("negative", answer) for answer in data["negative"]),
+    ]:
         try:
             meant[role].append(label(values, answer, role))
         except UserError as error:
@@ -114,10 +132,14 @@ def value_faults(table: pq.ParquetFile, answers: dict) -> tuple[list[str], dict]
 def write_data(values: dict[str, object]) -> None:
     """Write the section `data:` of params.yaml, whatever stands there; its comments stay."""
     path = Path("params.yaml")
-    before, section, after = re.split(r"(?ms)^(data:[^\n]*\n.*?)(?=^\S|\Z)", path.read_text(), maxsplit=1)
+    before, section, after = re.split(
+        r"(?ms)^(data:[^\n]*\n.*?)(?=^\S|\Z)", path.read_text(), maxsplit=1
+    )
     lines = section.split("\n")[:1]
     for name, value in values.items():
-        written = json.dumps(value, ensure_ascii=False)  # JSON is YAML, and 1.2 reads "Yes" as a text either way
+        written = json.dumps(
+            value, ensure_ascii=False
+        )  # JSON is YAML, and 1.2 reads "Yes" as a text either way
         comment = re.search(rf"(?m)^  {name}:.*? (# .*)$", section)
         lines.append(f"  {name}: {written}".ljust(27) + (f" {comment[1]}" if comment else ""))
     blank = section[len(section.rstrip()) :]
@@ -142,7 +164,9 @@ def main() -> None:
         write_data(data)
         found += faults + column_faults(raw)  # a wrong label must not hide a wrong column
     if found:
-        raise UserError("the project cannot be started:\n" + "\n".join(f"  {fault}" for fault in found))
+        raise UserError(
+            "the project cannot be started:\n" + "\n".join(f"  {fault}" for fault in found)
+        )
 
 
 if __name__ == "__main__":

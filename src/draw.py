@@ -14,13 +14,17 @@ from churn.modeling import plots
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Draw the plot data that DVC tracks as PNG pictures.")
+    parser = argparse.ArgumentParser(
+        description="Draw the plot data that DVC tracks as PNG pictures."
+    )
     parser.add_argument("folder", type=Path, help="where the pictures go")
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     for name, path in plots.plot_files().items():
         with reading(path):
-            plots.draw_plot(name, plots.read_plot_table(path)).savefig(folder / f"{name}.png", dpi=100)
+            plots.draw_plot(name, plots.read_plot_table(path)).savefig(
+                folder / f"{name}.png", dpi=100
+            )
 
 
 if __name__ == "__main__":

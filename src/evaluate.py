@@ -26,7 +26,16 @@ from churn.modeling.bootstrap import bootstrap_intervals
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import best_threshold, point_metrics
 from churn.params import Params, flatten, load_params
-from churn.tracking import dvc_lock, evaluation_record, launching_run, lineage, registration, registry, run_log, store
+from churn.tracking import (
+    dvc_lock,
+    evaluation_record,
+    launching_run,
+    lineage,
+    registration,
+    registry,
+    run_log,
+    store,
+)
 from churn.tracking.store_errors import explain_store_error
 
 
@@ -46,13 +55,21 @@ def measure(p: Params, rules: Contract, rows: dict[str, pd.DataFrame]) -> tuple[
     Returns:
         The metrics, and the probabilities of the test rows, shape (rows,).
     """
-    booster, costs, (valid, test) = load_booster(paths.MODEL), p.evaluate.costs, (rows["valid"], rows["test"])
-    threshold = best_threshold(encode_labels(valid, rules), predict_probabilities(booster, valid, rules), costs)
+    booster, costs, (valid, test) = (
+        load_booster(paths.MODEL),
+        p.evaluate.costs,
+        (rows["valid"], rows["test"]),
+    )
+    threshold = best_threshold(
+        encode_labels(valid, rules), predict_probabilities(booster, valid, rules), costs
+    )
     y, probability = encode_labels(test, rules), predict_probabilities(booster, test, rules)
     results = point_metrics(y, probability, threshold, costs)
     results |= bootstrap_intervals(y, probability, p.evaluate.bootstrap, p.seed)
     results = {name: round(float(value), 6) for name, value in results.items()}
-    tables = plots.plot_tables(y, probability, threshold, feature_contributions(booster, test, rules))
+    tables = plots.plot_tables(
+        y, probability, threshold, feature_contributions(booster, test, rules)
+    )
     write(results, gate.missed_thresholds(results, p.gate), tables)
     return results, probability
 
@@ -72,26 +89,47 @@ def main() -> None:
     ):
         launching_run.note_stage_executed("evaluate")
         store.connect()
-        production, made = registry.version_with_alias(p.registry.model, "production"), registry.workspace_identity(results["threshold"])
-        identity = evaluation_record.evaluation_identity(flatten(p.model_dump()), json.loads(tags["evaluate.inputs"]))
+        production, made = (
+            registry.version_with_alias(p.registry.model, "production"),
+            registry.workspace_identity(results["threshold"]),
+        )
+        identity = evaluation_record.evaluation_identity(
+            flatten(p.model_dump()), json.loads(tags["evaluate.inputs"])
+        )
         identity |= evaluation_record.compared_with_tag(production, made)
         if known := registration.find_record(p, identity, made, tags):
             drawing.wait()
-            decision = f"{known.data.tags['gate_reason']}, as recorded before in run {known.info.run_name}"
-            version = registry.find_version(p.registry.model, made) if known.data.tags["gate"] == "passed" else None
+            decision = (
+                f"{known.data.tags['gate_reason']}, as recorded before in run {known.info.run_name}"
+            )
+            version = (
+                registry.find_version(p.registry.model, made)
+                if known.data.tags["gate"] == "passed"
+                else None
+            )
         else:
             with registration.evaluation_run(p, rules, origin, tags):
                 customers = rows["test"].drop(columns=[rules.id, rules.target])
-                logged = registration.verified_scoring_model(p, rules, results["threshold"], customers, probability)
-                comparison = registration.compare_with_production(p, rules, rows["test"], probability, production)
+                logged = registration.verified_scoring_model(
+                    p, rules, results["threshold"], customers, probability
+                )
+                comparison = registration.compare_with_production(
+                    p, rules, rows["test"], probability, production
+                )
                 lineage.check_inputs_unchanged(tags)
                 if drawing.wait() != 0:
                     raise UserError("src/draw.py failed; its message stands above")
                 decision = gate.decide(results, p.gate, *comparison)
                 run_log.log_evaluation(results, Path(pictures))
                 version = registration.record_and_register(p, logged, results, decision, identity)
-        place = registration.stage_version(version, evaluation_record.is_experiment()) if version else None
-    print(f"test ROC AUC {results['roc_auc']:.4f} ({results['roc_auc_low']:.4f} to {results['roc_auc_high']:.4f})")
+        place = (
+            registration.stage_version(version, evaluation_record.is_experiment())
+            if version
+            else None
+        )
+    print(
+        f"test ROC AUC {results['roc_auc']:.4f} ({results['roc_auc_low']:.4f} to {results['roc_auc_high']:.4f})"
+    )
     print(f"gate {decision}")
     print(f"{version.name} version {version.version} is {place}" if version else "not registered")
 

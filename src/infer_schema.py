@@ -42,9 +42,7 @@ class Dumper(yaml.SafeDumper):
 Dumper.add_representer(str, Dumper.represent_text)
 
 
-def columns_rules(
-    table: pq.ParquetFile, data: Data
-) -> tuple[dict[str, dict], Violations]:
+def columns_rules(table: pq.ParquetFile, data: Data) -> tuple[dict[str, dict], Violations]:
     """The rules of each column that suggests some, and what is wrong with the others."""
     rules, faults = {}, Violations()
     names, unnamed = table.schema_arrow.names, index_columns(table.schema_arrow)
@@ -76,9 +74,7 @@ def columns_rules(
     return rules, faults
 
 
-def validated(
-    table: pq.ParquetFile, written: str, data: Data
-) -> tuple[Violations, str]:
+def validated(table: pq.ParquetFile, written: str, data: Data) -> tuple[Violations, str]:
     """What the table does against its own contract (the text of the YAML): an id that comes twice,
     a null id; and its labels with their counts."""
     findings = Findings()

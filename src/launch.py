@@ -85,7 +85,10 @@ def fetch_table() -> None:
         digest = read_yaml(f"{paths.RAW}.dvc")["outs"][0]["md5"]
     command = ["dvc", "pull", "--quiet", f"{paths.RAW}.dvc"]
     from_sample = [*command, "--remote", "sample"]
-    if subprocess.run(from_sample, capture_output=True).returncode and subprocess.run(command).returncode:
+    if (
+        subprocess.run(from_sample, capture_output=True).returncode
+        and subprocess.run(command).returncode
+    ):
         raise UserError(f"{paths.RAW} is missing and `dvc pull {paths.RAW}.dvc` does not bring it")
     if not is_intact(paths.RAW, digest):  # of a damaged file in the cache, DVC says nothing
         paths.RAW.unlink()
@@ -122,8 +125,13 @@ def launch(stage: str, launcher: str) -> None:
     if stage == "evaluate":
         subprocess.run([sys.executable, "src/report.py"], check=True)
     else:
-        leaves, executed = flatten(load_params().model_dump()), launching_run.executed_stages(launcher)
-        launching_run.log_pipeline_run(launcher, leaves, {}, {"executed": ", ".join(executed) or "nothing"})
+        leaves, executed = (
+            flatten(load_params().model_dump()),
+            launching_run.executed_stages(launcher),
+        )
+        launching_run.log_pipeline_run(
+            launcher, leaves, {}, {"executed": ", ".join(executed) or "nothing"}
+        )
 
 
 def main() -> None:
@@ -134,7 +142,9 @@ def main() -> None:
         fetch_table()
         return
     if launcher is None:
-        raise UserError(f"this is for `mlflow run . -e {stage}`; without a launcher, `dvc repro {stage}` does the same")
+        raise UserError(
+            f"this is for `mlflow run . -e {stage}`; without a launcher, `dvc repro {stage}` does the same"
+        )
     mlflow_run = os.getppid()
     store.connect()
     try:

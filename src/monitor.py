@@ -51,10 +51,14 @@ COMPARED = (*MAIN_METRICS, "calibration_error", "value_per_customer")
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Compare a scored batch with the training rows of its model.")
+    parser = argparse.ArgumentParser(
+        description="Compare a scored batch with the training rows of its model."
+    )
     parser.add_argument("customers", help="the table that was scored")
     parser.add_argument("scores", help="what src/score.py made of it")
-    parser.add_argument("--labels", help="a Parquet or CSV table of id and target, for customers whose end is known")
+    parser.add_argument(
+        "--labels", help="a Parquet or CSV table of id and target, for customers whose end is known"
+    )
     return parser.parse_args()
 
 
@@ -71,16 +75,26 @@ def origin(scores: str, customers: str) -> dict:
         raise UserError(f"{scores} does not say which model made it; src/score.py writes that")
     made = json.loads(written)
     if (found := customer_table.file_md5(customers)) != made["input_md5"]:
-        raise UserError(f"{customers} (md5 {found}) is not the table that was scored (md5 {made['input_md5']})")
+        raise UserError(
+            f"{customers} (md5 {found}) is not the table that was scored (md5 {made['input_md5']})"
+        )
     return made
 
 
-def count(table: customer_table.CustomerTable, rules: Contract, bins: dict[str, Bins]) -> tuple[dict, Counter, int]:
+def count(
+    table: customer_table.CustomerTable, rules: Contract, bins: dict[str, Bins]
+) -> tuple[dict, Counter, int]:
     """Counts of each column's bins over a table, of its values that break the contract, and its rows."""
     checks = pandera_schema(rules, without={rules.target, rules.id})
     counts = {name: np.zeros(len(column.labels), int) for name, column in bins.items()}
     invalid, rows = Counter(), 0
-    bar = tqdm(total=table.rows, unit=" rows", unit_scale=True, disable=not sys.stderr.isatty(), leave=False)
+    bar = tqdm(
+        total=table.rows,
+        unit=" rows",
+        unit_scale=True,
+        disable=not sys.stderr.isatty(),
+        leave=False,
+    )
     for part in table.batches():
         frame, faults = rejection.to_contract_types(part, rules)
         for name, column in bins.items():
@@ -113,7 +127,13 @@ def drifts(expected: dict, actual: dict, invalid: Counter, rows: int) -> pd.Data
     return pd.DataFrame(lines).T.sort_values("psi", ascending=False)
 
 
-def labelled(table: customer_table.CustomerTable, rules: Contract, scores: pd.DataFrame, p: Params, threshold: float) -> dict:
+def labelled(
+    table: customer_table.CustomerTable,
+    rules: Contract,
+    scores: pd.DataFrame,
+    p: Params,
+    threshold: float,
+) -> dict:
     """The metrics of `evaluate`, with intervals, of the scored customers whose labels have arrived.
 
     Customers without a known label are left out where `data.unlabelled` says so.
@@ -132,13 +152,17 @@ def labelled(table: customer_table.CustomerTable, rules: Contract, scores: pd.Da
         raise UserError(f"{table.url}, row {row}: {why}")
     known = pd.concat(parts).dropna()
     if len(again := known.loc[known[rules.id].duplicated(), rules.id]):
-        raise UserError(f"{table.url}: {len(again)} rows repeat an earlier {rules.id}, such as {again.iloc[0]!r}")
+        raise UserError(
+            f"{table.url}: {len(again)} rows repeat an earlier {rules.id}, such as {again.iloc[0]!r}"
+        )
     unknown = ~known[rules.target].isin(rules.labels)
     if unknown.any():
         found = f"{rules.target} is {short(known.loc[unknown, rules.target].iloc[0])}"
         wrong = f"{table.url}: {found}, not one of {', '.join(map(short, rules.labels))}"
         if p.data.unlabelled == "refuse":
-            raise UserError(f"{wrong}; `unlabelled: drop` under `data:` in params.yaml leaves such customers out")
+            raise UserError(
+                f"{wrong}; `unlabelled: drop` under `data:` in params.yaml leaves such customers out"
+            )
         print(f"{wrong}: {unknown.sum():,} such customers are left out of the metrics")
     known = known[~unknown]
     probability = known[rules.id].map(scores.set_index(rules.id)[SCORE])
@@ -195,27 +219,38 @@ def main() -> None:
             f"the registry has no {made['model']} version {made['model_version']} that made {options.scores}"
         )
     scorer, rules = logged_model.load_scorer(version)
-    train = pd.read_parquet(dvc_cache.fetch_to_cache(version.tags["train_md5"], "the training split"))
+    train = pd.read_parquet(
+        dvc_cache.fetch_to_cache(version.tags["train_md5"], "the training split")
+    )
     test = pd.read_parquet(dvc_cache.fetch_to_cache(version.tags["test_md5"], "the test split"))
     with customer_table.opened(options.scores) as file:
         scores = pd.read_parquet(file, columns=[rules.id, SCORE])
 
-    with runs.open_run("monitor", {"stage": "monitor", **git_state.code_tags(), **environment.environment_tags(), **made}):
+    with runs.open_run(
+        "monitor",
+        {"stage": "monitor", **git_state.code_tags(), **environment.environment_tags(), **made},
+    ):
         import mlflow
 
         bins = {column.name: fit_bins(train[column.name], column) for column in rules.features}
         expected = {name: column.count(train[name]) for name, column in bins.items()}
-        actual, invalid, rows = count(customer_table.CustomerTable(options.customers, rules, list(bins)), rules, bins)
+        actual, invalid, rows = count(
+            customer_table.CustomerTable(options.customers, rules, list(bins)), rules, bins
+        )
         if len(scores):  # against rows that the model has not seen, as it has not seen the batch
             usual = scorer.predict(None, test)[SCORE]
-            today = point_metrics(encode_labels(test, rules), usual.to_numpy(), scorer.threshold, p.evaluate.costs)
+            today = point_metrics(
+                encode_labels(test, rules), usual.to_numpy(), scorer.threshold, p.evaluate.costs
+            )
             name = free_name(SCORE, bins)
             bins[name] = fit_bins(usual)
             expected[name], actual[name] = bins[name].count(usual), bins[name].count(scores[SCORE])
 
         found = drifts(expected, actual, invalid, rows)
         later, at_training = {}, evaluation_record.registered_metrics(version)
-        otherwise = evaluation_record.metric_changes(at_training, today, COMPARED) if len(scores) else []
+        otherwise = (
+            evaluation_record.metric_changes(at_training, today, COMPARED) if len(scores) else []
+        )
         if options.labels and len(scores):
             known = customer_table.CustomerTable(options.labels, rules, [rules.id, rules.target])
             later = labelled(known, rules, scores, p, scorer.threshold)
@@ -223,10 +258,14 @@ def main() -> None:
         above += [] if len(scores) else ["no customer was scored: each one was rejected"]
 
         picture = Path(options.scores).with_suffix(".drift.png")
-        worst = {name: (bins[name].labels, expected[name], actual[name]) for name in found.index[:6]}
+        worst = {
+            name: (bins[name].labels, expected[name], actual[name]) for name in found.index[:6]
+        }
         plots.draw_drift(worst).savefig(picture, dpi=100)
         for column in found:
-            run_log.log_metrics({f"{column}.{name}": value for name, value in found[column].items()})
+            run_log.log_metrics(
+                {f"{column}.{name}": value for name, value in found[column].items()}
+            )
         mlflow.log_metrics({f"labelled.{name}": value for name, value in later.items()})
         mlflow.log_text(found.to_csv(), "drift.csv")
         mlflow.log_artifact(str(picture))
@@ -235,7 +274,9 @@ def main() -> None:
     print(table_text(found, later, at_training))
     against = f"{len(train):,} training rows of {version.name} version {version.version}"
     if otherwise:
-        print(f"\nnote: on the same test split, today's code does not give what was recorded: {'; '.join(otherwise)}")
+        print(
+            f"\nnote: on the same test split, today's code does not give what was recorded: {'; '.join(otherwise)}"
+        )
     print(f"\n{rows:,} customers against {against}; {picture}")
     if above:
         print("alarm: " + "\nalarm: ".join(above), file=sys.stderr)

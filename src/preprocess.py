@@ -31,7 +31,9 @@ def log(counts: dict[str, Counter], findings: Findings, rules: Contract) -> None
     numbers = {"unlabelled": findings.unlabelled(rules)}
     for name, count in counts.items():
         rate = count["churned"] / count["rows"]
-        numbers |= {f"{name}.{what}": number for what, number in count.items()} | {f"{name}.churn_rate": rate}
+        numbers |= {f"{name}.{what}": number for what, number in count.items()} | {
+            f"{name}.churn_rate": rate
+        }
         print(f"{name:>5}: {count['rows']:,} customers, {rate:.1%} churned")
     run_log.log_metrics(numbers)
 

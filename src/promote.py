@@ -29,16 +29,26 @@ from churn.tracking.store_errors import explain_store_error
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Move the model in `staging` to `production`, or take it back.")
+    parser = argparse.ArgumentParser(
+        description="Move the model in `staging` to `production`, or take it back."
+    )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--rollback", action="store_true", help="production goes back to the version before")
-    what.add_argument("--stage", metavar="VERSION", help="put a version, or an experiment's, into staging")
+    what.add_argument(
+        "--rollback", action="store_true", help="production goes back to the version before"
+    )
+    what.add_argument(
+        "--stage", metavar="VERSION", help="put a version, or an experiment's, into staging"
+    )
     what.add_argument("--history", action="store_true", help="show every promotion and rollback")
-    what.add_argument("--status", action="store_true", help="show workspace, staging, production and previous")
+    what.add_argument(
+        "--status", action="store_true", help="show workspace, staging, production and previous"
+    )
     parser.add_argument("--reason", help="why; kept in the history")
     parser.add_argument("--by", help="who (default: git's user name)")
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--dry-run", action="store_true", help="show what would be done, and change nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be done, and change nothing"
+    )
     return parser.parse_args()
 
 
@@ -51,20 +61,26 @@ def candidate(name: str, require_reproduced: bool):
     """
     version = registry.version_with_alias(name, "staging")
     if version is None:
-        raise UserError(f"no version of {name} is in staging; `dvc repro` puts one there that passes the gate")
+        raise UserError(
+            f"no version of {name} is in staging; `dvc repro` puts one there that passes the gate"
+        )
     what, tags = f"{name} version {version.version}", version.tags
     production = registry.version_with_alias(name, "production")
     if production and production.version == version.version:
         raise UserError(f"{what} is in production already")
     if tags.get("gate") != "passed":
-        raise UserError(f"{what} did not pass the gate ({tags.get('gate_reason', 'it was never judged')})")
+        raise UserError(
+            f"{what} did not pass the gate ({tags.get('gate_reason', 'it was never judged')})"
+        )
     if require_reproduced and tags.get("reproduced") != "identical":
         raise UserError(
             f"{what} was {'rebuilt, and ' + tags['reproduced'] if 'reproduced' in tags else 'never rebuilt'}; "
             f"gate.require_reproduced asks for an identical rebuild: `python src/reproduce.py {version.version}`"
         )
     if not paths.SPLITS["test"].exists():
-        raise UserError(f"{paths.SPLITS['test']} is missing; `dvc pull` or `dvc repro` brings today's test rows")
+        raise UserError(
+            f"{paths.SPLITS['test']} is missing; `dvc pull` or `dvc repro` brings today's test rows"
+        )
     today = md5(paths.SPLITS["test"])
     if tags.get("test_md5") != today and not passed_on(version, today):
         raise UserError(
@@ -76,7 +92,9 @@ def candidate(name: str, require_reproduced: bool):
 
 def passed_on(version, test_md5: str) -> bool:
     """Whether a later evaluation of a version passed the gate on other test rows than those of its registration."""
-    found = runs.find_run(model_version=f"{version.name}/{version.version}", test_md5=test_md5, gate="passed")
+    found = runs.find_run(
+        model_version=f"{version.name}/{version.version}", test_md5=test_md5, gate="passed"
+    )
     return found is not None and found.info.run_id != version.run_id
 
 
@@ -89,15 +107,27 @@ def to_stage(name: str, wanted: str) -> str:
     Raises:
         UserError: there is no such version, or the gate did not pass it.
     """
-    found = registry.version_by_number(name, wanted) if wanted.isdecimal() else of_experiment(name, wanted)
+    found = (
+        registry.version_by_number(name, wanted)
+        if wanted.isdecimal()
+        else of_experiment(name, wanted)
+    )
     if found is None:
-        raise UserError(f"{name} has no version {wanted}, and no experiment of this name was registered as one")
+        raise UserError(
+            f"{name} has no version {wanted}, and no experiment of this name was registered as one"
+        )
     what = f"{name} version {found.version} (model {found.tags['model_md5'][:8]})"
     if found.tags.get("gate") != "passed":
-        raise UserError(f"{what} did not pass the gate ({found.tags.get('gate_reason', 'it was never judged')})")
+        raise UserError(
+            f"{what} did not pass the gate ({found.tags.get('gate_reason', 'it was never judged')})"
+        )
     before = registry.version_with_alias(name, "staging")
     place = registry.set_staging(name, found.version)
-    instead = f" in place of version {before.version}" if before and before.version != found.version else ""
+    instead = (
+        f" in place of version {before.version}"
+        if before and before.version != found.version
+        else ""
+    )
     return f"{what} is {place}{instead if place == 'staging' else ' already'}."
 
 
@@ -127,7 +157,10 @@ def confirm(question: str, yes: bool) -> None:
 
 def promote(name: str, p: Params, reason: str, by: str, options: argparse.Namespace) -> None:
     """Show staging against production, ask, and make it production."""
-    version, production = candidate(name, p.gate.require_reproduced), registry.version_with_alias(name, "production")
+    version, production = (
+        candidate(name, p.gate.require_reproduced),
+        registry.version_with_alias(name, "production"),
+    )
     rules = load_contract(paths.SCHEMA, p.data.id, p.data.target, p.data.positive)
     test = pd.read_parquet(paths.SPLITS["test"])
     print(promotion.comparison(version, production, test, rules, p.evaluate, p.seed) + "\n")
@@ -142,15 +175,21 @@ def roll_back(name: str, p: Params, reason: str, by: str, options: argparse.Name
         raise UserError(f"nothing of {name} is in production, so there is nothing to roll back")
     before = promotion.previous(promotion.history(name), str(production.version))
     if before is None:
-        raise UserError(f"{name} version {production.version} is the first in production; nothing came before it")
+        raise UserError(
+            f"{name} version {production.version} is the first in production; nothing came before it"
+        )
     version = registry.version_by_number(name, before)
     if version is None:
-        raise UserError(f"{name} version {before}, which was in production before, has been deleted; promote another")
+        raise UserError(
+            f"{name} version {before}, which was in production before, has been deleted; promote another"
+        )
     logged_model.check_version(version)
     move_to(name, "rollback", production, version, reason, by, options)
 
 
-def move_to(name: str, kind: str, production, version, reason: str, by: str, options: argparse.Namespace) -> None:
+def move_to(
+    name: str, kind: str, production, version, reason: str, by: str, options: argparse.Namespace
+) -> None:
     """Ask, change production, and say what that means."""
     old, new = str(production.version) if production else None, str(version.version)
     instead = f" in place of version {old}" if old else ""
@@ -159,7 +198,11 @@ def move_to(name: str, kind: str, production, version, reason: str, by: str, opt
         print(f"dry run: {what} would be production{instead}; nothing was changed")
         return
     confirm(f"Make {what} production{instead}?", options.yes)
-    measured = {metric: value for metric, value in evaluation_record.registered_metrics(version).items() if metric in COMPARED_METRICS}
+    measured = {
+        metric: value
+        for metric, value in evaluation_record.registered_metrics(version).items()
+        if metric in COMPARED_METRICS
+    }
     promotion.make_move(name, promotion.Move(promotion.now(), kind, by, reason, old, new, measured))
     print(f"{what} is production{f'; version {old} is archived' if old else ''}.")
     print("A server or a job that runs goes on with the version that it loaded: restart it.")
@@ -173,7 +216,10 @@ def main() -> None:
         raise UserError(f"the registry has no model {name}; `make repro` makes and registers one")
     if options.history or options.status or options.dry_run:
         for move in promotion.pending(name).values():
-            print(f"a {move} is not finished; the next promotion or rollback finishes it", file=sys.stderr)
+            print(
+                f"a {move} is not finished; the next promotion or rollback finishes it",
+                file=sys.stderr,
+            )
     else:
         for line in promotion.finish_interrupted_moves(name):
             print(line, file=sys.stderr)

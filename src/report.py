@@ -49,10 +49,14 @@ def check_workspace(leaves: dict[str, object]) -> None:
             if leaves.get(name) != value:
                 stale[name] = f"was {value!r}, now {leaves.get(name)!r}"
         for path, digest in (entry["deps"] | entry["outs"]).items():
-            if digest.endswith(".dir"):  # DVC's sum over a folder, made with its outputs; `dvc status` checks it
+            if digest.endswith(
+                ".dir"
+            ):  # DVC's sum over a folder, made with its outputs; `dvc status` checks it
                 continue
             if not Path(path).exists() or md5(path) != digest:
-                stale[path] = "is not the file that dvc.lock names" if Path(path).exists() else "is missing"
+                stale[path] = (
+                    "is not the file that dvc.lock names" if Path(path).exists() else "is missing"
+                )
     if stale:
         listed = "".join(f"\n  {what} {how}" for what, how in stale.items())
         raise UserError(f"the workspace is not what dvc.lock describes; run `dvc repro`:{listed}")
@@ -73,18 +77,31 @@ def check_experiment() -> None:
         )
 
 
-def reconcile(p: Params, rules: Contract, results: dict[str, float], identity: dict[str, str]) -> None:
+def reconcile(
+    p: Params, rules: Contract, results: dict[str, float], identity: dict[str, str]
+) -> None:
     """Make what is missing of the evaluation's record and version, and a first `staging`, from DVC's files."""
     test = pd.read_parquet(paths.SPLITS["test"])
     origin, tags = dvc_lock.data_tags(), lineage.stage_tags("evaluate")
     production = registry.version_with_alias(p.registry.model, "production")
-    identity = identity | evaluation_record.compared_with_tag(production, registry.workspace_identity(results["threshold"]))
-    with tempfile.TemporaryDirectory() as pictures, registration.evaluation_run(p, rules, origin, tags):
+    identity = identity | evaluation_record.compared_with_tag(
+        production, registry.workspace_identity(results["threshold"])
+    )
+    with (
+        tempfile.TemporaryDirectory() as pictures,
+        registration.evaluation_run(p, rules, origin, tags),
+    ):
         subprocess.run([sys.executable, "src/draw.py", pictures], check=True)
         probability = predict_probabilities(load_booster(paths.MODEL), test, rules)
         customers = test.drop(columns=[rules.id, rules.target])
-        logged = registration.verified_scoring_model(p, rules, results["threshold"], customers, probability)
-        decision = gate.decide(results, p.gate, *registration.compare_with_production(p, rules, test, probability, production))
+        logged = registration.verified_scoring_model(
+            p, rules, results["threshold"], customers, probability
+        )
+        decision = gate.decide(
+            results,
+            p.gate,
+            *registration.compare_with_production(p, rules, test, probability, production),
+        )
         run_log.log_evaluation(results, Path(pictures))
         version = registration.record_and_register(p, logged, results, decision, identity)
         if version and registry.has_no_stage(version.name):
@@ -95,7 +112,11 @@ def fill_launcher(run_id: str, leaves: dict, results: dict[str, float], model_ru
     """Write into the run that launched the pipeline what came of it, also when every stage was cached."""
     executed = launching_run.executed_stages(run_id)
     cached = "false" if executed else "true"
-    tags = {"model_run": model_run.info.run_id, "executed": ", ".join(executed) or "nothing", "cached": cached}
+    tags = {
+        "model_run": model_run.info.run_id,
+        "executed": ", ".join(executed) or "nothing",
+        "cached": cached,
+    }
     launching_run.log_pipeline_run(run_id, leaves, results, tags)
 
 
@@ -110,7 +131,11 @@ def summary(name: str, results: dict[str, float], model_run, versions: dict) -> 
             lines.append(line)
     lines += ["", f"gate        {model_run.data.tags['gate_reason']}"]
     for place, version in versions.items():
-        text = f"{name} version {version.version}, model {version.tags['model_md5'][:8]}" if version else "no version"
+        text = (
+            f"{name} version {version.version}, model {version.tags['model_md5'][:8]}"
+            if version
+            else "no version"
+        )
         lines.append(f"{place:<11} {text}")
     return "\n".join(lines)
 
@@ -121,7 +146,11 @@ def left_out() -> str:
 
     rows = [pq.read_metadata(path).num_rows for path in (paths.RAW, *paths.SPLITS.values())]
     count = rows[0] - sum(rows[1:])
-    return f"\nunlabelled  {count:,} of {rows[0]:,} customers were left out: they have no label" if count else ""
+    return (
+        f"\nunlabelled  {count:,} of {rows[0]:,} customers were left out: they have no label"
+        if count
+        else ""
+    )
 
 
 def following(registered: bool) -> str:
@@ -152,8 +181,14 @@ def main() -> None:
     model_run, version = runs.find_run(**identity), registry.find_version(p.registry.model, made)
     if launcher:
         fill_launcher(launcher, leaves, results, model_run)
-    aliases = {alias: registry.version_with_alias(p.registry.model, alias) for alias in ("staging", "production")}
-    print(summary(p.registry.model, results, model_run, {"workspace": version, **aliases}) + left_out())
+    aliases = {
+        alias: registry.version_with_alias(p.registry.model, alias)
+        for alias in ("staging", "production")
+    }
+    print(
+        summary(p.registry.model, results, model_run, {"workspace": version, **aliases})
+        + left_out()
+    )
     print(f"\nNext: {following(version is not None)}")
 
 

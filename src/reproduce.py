@@ -24,7 +24,14 @@ from churn.console import run_command
 from churn.files import md5
 from churn.forensics import locked_environment, workspace
 from churn.forensics.recipe import Recipe, resolve_recipe
-from churn.forensics.verdict import Rebuilt, Verdict, compare_causes, compare_chain, find_verdict, verdict_table
+from churn.forensics.verdict import (
+    Rebuilt,
+    Verdict,
+    compare_causes,
+    compare_chain,
+    find_verdict,
+    verdict_table,
+)
 from churn.operations import promotion
 from churn.tracking.store_errors import explain_store_error
 
@@ -34,7 +41,8 @@ DIFFERS = 5
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Rebuild a model from its lineage and compare.")
     parser.add_argument(
-        "model", help="models:/NAME@ALIAS, a version, an alias, a run id, an experiment, a git revision"
+        "model",
+        help="models:/NAME@ALIAS, a version, an alias, a run id, an experiment, a git revision",
     )
     return parser.parse_args()
 
@@ -66,7 +74,14 @@ def machine(folder: Path, bin: Path) -> dict[str, str]:
     """lineage.environment() of another environment, as this project's code sees it."""
     code = "import json; from churn.tracking import environment; print(json.dumps(environment.environment_tags()))"
     env = {"PYTHONPATH": str(Path(__file__).resolve().parent), "PATH": str(bin)}
-    seen = subprocess.run([bin / "python", "-c", code], cwd=folder, env=env, capture_output=True, text=True, check=True)
+    seen = subprocess.run(
+        [bin / "python", "-c", code],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return json.loads(seen.stdout)
 
 
@@ -88,7 +103,11 @@ def main() -> None:
         rebuilt = rebuild(recipe, folder, bin)
 
         def again() -> Rebuilt:
-            print("it differs; a second rebuild shows whether chance is at work", file=sys.stderr, flush=True)
+            print(
+                "it differs; a second rebuild shows whether chance is at work",
+                file=sys.stderr,
+                flush=True,
+            )
             return rebuild(recipe, folder, bin)
 
         verdict = find_verdict(recipe, rebuilt, again)

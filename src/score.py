@@ -41,12 +41,22 @@ COUNTED = ("rows_read", "rows_scored", "rows_rejected", "rows_contacted")
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Score a table of customers with a registered model.")
-    parser.add_argument("customers", help="Parquet or CSV; a path or a URL such as s3://bucket/customers.parquet")
+    parser = argparse.ArgumentParser(
+        description="Score a table of customers with a registered model."
+    )
+    parser.add_argument(
+        "customers", help="Parquet or CSV; a path or a URL such as s3://bucket/customers.parquet"
+    )
     parser.add_argument("scores", help="the Parquet file to write")
-    parser.add_argument("--alias", default="production", help="whose model scores (default: production)")
-    parser.add_argument("--explain", action="store_true", help="add the three strongest reasons; far slower")
-    parser.add_argument("--max-rejected", type=float, default=0.01, help="share of rejected rows (default: 0.01)")
+    parser.add_argument(
+        "--alias", default="production", help="whose model scores (default: production)"
+    )
+    parser.add_argument(
+        "--explain", action="store_true", help="add the three strongest reasons; far slower"
+    )
+    parser.add_argument(
+        "--max-rejected", type=float, default=0.01, help="share of rejected rows (default: 0.01)"
+    )
     return parser.parse_args()
 
 
@@ -55,12 +65,17 @@ def reasons(booster, frame: pd.DataFrame, rules: Contract) -> dict[str, np.ndarr
     contribution_1, what it adds to the log odds of churn (TreeSHAP), and so on; each of shape (rows,)."""
     values = feature_contributions(booster, frame, rules).to_numpy()[:, :-1]  # less the bias
     strongest = np.argsort(-np.abs(values), axis=1, kind="stable")[:, :REASONS]
-    texts = np.column_stack([f"{column.name} = " + shown(frame[column.name], column.kind) for column in rules.features])
+    texts = np.column_stack(
+        [f"{column.name} = " + shown(frame[column.name], column.kind) for column in rules.features]
+    )
     rows = np.arange(len(frame))
     columns = {}
     for place in range(strongest.shape[1]):
         which = strongest[:, place]
-        columns |= {f"reason_{place + 1}": texts[rows, which], f"contribution_{place + 1}": values[rows, which]}
+        columns |= {
+            f"reason_{place + 1}": texts[rows, which],
+            f"contribution_{place + 1}": values[rows, which],
+        }
     return columns
 
 
@@ -81,10 +96,21 @@ def output_schema(rules: Contract, explain: bool) -> pa.Schema:
 
 def ids(table: customer_table.CustomerTable, rules: Contract) -> Iterator[list]:
     """The ids of a table, a list a batch."""
-    return (rejection.to_contract_types(part, rules)[0][rules.id].tolist() for part in table.batches([rules.id]))
+    return (
+        rejection.to_contract_types(part, rules)[0][rules.id].tolist()
+        for part in table.batches([rules.id])
+    )
 
 
-def score(table: customer_table.CustomerTable, scorer, rules: Contract, explain: bool, paths: tuple, lineage: dict, advance) -> Counter:
+def score(
+    table: customer_table.CustomerTable,
+    scorer,
+    rules: Contract,
+    explain: bool,
+    paths: tuple,
+    lineage: dict,
+    advance,
+) -> Counter:
     """Score a table into two Parquet files, of the scores and of the rejected rows.
 
     Args:
@@ -100,35 +126,55 @@ def score(table: customer_table.CustomerTable, scorer, rules: Contract, explain:
     schema, counts = output_schema(rules, explain), Counter()
     number_name, reason_name = (free_name(name, table.schema.names) for name in ("row", "reason"))
     aside_schema = pa.schema([*table.schema, (number_name, pa.int64()), (reason_name, pa.string())])
-    parsed = last = 0  # rows that came out of the file so far, and the number of the last of them in the file
+    parsed = last = (
+        0  # rows that came out of the file so far, and the number of the last of them in the file
+    )
     with (
         pq.ParquetWriter(paths[0], schema) as scores,
         pq.ParquetWriter(paths[1], aside_schema) as rejected,
     ):
 
         def set_aside(rows: list[dict]) -> None:
-            rejected.write_table(pa.Table.from_pylist(sorted(rows, key=lambda row: row[number_name]), rejected.schema))
+            rejected.write_table(
+                pa.Table.from_pylist(
+                    sorted(rows, key=lambda row: row[number_name]), rejected.schema
+                )
+            )
             counts["rows_rejected"] += len(rows)
 
         def broken(after: int, until: float) -> list[dict]:
-            return [{number_name: n, reason_name: why} for n, why in table.broken.items() if after < n <= until]
+            return [
+                {number_name: n, reason_name: why}
+                for n, why in table.broken.items()
+                if after < n <= until
+            ]
 
         for part in table.batches():
             frame, faults = rejection.to_contract_types(part, rules)
             why = rejection.rejection_reasons(frame, checks, faults)
             for row in range(len(frame)) if again else ():
                 if value := again.get(parsed + row + 1):
-                    why[row] = "; ".join(filter(None, [why.get(row), f"{rules.id}: duplicate id {value!r}"]))
+                    why[row] = "; ".join(
+                        filter(None, [why.get(row), f"{rules.id}: duplicate id {value!r}"])
+                    )
             number = customer_table.row_numbers(table, last, len(frame))
             aside = [
-                {**part.slice(row, 1).to_pylist()[0], number_name: number[row], reason_name: why[row]} for row in why
+                {
+                    **part.slice(row, 1).to_pylist()[0],
+                    number_name: number[row],
+                    reason_name: why[row],
+                }
+                for row in why
             ]
             set_aside(aside + broken(last, number[-1]))
             if len(good := frame.drop(index=list(why))):
                 found = {**scorer.predict(None, good)}
                 found |= reasons(scorer.booster, good, rules) if explain else {}
                 ordered = [good[rules.id], *(found[name] for name in schema.names[1:])]
-                arrays = [pa.array(v, f.type, from_pandas=True) for v, f in zip(ordered, schema, strict=True)]
+                arrays = [
+                    pa.array(v, f.type, from_pandas=True)
+                    for v, f in zip(ordered, schema, strict=True)
+                ]
                 scores.write_table(pa.Table.from_arrays(arrays, schema=schema))
                 counts["rows_contacted"] += int(found["churn"].sum())
                 counts["probability"] += float(found["churn_probability"].sum())
@@ -137,14 +183,19 @@ def score(table: customer_table.CustomerTable, scorer, rules: Contract, explain:
             advance(len(frame))
         set_aside(broken(last, float("inf")))
         counts["rows_read"] = parsed + len(table.broken)
-        lineage = {**lineage, **{key: counts[key] for key in ("rows_read", "rows_scored", "rows_rejected")}}
+        lineage = {
+            **lineage,
+            **{key: counts[key] for key in ("rows_read", "rows_scored", "rows_rejected")},
+        }
         scores.add_key_value_metadata({"churn_lineage": json.dumps(lineage)})
     return counts
 
 
 def progress(rows: int | None):
     """A callback that shows the rows: a bar with rows a second on a terminal, a line every million in a log."""
-    bar = tqdm(total=rows, unit=" rows", unit_scale=True, disable=not sys.stderr.isatty(), leave=False)
+    bar = tqdm(
+        total=rows, unit=" rows", unit_scale=True, disable=not sys.stderr.isatty(), leave=False
+    )
     done = Counter()
 
     def advance(count: int) -> None:
@@ -159,44 +210,75 @@ def progress(rows: int | None):
 def main() -> None:
     options, p = arguments(), load_params()
     aside = str(Path(options.scores).with_suffix(".rejected.parquet"))
-    if customer_table.locate(options.customers)[1] in (customer_table.locate(options.scores)[1], customer_table.locate(aside)[1]):
-        raise UserError(f"{options.customers} is the table of customers; write the scores to another file")
+    if customer_table.locate(options.customers)[1] in (
+        customer_table.locate(options.scores)[1],
+        customer_table.locate(aside)[1],
+    ):
+        raise UserError(
+            f"{options.customers} is the table of customers; write the scores to another file"
+        )
     for path in (options.scores, aside):
         output.check_writable(path)
     store.connect()
     version = registry.require_alias(p.registry.model, options.alias)
     what = f"{version.name} version {version.version}"
     scorer, rules = logged_model.load_scorer(version)
-    table = customer_table.CustomerTable(options.customers, rules, [rules.id, *(column.name for column in rules.features)])
+    table = customer_table.CustomerTable(
+        options.customers, rules, [rules.id, *(column.name for column in rules.features)]
+    )
     origin = {
         "model": version.name,
         "model_version": str(version.version),
         **{tag: version.tags[tag] for tag in ("model_md5", "schema_md5", "threshold")},
         "input_md5": customer_table.file_md5(options.customers),
     }
-    with runs.open_run("score", {"stage": "score", **git_state.code_tags(), **environment.environment_tags(), **origin}):
+    with runs.open_run(
+        "score",
+        {"stage": "score", **git_state.code_tags(), **environment.environment_tags(), **origin},
+    ):
         import mlflow
 
         start = time.monotonic()
-        with output.atomic_output(options.scores) as scores, output.atomic_output(aside) as rejected:
-            counts = score(table, scorer, rules, options.explain, (scores, rejected), origin, progress(table.rows))
+        with (
+            output.atomic_output(options.scores) as scores,
+            output.atomic_output(aside) as rejected,
+        ):
+            counts = score(
+                table,
+                scorer,
+                rules,
+                options.explain,
+                (scores, rejected),
+                origin,
+                progress(table.rows),
+            )
         seconds = time.monotonic() - start
-        mlflow.log_params({"customers": options.customers, "scores": options.scores, "alias": options.alias})
+        mlflow.log_params(
+            {"customers": options.customers, "scores": options.scores, "alias": options.alias}
+        )
         mlflow.log_metrics(
-            {name: counts[name] for name in COUNTED} | {"rows_per_second": counts["rows_read"] / seconds}
+            {name: counts[name] for name in COUNTED}
+            | {"rows_per_second": counts["rows_read"] / seconds}
         )
         mlflow.set_tag("scores_md5", customer_table.file_md5(options.scores))
 
     read, refused = counts["rows_read"], counts["rows_rejected"]
-    print(f"{read:,} customers read, {counts['rows_scored']:,} scored by {what}, {refused:,} rejected")
+    print(
+        f"{read:,} customers read, {counts['rows_scored']:,} scored by {what}, {refused:,} rejected"
+    )
     if counts["rows_scored"]:
-        mean, share = (counts[key] / counts["rows_scored"] for key in ("probability", "rows_contacted"))
-        print(f"mean churn probability {mean:.4f}; {share:.1%} at or above the threshold {scorer.threshold:.4f}")
+        mean, share = (
+            counts[key] / counts["rows_scored"] for key in ("probability", "rows_contacted")
+        )
+        print(
+            f"mean churn probability {mean:.4f}; {share:.1%} at or above the threshold {scorer.threshold:.4f}"
+        )
     if refused:
         print(f"{aside} says why each row was rejected")
     if refused > options.max_rejected * read:
         print(
-            f"error: {refused / read:.2%} rejected, more than --max-rejected {options.max_rejected:g}", file=sys.stderr
+            f"error: {refused / read:.2%} rejected, more than --max-rejected {options.max_rejected:g}",
+            file=sys.stderr,
         )
         sys.exit(3)
 

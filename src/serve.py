@@ -22,8 +22,12 @@ from churn.tracking.store_errors import explain_store_error
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--port", type=int, default=5001, help="on 127.0.0.1 (default: %(default)s)")
-    parser.add_argument("--alias", default="production", help="which version (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=5001, help="on 127.0.0.1 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--alias", default="production", help="which version (default: %(default)s)"
+    )
     return parser.parse_args()
 
 
@@ -32,7 +36,9 @@ def check_port(port: int) -> None:
     if not 1 <= port <= 65535:
         raise UserError(f"port {port}: must be 1 to 65535")
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that ended a moment ago is no obstacle
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # a server that ended a moment ago is no obstacle
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
@@ -45,10 +51,14 @@ def main() -> None:
     name = load_params().registry.model
     store.connect()
     version = registry.require_alias(name, asked.alias)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit that takes the copy of the model away
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # an exit that takes the copy of the model away
     with logged_model.verified_version_copy(version) as folder:
         digest = version.tags["model_md5"]
-        print(f"{name} version {version.version} ({asked.alias}, model {digest[:8]}) on http://127.0.0.1:{asked.port}")
+        print(
+            f"{name} version {version.version} ({asked.alias}, model {digest[:8]}) on http://127.0.0.1:{asked.port}"
+        )
         sys.stdout.flush()
         os.environ.update(settings(f"x-model-version:{version.version} x-model-md5:{digest}"))
         serve(folder, asked.port)

@@ -29,7 +29,9 @@ def progress(rounds: int):
         bar.update()
         bar.set_postfix_str(f"validation log loss {scores['valid_logloss']:.4f}")
         if bar.disable and number % 100 == 0:
-            print(f"round {number:4}: validation log loss {scores['valid_logloss']:.4f}", flush=True)
+            print(
+                f"round {number:4}: validation log loss {scores['valid_logloss']:.4f}", flush=True
+            )
 
     return each_round
 
@@ -40,10 +42,16 @@ def main() -> None:
     rules = load_contract(paths.SCHEMA, p.data.id, p.data.target, p.data.positive)
     origin, tags = dvc_lock.data_tags(), lineage.stage_tags("train")
     launching_run.note_stage_executed("train")
-    with runs.open_run("train", {**tags, **runs.workspace_tag(), "params_md5": parameters_digest(leaves)}):
+    with runs.open_run(
+        "train", {**tags, **runs.workspace_tag(), "params_md5": parameters_digest(leaves)}
+    ):
         rows = {name: pd.read_parquet(paths.SPLITS[name]) for name in ("train", "valid")}
-        watched = {name: labelled_matrix(table, rules, p.train.threads) for name, table in rows.items()}
-        booster, curves = fit_booster(watched["train"], watched, p.train, p.seed, progress(p.train.rounds))
+        watched = {
+            name: labelled_matrix(table, rules, p.train.threads) for name, table in rows.items()
+        }
+        booster, curves = fit_booster(
+            watched["train"], watched, p.train, p.seed, progress(p.train.rounds)
+        )
         lineage.check_inputs_unchanged(tags)
         for path in (paths.MODEL, paths.CURVES):
             path.parent.mkdir(exist_ok=True)

@@ -30,13 +30,27 @@ from churn.tracking.store_errors import explain_store_error
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="What changed between two models, and how much each change did.")
-    parser.add_argument("a", metavar="A", help="version, alias, models:/ URI, MLflow run, DVC experiment, git revision")
+    parser = argparse.ArgumentParser(
+        description="What changed between two models, and how much each change did."
+    )
+    parser.add_argument(
+        "a",
+        metavar="A",
+        help="version, alias, models:/ URI, MLflow run, DVC experiment, git revision",
+    )
     parser.add_argument("b", metavar="B", help="the same")
-    parser.add_argument("--attribute", action="store_true", help="run the combinations; minutes, not seconds")
-    parser.add_argument("--metric", default="roc_auc", help="which of reports/metrics.json (default: roc_auc)")
-    parser.add_argument("--seeds", type=int, default=5, help="reruns with other seeds, for the noise (default: 5)")
-    parser.add_argument("--output", type=Path, default=Path("why.png"), help="the picture (default: why.png)")
+    parser.add_argument(
+        "--attribute", action="store_true", help="run the combinations; minutes, not seconds"
+    )
+    parser.add_argument(
+        "--metric", default="roc_auc", help="which of reports/metrics.json (default: roc_auc)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=5, help="reruns with other seeds, for the noise (default: 5)"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("why.png"), help="the picture (default: why.png)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     options = parser.parse_args()
     if options.seeds < 1:
@@ -82,7 +96,9 @@ def unlike_recorded(comparison: Comparison, ends: tuple[float, float]) -> list[s
     for name, side, again in (("A", comparison.a, ends[0]), ("B", comparison.b, ends[1])):
         recorded = side.recipe.metrics.get(comparison.metric)
         if recorded is None:
-            words.append(f"WARNING: {name} has no recorded {comparison.metric}; the rerun gave {again:.6f}")
+            words.append(
+                f"WARNING: {name} has no recorded {comparison.metric}; the rerun gave {again:.6f}"
+            )
         elif abs(recorded - again) > 1e-6:
             words.append(
                 f"WARNING: {name} was recorded with {comparison.metric} {recorded:.6f}, and its rerun here gives "
@@ -100,7 +116,10 @@ def attribute(comparison: Comparison, folder: Path) -> dict:
         ends, causes, noise = comparison.ends(), comparison.causes(), comparison.noise()
     warnings = [*unlike_recorded(comparison, ends), *comparison.pipelines.unknown()]
     told = explanation.sentence(comparison.metric, ends, noise, causes)
-    tables = [explanation.causes_table(causes, ends, len(comparison.seeds)), explanation.squares(figures, counts)]
+    tables = [
+        explanation.causes_table(causes, ends, len(comparison.seeds)),
+        explanation.squares(figures, counts),
+    ]
     return {
         "sentence": told,
         "metric": comparison.metric,
@@ -119,10 +138,14 @@ def attribute(comparison: Comparison, folder: Path) -> dict:
 
 def log(answer: dict, a: difference.Side, b: difference.Side, text: str, picture: Path) -> None:
     """One run in MLflow. It has no tag `stage` and no md5 of a model: nothing takes it for a model's run."""
-    with runs.open_run("why", {"why": answer["sentence"], "why.a": a.recipe.label, "why.b": b.recipe.label}):
+    with runs.open_run(
+        "why", {"why": answer["sentence"], "why.a": a.recipe.label, "why.b": b.recipe.label}
+    ):
         import mlflow
 
-        mlflow.log_metrics({f"{answer['metric']}.a": answer["a"], f"{answer['metric']}.b": answer["b"]})
+        mlflow.log_metrics(
+            {f"{answer['metric']}.a": answer["a"], f"{answer['metric']}.b": answer["b"]}
+        )
         mlflow.log_text(text, "why.txt")
         mlflow.log_dict({key: value for key, value in answer.items() if key != "text"}, "why.json")
         mlflow.log_artifact(str(picture))
@@ -132,22 +155,37 @@ def main() -> None:
     options = arguments()
     recipes = resolve_recipe(options.a), resolve_recipe(options.b)
     with ExitStack() as stack:
-        a, b = (difference.side(one, stack.enter_context(workspace.checkout(one))) for one in recipes)
+        a, b = (
+            difference.side(one, stack.enter_context(workspace.checkout(one))) for one in recipes
+        )
         difference.check(a, b)
         head = "\n".join(
             f"{name}  {side.recipe.label}, commit {side.recipe.commit[:8]}"
             for name, side in zip("AB", (a, b), strict=True)
         )
         text = f"{head}\n\n{explanation.differences(a, b)}"
-        answer = {"differs": {axis: [difference.md5s(side)[axis] for side in (a, b)] for axis in difference.axes(a, b)}}
+        answer = {
+            "differs": {
+                axis: [difference.md5s(side)[axis] for side in (a, b)]
+                for axis in difference.axes(a, b)
+            }
+        }
         if options.attribute:
-            comparison = Comparison(counterfactual.Pipelines(a, b, counterfactual.workers(stack)), options.metric, options.seeds)
+            comparison = Comparison(
+                counterfactual.Pipelines(a, b, counterfactual.workers(stack)),
+                options.metric,
+                options.seeds,
+            )
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             answer |= attribute(comparison, folder)
             text = f"{answer.pop('text')}\n\n{text}"
-            explanation.waterfall(options.metric, comparison.ends(), comparison.causes(), options.output)
+            explanation.waterfall(
+                options.metric, comparison.ends(), comparison.causes(), options.output
+            )
             log(answer, a, b, text, options.output)
-            say(f"{answer['combinations']} combinations, {answer['run_now']} of them run now; {options.output}")
+            say(
+                f"{answer['combinations']} combinations, {answer['run_now']} of them run now; {options.output}"
+            )
     print(json.dumps(answer, indent=2) if options.json else text)
 
 

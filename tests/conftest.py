@@ -33,7 +33,17 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 PARAMETERS = read_yaml(Path(__file__).with_name("params.yaml"))
 AS_COMMITTED = (read_yaml(ROOT / "params.yaml") | PARAMETERS) == read_yaml(ROOT / "params.yaml")
 # The modules that take longest, the longest first: the others fill what is left of the workers' time.
-LONGEST = ("docs", "reproduce", "why", "cookiecutter", "serving", "launchers", "at_once", "commands", "promote")
+LONGEST = (
+    "docs",
+    "reproduce",
+    "why",
+    "cookiecutter",
+    "serving",
+    "launchers",
+    "at_once",
+    "commands",
+    "promote",
+)
 TINY = {"train.rounds": 20, "train.learning_rate": 0.3, "evaluate.bootstrap": 100}
 
 
@@ -41,10 +51,16 @@ def pytest_collection_modifyitems(items):
     """Tests marked `sample` prove something about the sample table. Without it they are skipped; a project with its
     own table never gets a module that is marked as a whole."""
     names = [f"test_{name}" for name in LONGEST]
-    items.sort(key=lambda item: names.index(item.module.__name__) if item.module.__name__ in names else len(names))
+    items.sort(
+        key=lambda item: (
+            names.index(item.module.__name__) if item.module.__name__ in names else len(names)
+        )
+    )
     if not SAMPLE:
         if not (ROOT / "data/raw.parquet").exists() or not (ROOT / "dvc.lock").exists():
-            pytest.exit("the tests work on the project's own table and lock: `make repro` comes first", 1)
+            pytest.exit(
+                "the tests work on the project's own table and lock: `make repro` comes first", 1
+            )
         for item in items:
             if item.get_closest_marker("sample"):
                 item.add_marker(pytest.mark.skip(reason="needs the sample table"))
@@ -82,7 +98,9 @@ class Project:
         A tiny project has a quick model's parameters, and its data pulled; `committed` leaves params.yaml alone.
         """
         self = cls(folder)
-        listed = self.out("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
+        listed = self.out(
+            "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT
+        )
         for name in filter(None, listed.split("\0")):
             if (ROOT / name).exists():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +117,9 @@ class Project:
         table = ROOT / "data/raw.parquet"
         cached = folder / ".dvc/cache" / blob
         cached.parent.mkdir(parents=True)
-        shutil.copy(ROOT / "data/sample" / blob if (ROOT / "data/sample" / blob).exists() else table, cached)
+        shutil.copy(
+            ROOT / "data/sample" / blob if (ROOT / "data/sample" / blob).exists() else table, cached
+        )
         # Whatever bucket the project pushes to, a test pushes to a folder.
         (folder / ".dvc/config.local").write_text("['remote \"storage\"']\n    url = ../storage\n")
         if not (committed or AS_COMMITTED):
@@ -114,22 +134,33 @@ class Project:
         """This project in another folder: its files, its cache, its runs and its registry."""
         shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
         moved = (str(self.folder), str(folder))
-        with closing(sqlite3.connect(folder / "mlflow.db")) as store, store:  # MLflow keeps absolute paths
-            for (table,) in store.execute("select name from sqlite_master where type = 'table'").fetchall():
+        with (
+            closing(sqlite3.connect(folder / "mlflow.db")) as store,
+            store,
+        ):  # MLflow keeps absolute paths
+            for (table,) in store.execute(
+                "select name from sqlite_master where type = 'table'"
+            ).fetchall():
                 for _, column, *_ in store.execute(f"pragma table_info({table})").fetchall():
                     change = f"update {table} set {column} = replace({column}, ?, ?) where instr({column}, ?)"
                     store.execute(change, (*moved, moved[0]))
         return Project(folder)
 
-    def run(self, *command: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess:
+    def run(
+        self, *command: str, cwd: Path | None = None, **env: str
+    ) -> subprocess.CompletedProcess:
         """Run a command in the clone, with this environment's programs first on PATH."""
         env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **env}
-        return subprocess.run(command, cwd=cwd or self.folder, env=env, capture_output=True, text=True)
+        return subprocess.run(
+            command, cwd=cwd or self.folder, env=env, capture_output=True, text=True
+        )
 
     def out(self, *command: str, cwd: Path | None = None, **env: str) -> str:
         """Run a command that must succeed, and return what it printed."""
         result = self.run(*command, cwd=cwd, **env)
-        assert result.returncode == 0, f"{command} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}"
+        assert result.returncode == 0, (
+            f"{command} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}"
+        )
         return result.stdout
 
     def commit(self, message: str) -> None:
@@ -154,7 +185,9 @@ class Project:
     def executed(self, **env: str) -> list[str]:
         """`dvc repro`, and the stages whose commands it ran."""
         printed = self.out("dvc", "repro", **env)
-        return [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")]
+        return [
+            line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")
+        ]
 
     def lock(self) -> dict:
         from ruamel.yaml import YAML
@@ -199,16 +232,32 @@ class Server:
     def over(cls, project: Project, *options: str, **settings: str) -> "Server":
         """Start one, with more options and environment variables, and wait until it answers."""
         port = free_port()
-        command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *options]
+        command = [
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+            *options,
+        ]
         command += ["--backend-store-uri", project.uri]
         command += ["--default-artifact-root", str(project.folder / "mlartifacts")]
-        env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        env = {
+            **os.environ,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
         env |= settings
         with open(project.folder / "server.log", "w") as log:
             running = subprocess.Popen(command, cwd=project.folder, env=env, stdout=log, stderr=log)
         self, deadline = cls(f"http://127.0.0.1:{port}", running), time.monotonic() + 120
         while not self.is_up():
-            assert running.poll() is None and time.monotonic() < deadline, "the server did not come up"
+            assert running.poll() is None and time.monotonic() < deadline, (
+                "the server did not come up"
+            )
             time.sleep(0.3)
         return self
 
@@ -290,7 +339,9 @@ def fill_pipelines(folder: Path) -> None:
         }
         command = ["dvc", "repro", "--force"]
         running.append(
-            subprocess.Popen(command, cwd=clone.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            subprocess.Popen(
+                command, cwd=clone.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
         )
     for process in running:
         printed = process.communicate()[0].decode()

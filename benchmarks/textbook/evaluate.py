@@ -6,7 +6,13 @@ import pickle
 import matplotlib.pyplot as plt
 import mlflow
 import pandas as pd
-from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import (
+    ConfusionMatrixDisplay,
+    RocCurveDisplay,
+    accuracy_score,
+    f1_score,
+    roc_auc_score,
+)
 
 mlflow.set_tracking_uri("sqlite:///mlflow.db")
 mlflow.set_experiment("churn")

@@ -14,7 +14,9 @@ mlflow.set_experiment("churn")
 with mlflow.start_run(run_name="preprocess"):
     table = pd.read_parquet("raw.parquet").drop(columns="customer_id")
     table["churn"] = (table["churn"] == "Yes").astype(int)
-    rest, test = train_test_split(table, test_size=params["split"]["test"], random_state=params["seed"])
+    rest, test = train_test_split(
+        table, test_size=params["split"]["test"], random_state=params["seed"]
+    )
     share = params["split"]["valid"] / (1 - params["split"]["test"])
     train, valid = train_test_split(rest, test_size=share, random_state=params["seed"])
     Path("data").mkdir(exist_ok=True)

@@ -3,8 +3,8 @@
 import json
 import sys
 
-answers = json.loads(r'''{{ cookiecutter | tojson }}''')
-sys.path.insert(0, json.loads(r'''{{ cookiecutter._repo_dir | absolute | tojson }}'''))
+answers = json.loads(r"""{{ cookiecutter | tojson }}""")
+sys.path.insert(0, json.loads(r"""{{ cookiecutter._repo_dir | absolute | tojson }}"""))
 
 import project  # noqa: E402
 

@@ -3,9 +3,9 @@
 import json
 import sys
 
-answers = json.loads(r'''{{ cookiecutter | tojson }}''')
-answers["path"] = json.loads(r'''{{ cookiecutter.data | absolute | tojson }}''')
-sys.path.insert(0, json.loads(r'''{{ cookiecutter._repo_dir | absolute | tojson }}'''))
+answers = json.loads(r"""{{ cookiecutter | tojson }}""")
+answers["path"] = json.loads(r"""{{ cookiecutter.data | absolute | tojson }}""")
+sys.path.insert(0, json.loads(r"""{{ cookiecutter._repo_dir | absolute | tojson }}"""))
 
 import project  # noqa: E402
 

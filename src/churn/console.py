@@ -4,7 +4,10 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+
+from tabulate import tabulate
+from tqdm import tqdm
 
 from churn.errors import UserError, bounded
 from churn.files import explain_dvc_error
@@ -28,9 +31,63 @@ def run_command(main: Callable[[], None], *explainers: Callable[[Exception], str
         sys.exit(141)
     except subprocess.CalledProcessError as error:
         words = (error.stderr or b"").decode() if isinstance(error.stderr, bytes) else error.stderr
-        sys.exit(f"error: {shlex.join(map(str, error.cmd))} failed: {bounded(words or 'its message stands above')}")
+        sys.exit(
+            f"error: {shlex.join(map(str, error.cmd))} failed: {bounded(words or 'its message stands above')}"
+        )
     except Exception as error:
         for explain in (*explainers, explain_dvc_error):
             if message := explain(error):
                 sys.exit(f"error: {bounded(message)}")
         raise
+
+
+def progress(total: int | None, unit: str, line_every: int, done: int = 0) -> Callable[..., None]:
+    """Show how far long work has come: a bar on a terminal, lines in a log. Both go to stderr.
+
+    Args:
+        total: how many units there are; None if nobody knows.
+        unit: the name of one, in the singular.
+        line_every: in a log, one line each time that this many more units are done.
+        done: how many were done before.
+
+    Returns:
+        A function to call with the number of units done so far, and with a text that says what was reached.
+    """
+    terminal = sys.stderr.isatty()
+    bar = tqdm(
+        total=total, initial=done, unit=unit, unit_scale=True, disable=not terminal, leave=False
+    )
+    lines = done // line_every
+
+    def show(done: int, text: str = "") -> None:
+        nonlocal lines
+        bar.set_postfix_str(text, refresh=False)
+        bar.update(done - bar.n)
+        if not terminal and done // line_every > lines:
+            lines = done // line_every
+            position = f"{done:,}" if total is None else f"{done:,} of {total:,}"
+            print(f"{position} {unit}s  {text}".rstrip(), file=sys.stderr, flush=True)
+
+    return show
+
+
+def text_table(rows: Sequence[Mapping[str, object]], number_format: str = ".4f") -> str:
+    """Rows as an aligned text table: numbers to the right, texts to the left, "-" for what is missing.
+
+    Args:
+        rows: one mapping per row, {column: value}; the first row names the columns.
+        number_format: of floating-point numbers; other values are shown as they are.
+    """
+    names = list(rows[0])
+    alignment = []
+    for name in names:
+        is_number = all(isinstance(row.get(name), int | float | None) for row in rows)
+        alignment.append("right" if is_number else "left")
+    cells = [[_cell(row.get(name), number_format) for name in names] for row in rows]
+    return tabulate(cells, names, tablefmt="plain", colalign=alignment, disable_numparse=True)
+
+
+def _cell(value: object, number_format: str) -> str:
+    if value is None or value != value:  # NaN
+        return "-"
+    return format(value, number_format) if isinstance(value, float) else str(value)

@@ -1,17 +1,16 @@
 """What a user did wrong, said in one clear message and without a traceback."""
 
-
-
-
-
-
 LONGEST_VALUE, LONGEST_LINE, MOST_LINES = 100, 2000, 100
 
 
 def short(value: object) -> str:
     """A value as a message shows it: its repr, cut where it is long."""
     text = repr(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}... ({len(text):,} characters)"
+    return (
+        text
+        if len(text) <= LONGEST_VALUE
+        else f"{text[:LONGEST_VALUE]}... ({len(text):,} characters)"
+    )
 
 
 def bounded(message: str) -> str:
@@ -24,7 +23,9 @@ def bounded(message: str) -> str:
     for number, line in enumerate(lines):
         if len(line) > LONGEST_LINE:
             more = len(line) - LONGEST_LINE
-            lines[number] = f"{line[: LONGEST_LINE - 500]} ... {more:,} more characters ... {line[-500:]}"
+            lines[number] = (
+                f"{line[: LONGEST_LINE - 500]} ... {more:,} more characters ... {line[-500:]}"
+            )
     return "\n".join(lines)
 
 

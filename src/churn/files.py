@@ -38,7 +38,9 @@ def reading(path: str | Path, remedy: str = "") -> Iterator[None]:
         raise
     except Exception as error:  # every parser has errors of its own
         what, way_out = fault_in(Path(path), error), remedy or remedy_for(path)
-        if CONFLICT in what and way_out.startswith("mend it"):  # git checks nothing out that it has still to merge
+        if CONFLICT in what and way_out.startswith(
+            "mend it"
+        ):  # git checks nothing out that it has still to merge
             way_out = "keep one side of each conflict, and delete the marks"
         raise UserError(f"{path} cannot be read: {what}; {way_out}") from None
 

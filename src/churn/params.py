@@ -51,7 +51,9 @@ class Split(Section):
     @model_validator(mode="after")
     def leave_rows_to_train_on(self):
         if self.valid + self.test >= 1:
-            raise ValueError(f"valid + test is {self.valid + self.test:g}, which leaves nothing to train on")
+            raise ValueError(
+                f"valid + test is {self.valid + self.test:g}, which leaves nothing to train on"
+            )
         return self
 
 
@@ -136,7 +138,11 @@ class Params(Section):
                     Train.model_validate(self.train.model_dump() | {name: end})
                 except ValidationError as error:
                     said = error.errors()[0]
-                    what = "train has no such parameter" if said["type"] == "extra_forbidden" else said["msg"]
+                    what = (
+                        "train has no such parameter"
+                        if said["type"] == "extra_forbidden"
+                        else said["msg"]
+                    )
                     raise ValueError(f"sweep.space.{name}: {what} (got {end!r})") from None
         return self
 
@@ -148,7 +154,9 @@ def parameter_names(section: type[BaseModel] = Params, prefix: str = "") -> list
         if field.exclude:
             continue
         nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        found += parameter_names(field.annotation, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
+        found += (
+            parameter_names(field.annotation, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
+        )
     return found
 
 
@@ -156,7 +164,11 @@ def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
     """{"train": {"max_depth": 4}} as {"train.max_depth": 4}."""
     leaves = {}
     for key, value in tree.items():
-        leaves |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        leaves |= (
+            flatten(value, f"{prefix}{key}.")
+            if isinstance(value, dict)
+            else {f"{prefix}{key}": value}
+        )
     return leaves
 
 
@@ -191,7 +203,9 @@ def validate_params(tree: object, where: str | Path) -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{where}:\n" + "\n".join(f"  {_fault(e)}" for e in error.errors())) from None
+        raise UserError(
+            f"{where}:\n" + "\n".join(f"  {_fault(e)}" for e in error.errors())
+        ) from None
 
 
 def _fault(error: dict) -> str:
@@ -202,7 +216,14 @@ def _fault(error: dict) -> str:
         return f"{name}: {error['msg'].removeprefix('Value error, ')}"
     if error["type"] == "extra_forbidden":
         tops = {n.split(".")[0] for n in parameter_names()}
-        valid = [*parameter_names(), *parameter_names(Monitor, "monitor."), *parameter_names(Sweep, "sweep."), *tops, "monitor", "sweep"]
+        valid = [
+            *parameter_names(),
+            *parameter_names(Monitor, "monitor."),
+            *parameter_names(Sweep, "sweep."),
+            *tops,
+            "monitor",
+            "sweep",
+        ]
         valid += ["gate.require_reproduced"]
         nearest = difflib.get_close_matches(name, valid, n=1, cutoff=0)[0]
         return f"{name}: no such parameter; did you mean {nearest}?"

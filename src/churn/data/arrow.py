@@ -1,6 +1,5 @@
 """The types of a table's columns in pyarrow's terms, and their conversion to the contract's."""
 
-
 from churn.data.contract import Contract
 
 
@@ -9,7 +8,9 @@ def arrow_schema(contract: Contract):
     integer column could hold no missing value. Only id and target keep their types."""
     import pyarrow as pa
 
-    fields = {c.name: pa.string() if c.kind == "text" else pa.float64() for c in contract.columns.values()}
+    fields = {
+        c.name: pa.string() if c.kind == "text" else pa.float64() for c in contract.columns.values()
+    }
     if contract.columns[contract.id].dtype == "int64":
         fields[contract.id] = pa.int64()
     if contract.columns[contract.target].kind == "flag":

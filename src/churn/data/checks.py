@@ -11,7 +11,9 @@ from churn.data.contract import Column, Contract
 from churn.errors import UserError, short
 
 NULL_NOT_ALLOWED = "null where none is allowed"
-MORE_THAN_ONCE = "column stands in the table more than once; give each a name of its own, or drop one"
+MORE_THAN_ONCE = (
+    "column stands in the table more than once; give each a name of its own, or drop one"
+)
 MOST_SHOWN = 50  # violations of one message
 
 
@@ -47,9 +49,12 @@ class Violations:
 
 def column_violations(contract: Contract, schema) -> Violations:
     """Compare the columns of a table (a pyarrow schema) with the contract's: missing, unknown, of another type."""
+
     def fits(column: Column, arrow_type) -> bool:
         kind = kind_of(arrow_type)
-        return kind == column.kind or kind == "null"  # where a null is allowed, all of a table's may be
+        return (
+            kind == column.kind or kind == "null"
+        )  # where a null is allowed, all of a table's may be
 
     violations = Violations()
     for column in contract.columns.values():
@@ -59,7 +64,9 @@ def column_violations(contract: Contract, schema) -> Violations:
             violations.add(column.name, MORE_THAN_ONCE)
         elif not fits(column, schema.field(column.name).type):
             found = schema.field(column.name).type
-            violations.add(column.name, f"must be {column.dtype} ({column.kind}), the table has {found}")
+            violations.add(
+                column.name, f"must be {column.dtype} ({column.kind}), the table has {found}"
+            )
     for name in schema.names:
         if name not in contract.columns:
             violations.add(name, "unknown column; drop it or add it to the contract")
@@ -74,7 +81,9 @@ def pandera_schema(contract: Contract, without: set[str]):
     try:
         schema = pa.DataFrameSchema.from_yaml(contract.text)
     except Exception as error:  # of whatever kind: pandera does not check what it reads
-        raise UserError(f"{contract.path}: pandera cannot read it ({type(error).__name__}: {error})") from None
+        raise UserError(
+            f"{contract.path}: pandera cannot read it ({type(error).__name__}: {error})"
+        ) from None
     schema = schema.remove_columns([name for name in schema.columns if name in without])
     for column in schema.columns.values():
         dtype = contract.columns[column.name].dtype
@@ -97,7 +106,9 @@ def failed_cells(schema, rows) -> pd.DataFrame:
     try:
         schema.validate(rows, lazy=True)
     except pa.errors.SchemaErrors as errors:
-        found = errors.failure_cases[["index", "column", "check", "failure_case"]].dropna(subset="index")
+        found = errors.failure_cases[["index", "column", "check", "failure_case"]].dropna(
+            subset="index"
+        )
         found.columns = ["row", "column", "rule", "value"]
         return found.replace({"rule": {"not_nullable": NULL_NOT_ALLOWED}}).astype({"row": int})
     return pd.DataFrame({"row": [], "column": [], "rule": [], "value": []})
@@ -105,7 +116,9 @@ def failed_cells(schema, rows) -> pd.DataFrame:
 
 def check_rows(schema, batch, first_row: int, violations: Violations) -> None:
     """Validate a pyarrow table whose first row is number `first_row` (counted from 1) of the whole."""
-    for (column, rule), group in failed_cells(schema, batch.to_pandas()).groupby(["column", "rule"], sort=False):
+    for (column, rule), group in failed_cells(schema, batch.to_pandas()).groupby(
+        ["column", "rule"], sort=False
+    ):
         values = () if rule == NULL_NOT_ALLOWED else group["value"]
         violations.add(column, rule, sorted(set(group["row"] + first_row)), values)
 

@@ -14,7 +14,10 @@ import yaml
 from churn.errors import UserError, short
 
 SCORE_COLUMNS = ("churn_probability", "churn")  # what the model gives
-RESERVED_COLUMNS = (*SCORE_COLUMNS, *(f"{name}_{place}" for name in ("reason", "contribution") for place in (1, 2, 3)))
+RESERVED_COLUMNS = (
+    *SCORE_COLUMNS,
+    *(f"{name}_{place}" for name in ("reason", "contribution") for place in (1, 2, 3)),
+)
 KINDS = {"str": "text", "int64": "number", "float64": "number", "bool": "flag"}
 
 Label = str | int | float | bool
@@ -71,9 +74,13 @@ def load_contract(path: str | Path, id: str, target: str, positive: Label) -> Co
             faults.append(f"column {name}: {error}")
     for role, name in (("id", id), ("target", target)):
         if name not in written:
-            faults.append(f"data.{role} in params.yaml is {name!r}, which is no column of the contract")
+            faults.append(
+                f"data.{role} in params.yaml is {name!r}, which is no column of the contract"
+            )
     if id in RESERVED_COLUMNS:
-        faults.append(f"data.id is {id!r}, which is a column of the scores; give the column another name in the table")
+        faults.append(
+            f"data.id is {id!r}, which is a column of the scores; give the column another name in the table"
+        )
     if target in columns:
         columns[target] = _target(columns[target])
         # Labels compare by value: 1, 1.0 and true are one label, which is kept as the contract writes it.
@@ -83,7 +90,9 @@ def load_contract(path: str | Path, id: str, target: str, positive: Label) -> Co
         positive = meant[0] if meant else positive
     if faults:
         raise UserError(f"{path}:\n" + "\n".join(f"  {fault}" for fault in faults))
-    return Contract(Path(path), id, target, positive, columns, Path(path).read_text(encoding="utf-8"))
+    return Contract(
+        Path(path), id, target, positive, columns, Path(path).read_text(encoding="utf-8")
+    )
 
 
 def read_rules(path: str | Path) -> dict[str, dict]:
@@ -92,7 +101,9 @@ def read_rules(path: str | Path) -> dict[str, dict]:
         written = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.CSafeLoader)["columns"]
         return {name: dict(rules) for name, rules in written.items()}
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; `python src/infer_schema.py TABLE` writes one") from None
+        raise UserError(
+            f"{path}: {error.strerror}; `python src/infer_schema.py TABLE` writes one"
+        ) from None
     except yaml.MarkedYAMLError as error:
         what = f"line {error.problem_mark.line + 1}: {error.problem}"
         way_out = f"keep one side of a conflict of git, or `git checkout {path}` brings the committed one back"
@@ -112,8 +123,12 @@ def _column(name: str, rules: dict, is_no_feature: bool) -> Column:
         raise ValueError("text without `isin`, its allowed values; list them or drop the column")
     if kind == "text" and (other := [value for value in allowed if not isinstance(value, str)]):
         # In YAML an unquoted No is false.
-        raise ValueError(f"`isin` of a text has {other[0]!r}, which is no text; quote each value, as in 'No'")
-    return Column(name, rules["dtype"], kind, rules.get("nullable", False), allowed, *range_limits(rules))
+        raise ValueError(
+            f"`isin` of a text has {other[0]!r}, which is no text; quote each value, as in 'No'"
+        )
+    return Column(
+        name, rules["dtype"], kind, rules.get("nullable", False), allowed, *range_limits(rules)
+    )
 
 
 def _target(column: Column) -> Column:
@@ -136,9 +151,15 @@ def range_limits(rules: dict) -> tuple[float, float]:
     low = low if span.get("include_min", True) else np.nextafter(low, np.inf)
     high = high if span.get("include_max", True) else np.nextafter(high, -np.inf)
     low = max(
-        low, rules.get("greater_than_or_equal_to", -np.inf), np.nextafter(rules.get("greater_than", -np.inf), np.inf)
+        low,
+        rules.get("greater_than_or_equal_to", -np.inf),
+        np.nextafter(rules.get("greater_than", -np.inf), np.inf),
     )
-    high = min(high, rules.get("less_than_or_equal_to", np.inf), np.nextafter(rules.get("less_than", np.inf), -np.inf))
+    high = min(
+        high,
+        rules.get("less_than_or_equal_to", np.inf),
+        np.nextafter(rules.get("less_than", np.inf), -np.inf),
+    )
     return float(low), float(high)
 
 

@@ -21,7 +21,22 @@ from churn.errors import UserError, short
 
 BLOCK = 16 * 2**20  # bytes that are parsed at once: no line may be longer
 LONGEST_HEADER = 2**20
-NULLS = ("", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null")
+NULLS = (
+    "",
+    "NA",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "#N/A N/A",
+    "#NA",
+    "<NA>",
+    "NaN",
+    "nan",
+    "-NaN",
+    "-nan",
+    "NULL",
+    "null",
+)
 NULLS += ("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN")
 
 # A number that comes back as it was: no leading zero, no plus sign, no code such as 1e5. Beyond 15 digits a double
@@ -57,7 +72,15 @@ def opened(url: str, **how):
         raise UserError(f"{url} is a folder; name a Parquet or CSV file") from None
     except FileNotFoundError:
         raise UserError(f"{url} does not exist") from None
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, csv.Error, pa.ArrowException) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        zlib.error,
+        lzma.LZMAError,
+        csv.Error,
+        pa.ArrowException,
+    ) as error:
         raise UserError(_reason(url, error)) from None
 
 
@@ -85,11 +108,15 @@ def header(url: str) -> list[str]:
         if len(head) == LONGEST_HEADER:
             head, newline, _ = head.rpartition(b"\n")
             if not newline:
-                raise UserError(f"{url}: its first line has more than {LONGEST_HEADER:,} bytes; is this no CSV?")
+                raise UserError(
+                    f"{url}: its first line has more than {LONGEST_HEADER:,} bytes; is this no CSV?"
+                )
         names = next(csv.reader(io.StringIO(head.decode("utf-8-sig"), newline="")), [])
     for separator, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if len(names) == 1 and separator in names[0]:
-            raise UserError(f"{url}: its cells are separated by {called}; write it with commas (and 1.5, not 1,5)")
+            raise UserError(
+                f"{url}: its cells are separated by {called}; write it with commas (and 1.5, not 1,5)"
+            )
     return names
 
 
@@ -125,7 +152,9 @@ def batches(
         _check_quotes(url)
 
 
-def _reader(file, columns: list[str], nulls: tuple, broken: Callable | None) -> pa.csv.CSVStreamingReader:
+def _reader(
+    file, columns: list[str], nulls: tuple, broken: Callable | None
+) -> pa.csv.CSVStreamingReader:
     return pa.csv.open_csv(
         file,
         pa.csv.ReadOptions(use_threads=False, block_size=BLOCK),  # only so are lines numbered
@@ -176,7 +205,9 @@ def _check_quotes(url: str) -> None:
                 begins = rows.line_num + 1
         except csv.Error as error:
             way_out = "close the quote, and double one that belongs to a text"
-            raise UserError(f"{url}, line {begins}: a cell runs over several lines ({error}); {way_out}") from None
+            raise UserError(
+                f"{url}, line {begins}: a cell runs over several lines ({error}); {way_out}"
+            ) from None
 
 
 def inferred(texts: pa.ChunkedArray, dates: bool = True) -> pa.ChunkedArray:
@@ -188,7 +219,11 @@ def inferred(texts: pa.ChunkedArray, dates: bool = True) -> pa.ChunkedArray:
         return texts
     if all(NUMBER.fullmatch(value) and value.strip(" -") for value in values):
         trimmed = pc.utf8_trim(texts, " ")
-        return trimmed.cast(pa.int64() if pc.all(pc.match_substring_regex(distinct, WHOLE)).as_py() else pa.float64())
+        return trimmed.cast(
+            pa.int64()
+            if pc.all(pc.match_substring_regex(distinct, WHOLE)).as_py()
+            else pa.float64()
+        )
     if FLAGS.issuperset(values):
         return pc.utf8_lower(texts).cast(pa.bool_())
     for kind in (pa.date32(), pa.timestamp("us")) if dates else ():

@@ -55,8 +55,14 @@ class CustomerTable:
         )
         if faults.found:
             raise UserError(f"{url} does not fit the model's contract:\n{faults}")
-        self.schema = pa.schema(pa.field(name, pa.string()) if self.is_csv else schema.field(name) for name in wanted)
-        empty = not (any(len(part) for part in self.batches()) or self.broken) if self.is_csv else self.rows == 0
+        self.schema = pa.schema(
+            pa.field(name, pa.string()) if self.is_csv else schema.field(name) for name in wanted
+        )
+        empty = (
+            not (any(len(part) for part in self.batches()) or self.broken)
+            if self.is_csv
+            else self.rows == 0
+        )
         if empty:
             raise UserError(f"{url} is empty: it has no rows")
 
@@ -66,17 +72,25 @@ class CustomerTable:
         if not self.is_csv:
             with opened(self.url) as file:
                 # A pre-buffered file would stay in memory until it is closed.
-                for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(BATCH_ROWS, columns=columns):
-                    yield batch.select(columns)  # of columns a and a.b, pyarrow reads both when asked for a
+                for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(
+                    BATCH_ROWS, columns=columns
+                ):
+                    yield batch.select(
+                        columns
+                    )  # of columns a and a.b, pyarrow reads both when asked for a
             return
         self.broken = {}
-        allowed = {name: set(self.rules.columns[name].allowed).intersection(NULLS) for name in columns}
+        allowed = {
+            name: set(self.rules.columns[name].allowed).intersection(NULLS) for name in columns
+        }
         kept = set().union(*allowed.values())  # what the contract lists is a value, also NA
         nulls = tuple(token for token in NULLS if token not in kept)
         for batch in batches(self.url, columns, nulls, self._set_aside):
             for place, name in enumerate(columns if kept else ()):
                 null = pc.is_in(batch[name], pa.array(sorted(kept - allowed[name]), pa.string()))
-                batch = batch.set_column(place, name, pc.if_else(null, pa.scalar(None, pa.string()), batch[name]))
+                batch = batch.set_column(
+                    place, name, pc.if_else(null, pa.scalar(None, pa.string()), batch[name])
+                )
             yield batch
 
     def _set_aside(self, line) -> str:

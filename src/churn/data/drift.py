@@ -32,9 +32,13 @@ class Bins:
         if self.edges is None:
             values = [str(category) for category in self.categories]
         else:
-            low, high = ["", *(f"{edge:g}" for edge in self.edges)], [*(f"{edge:g}" for edge in self.edges), ""]
+            low, high = (
+                ["", *(f"{edge:g}" for edge in self.edges)],
+                [*(f"{edge:g}" for edge in self.edges), ""],
+            )
             values = [
-                f"{a} to {b}" if a and b else f"<= {b}" if b else f"> {a}" for a, b in zip(low, high, strict=True)
+                f"{a} to {b}" if a and b else f"<= {b}" if b else f"> {a}"
+                for a, b in zip(low, high, strict=True)
             ]
         return [*values, "unknown", "null"]
 

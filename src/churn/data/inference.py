@@ -78,7 +78,9 @@ def feature_rules(name: str, values: pa.ChunkedArray) -> dict:
         {entry["values"]: entry["counts"] for entry in pc.value_counts(known).to_pylist()}
     )
     if cut := [text for text in texts if "\0" in text]:
-        raise ColumnFault(f"{short(cut[0])} has a NUL character, which the model cannot take; remove it")
+        raise ColumnFault(
+            f"{short(cut[0])} has a NUL character, which the model cannot take; remove it"
+        )
     if len(texts) > MOST_CATEGORIES:
         raise ColumnFault(no_categories(texts, values))
     return {"dtype": "str", **nullable, "isin": sorted(texts)}
@@ -171,7 +173,9 @@ def doubts(rules: dict) -> str:
         what, way_out = "dates", "turn it into a number (days until a fixed date) or drop it"
     else:
         return ""
-    return f"{first_values(rules['isin'])} are {what} as texts, and are taken as categories; {way_out}"
+    return (
+        f"{first_values(rules['isin'])} are {what} as texts, and are taken as categories; {way_out}"
+    )
 
 
 def share(texts: Counter, *patterns: str) -> float:
@@ -196,7 +200,9 @@ def not_plain(texts: Counter, values: pa.ChunkedArray) -> str:
         exact = [text for text in texts if len(re.findall(r"\d", text)) > DIGITS]
         if not exact:
             return f"Write it as numbers, and not as texts such as {short(next(iter(texts)))}"
-        way_out = f"has more than {DIGITS} digits, which a number would change; round them, or drop it"
+        way_out = (
+            f"has more than {DIGITS} digits, which a number would change; round them, or drop it"
+        )
         return f"{short(exact[0])} {way_out}"
     cells = pc.is_in(values, pa.array(wrong, pa.string()))
     rows = pc.indices_nonzero(cells)

@@ -53,7 +53,9 @@ def known_labels(counts: Counter, data: Data) -> list:
     seen = with_counts(counts, 0)
     others = sorted(label for label in counts if label != data.positive)
     if len(others) == len(counts):
-        raise ColumnFault(f"no customer has data.positive, {data.positive!r}; the target has {seen}")
+        raise ColumnFault(
+            f"no customer has data.positive, {data.positive!r}; the target has {seen}"
+        )
     if data.negative is None and len(others) != 1:
         if not others:
             raise ColumnFault(
@@ -67,8 +69,7 @@ def known_labels(counts: Counter, data: Data) -> list:
     if data.negative is not None:
         if missing := [label for label in data.negative if label not in others]:
             raise ColumnFault(
-                f"no customer has {first_values(missing)} of data.negative; "
-                f"the target has {seen}"
+                f"no customer has {first_values(missing)} of data.negative; the target has {seen}"
             )
         others = [label for label in others if label in data.negative]
     return sorted([*others, *(label for label in counts if label == data.positive)])

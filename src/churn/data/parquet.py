@@ -18,12 +18,17 @@ def open_table(path: Path):
     if not path.exists():
         raise UserError(f"{path} is missing; `dvc pull {path}.dvc` fetches it")
     try:
-        table = pq.ParquetFile(path, pre_buffer=False)  # a pre-buffered file stays in memory until it is closed
+        table = pq.ParquetFile(
+            path, pre_buffer=False
+        )  # a pre-buffered file stays in memory until it is closed
     except (pa.ArrowException, OSError):
-        raise UserError(f"{path} is not a Parquet file; write it with pandas' `to_parquet`") from None
+        raise UserError(
+            f"{path} is not a Parquet file; write it with pandas' `to_parquet`"
+        ) from None
     if table.metadata.num_rows == 0:
         raise UserError(f"{path} is empty: it has columns but no rows")
     return table
+
 
 BATCH_ROWS = 65_536
 

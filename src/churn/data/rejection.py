@@ -13,7 +13,9 @@ from churn.errors import short
 FLAGS = {"true": True, "false": False, "1": True, "0": False}
 
 
-def to_contract_types(batch: pa.RecordBatch, rules: Contract) -> tuple[pd.DataFrame, dict[tuple[int, str], str]]:
+def to_contract_types(
+    batch: pa.RecordBatch, rules: Contract
+) -> tuple[pd.DataFrame, dict[tuple[int, str], str]]:
     """A batch in the contract's types, and what could not be brought into them: {(row, column): reason}, that cell
     then being null. Rows count from 0."""
     schema, faults, columns = arrow_schema(rules), {}, {}
@@ -33,9 +35,15 @@ def to_contract_types(batch: pa.RecordBatch, rules: Contract) -> tuple[pd.DataFr
             else:
                 parse, kind = _number, "a number"
             parsed = [None if text is None else parse(text) for text in texts]
-            for row in (row for row, value in enumerate(parsed) if value is None and texts[row] is not None):
+            for row in (
+                row for row, value in enumerate(parsed) if value is None and texts[row] is not None
+            ):
                 faults[row, name] = f"{short(texts[row])} is not {kind}"
-            values = pa.array(parsed, pa.bool_()).cast(target) if parse is _flag else pa.array(parsed, target)
+            values = (
+                pa.array(parsed, pa.bool_()).cast(target)
+                if parse is _flag
+                else pa.array(parsed, target)
+            )
         columns[name] = values
     frame = pa.table(columns).to_pandas()
     if rules.id in columns and pa.types.is_integer(schema.field(rules.id).type):
@@ -64,7 +72,9 @@ def _whole(text: str) -> int | None:
     return int(digits) if -(2**63) <= int(digits) < 2**63 else None
 
 
-def rejection_reasons(frame: pd.DataFrame, checks, faults: dict[tuple[int, str], str]) -> dict[int, str]:
+def rejection_reasons(
+    frame: pd.DataFrame, checks, faults: dict[tuple[int, str], str]
+) -> dict[int, str]:
     """{row: reasons} of the rows that break the contract; rows count from 0.
 
     Args:
@@ -75,7 +85,9 @@ def rejection_reasons(frame: pd.DataFrame, checks, faults: dict[tuple[int, str],
     for (row, column), reason in faults.items():
         reasons.setdefault(row, []).append(f"{column}: {reason}")
     found = failed_cells(checks, frame)
-    for row, column, rule, value in zip(found["row"], found["column"], found["rule"], found["value"], strict=True):
+    for row, column, rule, value in zip(
+        found["row"], found["column"], found["rule"], found["value"], strict=True
+    ):
         if (row, column) not in faults:
             what = rule if rule == NULL_NOT_ALLOWED else f"{short(value)} breaks {rule}"
             reasons.setdefault(int(row), []).append(f"{column}: {what}")

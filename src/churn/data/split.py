@@ -27,7 +27,9 @@ def assign_splits(ids: list, seed: int, shares: Split) -> np.ndarray:
     key = str(seed).encode()
     hashes = (hashlib.blake2b(str(id).encode(), key=key, digest_size=8).digest() for id in ids)
     place = np.fromiter((int.from_bytes(h, "big") / 2**64 for h in hashes), float, len(ids))
-    return np.select([place < shares.test, place < shares.test + shares.valid], ["test", "valid"], "train")
+    return np.select(
+        [place < shares.test, place < shares.test + shares.valid], ["test", "valid"], "train"
+    )
 
 
 def write_splits(table: pq.ParquetFile, rules: Contract, p: Params, folder: Path) -> tuple:
@@ -56,7 +58,9 @@ def write_splits(table: pq.ParquetFile, rules: Contract, p: Params, folder: Path
                 writer.write_table(part)
                 churned = pc.sum(pc.equal(part[rules.target], positive)).as_py() or 0
                 counts[name].update(rows=len(part), churned=churned)
-                counts[name].update({f"nulls.{c}": part[c].null_count for c in schema.names if part[c].null_count})
+                counts[name].update(
+                    {f"nulls.{c}": part[c].null_count for c in schema.names if part[c].null_count}
+                )
     if findings.violations.found:
         broken = f"{paths.RAW} breaks its contract {paths.SCHEMA} (rows count from 1)"
         raise UserError(f"{broken}:\n{findings.violations}")

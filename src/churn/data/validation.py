@@ -15,7 +15,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from churn.data.arrow import arrow_schema, convert_column
-from churn.data.checks import Violations, check_rows, column_violations, duplicate_ids, pandera_schema
+from churn.data.checks import (
+    Violations,
+    check_rows,
+    column_violations,
+    duplicate_ids,
+    pandera_schema,
+)
 from churn.data.contract import Contract, read_rules
 from churn.data.index_columns import UNNAMED, index_columns
 from churn.data.parquet import read_batches
@@ -149,9 +155,7 @@ def validated_batches(
     broken = {column for column, _ in violations.found}
     dropping = {rules.target} if unlabelled == "drop" else set()
     checks = pandera_schema(rules, without=broken | dropping)
-    schema = pa.schema(
-        [field for field in arrow_schema(rules) if field.name not in broken]
-    )
+    schema = pa.schema([field for field in arrow_schema(rules) if field.name not in broken])
     first_row = 1
     for batch in read_batches(table, schema.names):
         rows = _converted(batch, schema, violations)

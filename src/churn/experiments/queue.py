@@ -43,8 +43,15 @@ def run(settings: dict[str, int | float], parent) -> None:
 
 def latest() -> str:
     """The name of the experiment that was made last."""
-    form = ("--sort=-creatordate", "--count=1", "--format=%(refname:lstrip=-1)", "refs/exps/[0-9a-f][0-9a-f]/*/*")
-    return subprocess.run(["git", "for-each-ref", *form], capture_output=True, text=True, check=True).stdout.strip()
+    form = (
+        "--sort=-creatordate",
+        "--count=1",
+        "--format=%(refname:lstrip=-1)",
+        "refs/exps/[0-9a-f][0-9a-f]/*/*",
+    )
+    return subprocess.run(
+        ["git", "for-each-ref", *form], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def table(names: set[str]) -> str:
@@ -57,10 +64,14 @@ def table(names: set[str]) -> str:
     leaves = [name for name in parameter_names() if name in shown]
     differ = [name for name in leaves if shown[name].astype(str).nunique() > 1]
     for name in differ:
-        shown[name] = [f"{value:g}" if isinstance(value, float) else str(value) for value in shown[name]]
+        shown[name] = [
+            f"{value:g}" if isinstance(value, float) else str(value) for value in shown[name]
+        ]
     shown["gate"] = shown["gate_thresholds"].str.split().str[0]
     metrics = ["roc_auc", "roc_auc_low", "roc_auc_high", "gate"]
-    return shown[differ + metrics].reset_index().to_string(index=False, float_format="{:.4f}".format)
+    return (
+        shown[differ + metrics].reset_index().to_string(index=False, float_format="{:.4f}".format)
+    )
 
 
 def tasks() -> dict[str, tuple[str, str]]:
@@ -101,7 +112,9 @@ def check_queue() -> None:
         raise UserError("the queue is empty; `dvc exp run --queue -S train.max_depth=4,6` fills it")
     with Repo() as repo:
         if repo.experiments.celery_queue.worker_status():
-            raise UserError("other workers are at this queue; `dvc queue stop` sends them home, then try again")
+            raise UserError(
+                "other workers are at this queue; `dvc queue stop` sends them home, then try again"
+            )
 
 
 def bury(rev: str, env: dict[str, str]) -> None:

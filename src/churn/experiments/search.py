@@ -63,15 +63,23 @@ def storage(url: str) -> optuna.storages.RDBStorage:
             grace_period=15,
         )
     except (ImportError, sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
-        why = str(error.__cause__ or error).splitlines()[0]  # the cause names the driver that is missing
-        anew = "; `rm sweep.db*` begins anew (the trials so far are in MLflow)" if url.startswith("sqlite") else ""
+        why = str(error.__cause__ or error).splitlines()[
+            0
+        ]  # the cause names the driver that is missing
+        anew = (
+            "; `rm sweep.db*` begins anew (the trials so far are in MLflow)"
+            if url.startswith("sqlite")
+            else ""
+        )
         raise UserError(f"{url.split('@')[-1]} is no database for a search: {why}{anew}") from None
     if url.startswith("sqlite"):
         # A trial is some 20 small transactions. In WAL mode a crash of the machine may cost the last of them, and
         # never the file; each costs a tenth of what it does with SQLite's default.
         with opened.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-        sqlalchemy.event.listen(opened.engine, "connect", lambda c, _: c.execute("PRAGMA synchronous=NORMAL"))
+        sqlalchemy.event.listen(
+            opened.engine, "connect", lambda c, _: c.execute("PRAGMA synchronous=NORMAL")
+        )
         opened.engine.dispose()
     return opened
 
@@ -87,7 +95,11 @@ def question(p: Params, origin: dict[str, str]) -> str:
 def open_study(database: optuna.storages.RDBStorage, asked: str, resume: bool) -> optuna.Study:
     """A new study of this question; with `resume` the latest one, if there is one, as every process that works on it
     opens it."""
-    numbers = [int(name.split("-")[1]) for name in optuna.get_all_study_names(database) if name.startswith(asked[:8])]
+    numbers = [
+        int(name.split("-")[1])
+        for name in optuna.get_all_study_names(database)
+        if name.startswith(asked[:8])
+    ]
     last = max(numbers, default=0)
     if resume and last:
         study = optuna.load_study(study_name=f"{asked[:8]}-{last}", storage=database)
@@ -96,9 +108,13 @@ def open_study(database: optuna.storages.RDBStorage, asked: str, resume: bool) -
             time.sleep(0.5)  # another machine has only just started it
         return study
     try:
-        return optuna.create_study(study_name=f"{asked[:8]}-{last + 1}", storage=database, direction="maximize")
+        return optuna.create_study(
+            study_name=f"{asked[:8]}-{last + 1}", storage=database, direction="maximize"
+        )
     except optuna.exceptions.DuplicatedStudyError:
-        raise UserError("another process started this search in the same second; join it with --resume") from None
+        raise UserError(
+            "another process started this search in the same second; join it with --resume"
+        ) from None
 
 
 def counted(study: optuna.Study, *states: TrialState) -> int:
@@ -124,7 +140,9 @@ def folds(p: Params, contract: Contract, seed: int) -> list[tuple]:
         rows = pd.concat([train, valid], ignore_index=True)
         fold = assign_folds(encode_labels(rows, contract), p.sweep.folds, seed)
         pairs = [(rows[fold != number], rows[fold == number]) for number in range(p.sweep.folds)]
-    return [tuple(labelled_matrix(rows, contract, p.train.threads) for rows in pair) for pair in pairs]
+    return [
+        tuple(labelled_matrix(rows, contract, p.train.threads) for rows in pair) for pair in pairs
+    ]
 
 
 def scores(
@@ -138,14 +156,18 @@ def scores(
         yield best.valid_auc, best.valid_logloss, curves
 
 
-def choose(trial: optuna.Trial | optuna.trial.FrozenTrial, space: dict[str, Range]) -> dict[str, int | float]:
+def choose(
+    trial: optuna.Trial | optuna.trial.FrozenTrial, space: dict[str, Range]
+) -> dict[str, int | float]:
     """What a trial draws from the space, {name in `train`: value}; four digits are enough, and can be read."""
     chosen = {}
     for name, ends in space.items():
         if Train.model_fields[name].annotation is int:
             chosen[name] = trial.suggest_int(name, ends.low, ends.high, log=ends.log)
         else:
-            chosen[name] = float(f"{trial.suggest_float(name, ends.low, ends.high, log=ends.log):.4g}")
+            chosen[name] = float(
+                f"{trial.suggest_float(name, ends.low, ends.high, log=ends.log):.4g}"
+            )
     return chosen
 
 
@@ -156,14 +178,25 @@ def fail_silent_trials(study: optuna.Study) -> None:
 
     database = study._storage
     with database._backend.engine.connect() as connection:
-        heard = {row[0] for row in connection.execute(text("SELECT trial_id FROM trial_heartbeats"))}
+        heard = {
+            row[0] for row in connection.execute(text("SELECT trial_id FROM trial_heartbeats"))
+        }
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial._trial_id not in heard and (datetime.now() - trial.datetime_start).total_seconds() > 60:
+        if (
+            trial._trial_id not in heard
+            and (datetime.now() - trial.datetime_start).total_seconds() > 60
+        ):
             database.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
 def work(
-    study: optuna.Study, parent, p: Params, contract: Contract, threads: int, tell: Callable, check: Callable
+    study: optuna.Study,
+    parent,
+    p: Params,
+    contract: Contract,
+    threads: int,
+    tell: Callable,
+    check: Callable,
 ) -> None:
     """Run trials until `sweep.trials` of the study count, whoever ran them, and none is running.
 
@@ -189,12 +222,26 @@ def work(
                 trial.report(auc.mean(), number)
                 if pruned := trial.should_prune():
                     break
-        results = {"roc_auc": auc.mean(), "roc_auc_sd": auc.std(), "log_loss": np.mean([loss for _, loss, _ in found])}
+        results = {
+            "roc_auc": auc.mean(),
+            "roc_auc_sd": auc.std(),
+            "log_loss": np.mean([loss for _, loss, _ in found]),
+        }
         curves = pd.concat([c for *_, c in found]).groupby("round", as_index=False).mean()
-        curves = curves.iloc[: min(len(c) for *_, c in found)]  # beyond, the mean would be over other folds
+        curves = curves.iloc[
+            : min(len(c) for *_, c in found)
+        ]  # beyond, the mean would be over other folds
         state = "pruned" if pruned else "complete"
         leaves = flatten({"seed": p.seed, "train": train.model_dump()})
-        trials.log_trial(parent, trial.number, state, start, leaves, results, curves.iloc[:: len(curves) // 50 + 1])
+        trials.log_trial(
+            parent,
+            trial.number,
+            state,
+            start,
+            leaves,
+            results,
+            curves.iloc[:: len(curves) // 50 + 1],
+        )
         if pruned:
             raise optuna.TrialPruned
         return auc.mean()
@@ -223,14 +270,19 @@ def helpers(count: int, url: str, study: str, *rest) -> Iterator[None]:
         rest: what `work` takes after the study, less `tell` and `check`.
     """
     context = multiprocessing.get_context("spawn")
-    started = [context.Process(target=assist, args=(url, study, *rest), daemon=True) for _ in range(count)]
+    started = [
+        context.Process(target=assist, args=(url, study, *rest), daemon=True) for _ in range(count)
+    ]
     for process in started:
         process.start()
     yield
     for process in started:
         process.join()
         if process.exitcode:
-            print(f"a process died (exit code {process.exitcode}); the others did its trials", file=sys.stderr)
+            print(
+                f"a process died (exit code {process.exitcode}); the others did its trials",
+                file=sys.stderr,
+            )
 
 
 def assist(url: str, study: str, parent, p: Params, contract: Contract, threads: int) -> None:
@@ -247,7 +299,15 @@ def _assist(url: str, study: str, parent, p: Params, contract: Contract, threads
             study.stop()
 
     with contextlib.suppress(KeyboardInterrupt), held_back() as check:
-        work(optuna.load_study(study_name=study, storage=storage(url)), parent, p, contract, threads, tell, check)
+        work(
+            optuna.load_study(study_name=study, storage=storage(url)),
+            parent,
+            p,
+            contract,
+            threads,
+            tell,
+            check,
+        )
 
 
 def compare(
@@ -258,7 +318,12 @@ def compare(
     rows = []
     for seed in seeds:
         pairs = folds(p, contract, seed)
-        rows.append([np.mean([auc for auc, *_ in scores(train, pairs, seed, check)]) for train in (p.train, best)])
+        rows.append(
+            [
+                np.mean([auc for auc, *_ in scores(train, pairs, seed, check)])
+                for train in (p.train, best)
+            ]
+        )
     return pd.DataFrame(rows, columns=["today", "best"])
 
 
@@ -267,7 +332,9 @@ def explain_search_error(error: BaseException) -> str:
     if "optuna" not in {kind.__module__.split(".")[0] for kind in type(error).__mro__}:
         return ""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return f"the database of the search failed: {reason}; `rm sweep.db*` and a new search begin anew"
+    return (
+        f"the database of the search failed: {reason}; `rm sweep.db*` and a new search begin anew"
+    )
 
 
 def draw(study: optuna.Study, folder: Path) -> None:

@@ -5,7 +5,9 @@ import time
 from churn.tracking import run_log, runs
 
 
-def log_trial(parent, number: int, state: str, start: int, params: dict, results: dict, curves) -> None:
+def log_trial(
+    parent, number: int, state: str, start: int, params: dict, results: dict, curves
+) -> None:
     """Write one trial of a search as a child of the search's run, in three calls.
 
     A child is made when its trial is over: a process that is killed in the middle of a trial leaves none behind.
@@ -20,11 +22,18 @@ def log_trial(parent, number: int, state: str, start: int, params: dict, results
 
     client = mlflow.MlflowClient()
     now = int(time.time() * 1000)
-    tags = {"mlflow.parentRunId": parent.info.run_id, "stage": "trial", "trial": str(number), "trial_state": state}
+    tags = {
+        "mlflow.parentRunId": parent.info.run_id,
+        "stage": "trial",
+        "trial": str(number),
+        "trial_state": state,
+    }
     made = []
 
     def create() -> list[str]:
-        child = client.create_run(parent.info.experiment_id, start, tags, run_name=f"trial {number}")
+        child = client.create_run(
+            parent.info.experiment_id, start, tags, run_name=f"trial {number}"
+        )
         made.append(child.info.run_id)
         return made
 
@@ -33,7 +42,8 @@ def log_trial(parent, number: int, state: str, start: int, params: dict, results
         try:
             client.log_batch(
                 child,
-                metrics=[Metric(name, value, now, 0) for name, value in results.items()] + run_log.curve_points(curves, now),
+                metrics=[Metric(name, value, now, 0) for name, value in results.items()]
+                + run_log.curve_points(curves, now),
                 params=[Param(name, str(value)) for name, value in params.items()],
             )
             client.set_terminated(child)

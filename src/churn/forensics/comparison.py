@@ -32,7 +32,10 @@ class Comparison:
         numbers = (seed for seed in range(1, seeds + 3) if seed not in (self.a.seed, self.b.seed))
         self.seeds = [next(numbers) for _ in range(seeds)]
         # What the data axis passes through on its way from A to B, and the causes named by its steps.
-        self.tables, self.parts = [counterfactual.own_table(self.a), counterfactual.own_table(self.b)], []
+        self.tables, self.parts = (
+            [counterfactual.own_table(self.a), counterfactual.own_table(self.b)],
+            [],
+        )
 
     def figure(self, at: dict[str, int], seed: int | None = None) -> float:
         """The metric where each axis has gone these steps from A; with a seed, of a rerun with that one."""
@@ -48,13 +51,17 @@ class Comparison:
         """The metric of a combination of `Pipelines.metrics`."""
         found = self.pipelines.metrics(*combination, test)
         if self.metric not in found:
-            raise UserError(f"the pipeline measures no {self.metric}; it measures {', '.join(found)}")
+            raise UserError(
+                f"the pipeline measures no {self.metric}; it measures {', '.join(found)}"
+            )
         return found[self.metric]
 
     def ends(self, seed: int | None = None) -> tuple[float, float]:
         """The figures of A and of B."""
         last = len(self.tables) - 1
-        return self.figure({}, seed), self.figure({axis: last if axis == "data" else 1 for axis in self.axes}, seed)
+        return self.figure({}, seed), self.figure(
+            {axis: last if axis == "data" else 1 for axis in self.axes}, seed
+        )
 
     def runs(self, steps: int) -> int:
         """How many runs of the pipeline it takes, if the data axis has so many steps."""
@@ -84,19 +91,30 @@ class Comparison:
         people = difference.customers(self.a, self.b)
         others = {axis: 1 for axis in self.axes if axis != "data"}
         start, tables, done = self.tables[0], [self.tables[1]], []
-        while len(names) > len(done) and not (len(names) == len(done) + 1 and not people["came"] + people["went"]):
+        while len(names) > len(done) and not (
+            len(names) == len(done) + 1 and not people["came"] + people["went"]
+        ):
             self.tables = [start, tables[-1]]
-            gaps = [self.figure({**others, "data": 1}, s) - self.figure({**others, "data": 0}, s) for s in self.draws]
+            gaps = [
+                self.figure({**others, "data": 1}, s) - self.figure({**others, "data": 0}, s)
+                for s in self.draws
+            ]
             if attribution.within_noise(gaps):
                 break
             done.append(names[len(done)])
-            tables.append(counterfactual.put_back(self.a, self.b, done, folder / f"table{len(done)}"))
+            tables.append(
+                counterfactual.put_back(self.a, self.b, done, folder / f"table{len(done)}")
+            )
         left = names[len(done) :]
         if len(left) == 1 and not people["came"] + people["went"]:
             done.append(left[0])
             tables.append(start)
-        self.tables = [start, *reversed(tables)] if tables[-1] is not start else list(reversed(tables))
-        self.parts = [(f"column {name}", f"column {name} changed in the data") for name in reversed(done)]
+        self.tables = (
+            [start, *reversed(tables)] if tables[-1] is not start else list(reversed(tables))
+        )
+        self.parts = [
+            (f"column {name}", f"column {name} changed in the data") for name in reversed(done)
+        ]
         if len(self.parts) < len(self.tables) - 1:
             self.parts.insert(0, unexplained_rest(names[len(done) :], people))
 
@@ -108,18 +126,24 @@ class Comparison:
     def contributions(self, axes: list[str], seed: int | None) -> list[list[float]]:
         """The Shapley values of the steps of these axes; the other ones stay at A."""
         steps = [len(self.tables) - 1 if axis == "data" else 1 for axis in axes]
-        return attribution.shapley(lambda place: self.figure(dict(zip(axes, place, strict=True)), seed), steps)
+        return attribution.shapley(
+            lambda place: self.figure(dict(zip(axes, place, strict=True)), seed), steps
+        )
 
     def causes(self) -> list[Cause]:
         """Every step of every axis with its contribution, the largest first. They add up to the change of `ends`."""
         reported = dict(zip(self.axes, self.contributions(self.axes, None), strict=True))
         still = [axis for axis in self.axes if axis != "randomness"]
-        reruns = [dict(zip(still, self.contributions(still, seed), strict=True)) for seed in self.seeds]
+        reruns = [
+            dict(zip(still, self.contributions(still, seed), strict=True)) for seed in self.seeds
+        ]
         found = []
         for axis, values in reported.items():
             named = self.parts if axis == "data" else [effect_sentence(axis, self.a, self.b)]
             for step, (value, (what, because)) in enumerate(zip(values, named, strict=True)):
-                if axis == "randomness":  # a single draw: reruns with other seeds have no step from A's to B's
+                if (
+                    axis == "randomness"
+                ):  # a single draw: reruns with other seeds have no step from A's to B's
                     noise = self.luck()
                     chance = abs(value) <= attribution.limit(noise, len(self.draws))
                 else:
@@ -133,12 +157,17 @@ class Comparison:
         taken together."""
         pairs = [self.ends(seed) for seed in self.seeds]
         a, b = self.ends()
-        spreads = [attribution.spread([own, *(pair[i] for pair in pairs)]) for i, own in enumerate((a, b))]
+        spreads = [
+            attribution.spread([own, *(pair[i] for pair in pairs)]) for i, own in enumerate((a, b))
+        ]
         return float((2 * (spreads[0] ** 2 + spreads[1] ** 2) / 2) ** 0.5)
 
     def noise(self) -> float:
         """The standard deviation of the whole difference over seeds."""
-        draws = [b - a for a, b in map(self.ends, self.draws if "randomness" not in self.axes else self.seeds)]
+        draws = [
+            b - a
+            for a, b in map(self.ends, self.draws if "randomness" not in self.axes else self.seeds)
+        ]
         own = self.luck() if "randomness" in self.axes else 0.0
         return float((attribution.spread(draws) ** 2 + own**2) ** 0.5)
 
@@ -174,9 +203,13 @@ class Comparison:
 def unexplained_rest(names: list[str], people: dict[str, int]) -> tuple[str, str]:
     """What is called the step of the data axis that is left when columns were put back."""
     came = [f"{people[way]:,} customers {way}" for way in ("came", "went") if people[way]]
-    listed = f"columns {', '.join(names)}" if len(names) > 1 else f"column {names[0]}" if names else ""
+    listed = (
+        f"columns {', '.join(names)}" if len(names) > 1 else f"column {names[0]}" if names else ""
+    )
     words = [*came, *([listed] if listed else [])] or ["order of the rows, or contract"]
-    return " and ".join(words), " and ".join([*came, *([f"{listed} changed"] if listed else [])] or words)
+    return " and ".join(words), " and ".join(
+        [*came, *([f"{listed} changed"] if listed else [])] or words
+    )
 
 
 def effect_sentence(axis: str, a: difference.Side, b: difference.Side) -> tuple[str, str]:

@@ -71,20 +71,30 @@ def put_back(a: difference.Side, b: difference.Side, names: list[str], folder: P
     return Table(folder / "raw.parquet", folder / "schema.yaml", b)
 
 
-def _mix_contracts(a: difference.Side, b: difference.Side, names: list[str], all_known: bool, path: Path) -> None:
+def _mix_contracts(
+    a: difference.Side, b: difference.Side, names: list[str], all_known: bool, path: Path
+) -> None:
     """B's contract with A's rules for these columns; a column with values of both has neither's ranges."""
-    ours, theirs = (yaml.load(own_table(side).schema.read_text(), yaml.CSafeLoader) for side in (a, b))
+    ours, theirs = (
+        yaml.load(own_table(side).schema.read_text(), yaml.CSafeLoader) for side in (a, b)
+    )
     if ours["columns"] == theirs["columns"]:
         shutil.copyfile(own_table(b).schema, path)
         return
     rules = {}
-    for name in dict.fromkeys([*theirs["columns"], *names]):  # in B's order, which is that of the model's features
+    for name in dict.fromkeys(
+        [*theirs["columns"], *names]
+    ):  # in B's order, which is that of the model's features
         old, new = ours["columns"].get(name), theirs["columns"].get(name)
         if name not in names:
             rules[name] = new
         elif old and old != new and not all_known:
             allowed = dict.fromkeys([*old.get("isin", ()), *(new or {}).get("isin", ())])
-            rules[name] = {"dtype": old["dtype"], "nullable": True, **({"isin": list(allowed)} if allowed else {})}
+            rules[name] = {
+                "dtype": old["dtype"],
+                "nullable": True,
+                **({"isin": list(allowed)} if allowed else {}),
+            }
         elif old:
             rules[name] = old
     theirs["columns"] = rules
@@ -98,7 +108,9 @@ def workers(stack: contextlib.ExitStack) -> Callable[[difference.Side], Callable
     def worker(packages: difference.Side) -> Callable:
         lock = packages.recipe.lock_md5
         if lock not in started:
-            started[lock] = stack.enter_context(workspace.worker(locked_environment.environment_for(packages.folder)))
+            started[lock] = stack.enter_context(
+                workspace.worker(locked_environment.environment_for(packages.folder))
+            )
         return started[lock]
 
     return worker
@@ -107,17 +119,24 @@ def workers(stack: contextlib.ExitStack) -> Callable[[difference.Side], Callable
 class Pipelines:
     """Runs any combination of two sides: `metrics` and `splits`. Counts what it ran and what it knew already."""
 
-    def __init__(self, a: difference.Side, b: difference.Side, worker: Callable[[difference.Side], Callable]):
+    def __init__(
+        self, a: difference.Side, b: difference.Side, worker: Callable[[difference.Side], Callable]
+    ):
         """Args:
         worker: gives the function that runs the stages with the packages of a side (`workers`).
         """
         self.a, self.b, self.worker = a, b, worker
         self.kept = paths.project_root() / ".dvc/tmp/why"
-        self.asked, self.seconds = set(), []  # combinations asked for; the time of each that had to be run
+        self.asked, self.seconds = (
+            set(),
+            [],
+        )  # combinations asked for; the time of each that had to be run
         self.after_run: Callable[[], None] = lambda: None
         own_table(a), own_table(b)
 
-    def leaves(self, code: difference.Side, given: difference.Side, names: difference.Side, seed: int) -> dict[str, object]:
+    def leaves(
+        self, code: difference.Side, given: difference.Side, names: difference.Side, seed: int
+    ) -> dict[str, object]:
         """The parameters of a combination. One that the code does not know is left out; one that only this code knows
         stays as its own params.yaml has it."""
         wanted = given.leaves | {"seed": seed}
@@ -136,7 +155,13 @@ class Pipelines:
         ]
 
     def metrics(
-        self, code: difference.Side, table: Table, given: difference.Side, seed: int, packages: difference.Side, test: Path | None = None
+        self,
+        code: difference.Side,
+        table: Table,
+        given: difference.Side,
+        seed: int,
+        packages: difference.Side,
+        test: Path | None = None,
     ) -> dict[str, float]:
         """What the pipeline measures with the code, the parameters (`given`) and the packages of these sides.
 
@@ -147,7 +172,14 @@ class Pipelines:
         with reading(path, RUN_AGAIN):
             return json.loads(path.read_text())
 
-    def splits(self, code: difference.Side, table: Table, given: difference.Side, seed: int, packages: difference.Side) -> dict[str, pd.DataFrame]:
+    def splits(
+        self,
+        code: difference.Side,
+        table: Table,
+        given: difference.Side,
+        seed: int,
+        packages: difference.Side,
+    ) -> dict[str, pd.DataFrame]:
         """The ids of the customers in train and in valid, and the whole of test."""
         folder = self._made(code, table, given, seed, packages, None, keep=True)
         with reading(folder, RUN_AGAIN):
@@ -155,7 +187,13 @@ class Pipelines:
 
     def _made(self, code, table, given, seed, packages, test, keep: bool = False) -> Path:
         leaves = self.leaves(code, given, table.names, seed)
-        content = [code.code, table.identity, leaves, packages.packages, md5(test) if test else None]
+        content = [
+            code.code,
+            table.identity,
+            leaves,
+            packages.packages,
+            md5(test) if test else None,
+        ]
         folder = self.kept / difference.digest(content)
         if not (folder / ("test.parquet" if keep else "metrics.json")).exists():
             start = time.monotonic()
@@ -182,7 +220,9 @@ class Pipelines:
         if keep:
             for name, path in paths.SPLITS.items():
                 columns = None if name == "test" else [table.names.roles[0]]
-                pd.read_parquet(code.folder / path, columns=columns).to_parquet(part / f"{name}.parquet", index=False)
+                pd.read_parquet(code.folder / path, columns=columns).to_parquet(
+                    part / f"{name}.parquet", index=False
+                )
         (part / "metrics.json").write_text(json.dumps(made["metrics"]))
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)

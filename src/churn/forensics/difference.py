@@ -19,7 +19,10 @@ from churn.forensics.recipe import Recipe
 from churn.params import flatten
 from churn.tracking import dvc_cache, git_state
 
-LABELLING = {"data.negative": None, "data.unlabelled": "refuse"}  # what holds where params.yaml lacks them
+LABELLING = {
+    "data.negative": None,
+    "data.unlabelled": "refuse",
+}  # what holds where params.yaml lacks them
 AXES = ("code", "data", "parameters", "randomness", "environment")
 
 
@@ -47,7 +50,10 @@ class Side:
     @property
     def naming(self) -> list:
         """What belongs to the identity of the data beside its bytes: the roles, and what differs from LABELLING."""
-        return [*self.roles, *(item for item in self.labelling.items() if item not in LABELLING.items())]
+        return [
+            *self.roles,
+            *(item for item in self.labelling.items() if item not in LABELLING.items()),
+        ]
 
     @property
     def schema(self) -> Path:
@@ -60,7 +66,11 @@ class Side:
     @property
     def leaves(self) -> dict[str, object]:
         """The parameters, without the seed and the names that go with the data."""
-        return {name: v for name, v in self.recipe.params.items() if name != "seed" and not name.startswith("data.")}
+        return {
+            name: v
+            for name, v in self.recipe.params.items()
+            if name != "seed" and not name.startswith("data.")
+        }
 
     @property
     def seed(self) -> int:
@@ -74,8 +84,13 @@ def side(recipe: Recipe, folder: Path) -> Side:
     data = {str(paths.RAW), str(paths.SCHEMA)}
     files = {path for stage in stages.values() for path in stage.get("deps", ())} - outs - data
     code = {path: md5(folder / path) for path in sorted(files) if (folder / path).is_file()}
-    code |= {f"command of {name}": hashlib.md5(stage["cmd"].encode()).hexdigest() for name, stage in stages.items()}
-    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", (folder / "requirements.txt").read_text(), re.M)
+    code |= {
+        f"command of {name}": hashlib.md5(stage["cmd"].encode()).hexdigest()
+        for name, stage in stages.items()
+    }
+    pins = re.findall(
+        r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", (folder / "requirements.txt").read_text(), re.M
+    )
     own = flatten(read_yaml(folder / "params.yaml"))
     return Side(recipe, folder, code, dict(pins), own, pd.read_parquet(folder / paths.RAW))
 
@@ -106,7 +121,9 @@ def changed(ours: dict, theirs: dict) -> pd.DataFrame:
     """The names whose values differ, one a row: columns A and B, "-" where a side has no such name."""
     names = [name for name in {**ours, **theirs} if ours.get(name, "-") != theirs.get(name, "-")]
     sides = {"A": [ours.get(n, "-") for n in names], "B": [theirs.get(n, "-") for n in names]}
-    return pd.DataFrame(sides, index=names, dtype=object)  # else a column of 4 and 0.1 would show 4.0
+    return pd.DataFrame(
+        sides, index=names, dtype=object
+    )  # else a column of 4 and 0.1 would show 4.0
 
 
 def commits(a: Side, b: Side) -> tuple[list[str], list[str]]:
@@ -116,8 +133,16 @@ def commits(a: Side, b: Side) -> tuple[list[str], list[str]]:
     """
     between = f"{a.recipe.commit}...{b.recipe.commit}"
     form = ("log", "--left-right", "--format=%m %h %s", between)
-    here = ("--", ".") if git_state.git("rev-parse", "--show-prefix").strip() else ()  # of a bigger repository, this folder's
-    lines = [text.splitlines() for text in (git_state.git(*form, *here), git_state.git(*form, "--", "dvc.yaml", *files(a, b)))]
+    here = (
+        ("--", ".") if git_state.git("rev-parse", "--show-prefix").strip() else ()
+    )  # of a bigger repository, this folder's
+    lines = [
+        text.splitlines()
+        for text in (
+            git_state.git(*form, *here),
+            git_state.git(*form, "--", "dvc.yaml", *files(a, b)),
+        )
+    ]
     marked = [[line[2:] if line[0] == ">" else f"- {line[2:]}" for line in part] for part in lines]
     return marked[0], marked[1]
 
@@ -152,7 +177,11 @@ def customers(a: Side, b: Side) -> dict[str, int]:
     names = [name for name in left if name in right and kind(left[name]) == kind(right[name])]
     moved = sum((unlike(left[name], right[name]) for name in names), pd.Series(False, left.index))
     counted = {"came": came, "went": went, "changed": moved > 0}
-    return {"A": len(a.table), "B": len(b.table), **{what: int(rows.sum()) for what, rows in counted.items()}}
+    return {
+        "A": len(a.table),
+        "B": len(b.table),
+        **{what: int(rows.sum()) for what, rows in counted.items()},
+    }
 
 
 def split_rows(one: Side) -> dict[str, int]:
@@ -189,9 +218,13 @@ def columns(a: Side, b: Side) -> pd.DataFrame:
         elif kind(left[name]) != kind(right[name]):
             what = "retyped"
         else:
-            share = float(unlike(left_both[name], right_both[name]).mean()) if len(left_both) else 0.0
+            share = (
+                float(unlike(left_both[name], right_both[name]).mean()) if len(left_both) else 0.0
+            )
             bins = fit_bins(left[name], rules.columns.get(name))
-            index = measure_drift(bins.count(left[name]), bins.count(right[name]), len(left.columns))
+            index = measure_drift(
+                bins.count(left[name]), bins.count(right[name]), len(left.columns)
+            )
         found[name] = {
             "what": what,
             "changed": share,

@@ -17,7 +17,11 @@ def sentence(metric: str, ends: tuple[float, float], noise: float, causes: list[
     change = ends[1] - ends[0]
     name, moved = NAMES.get(metric, metric), "fell" if change < 0 else "rose"
     digits = 3 if abs(change) < 1 else 2
-    text = f"{name} {moved} by {abs(change):.{digits}f} ± {noise:.{digits}f}" if change else f"{name} did not change"
+    text = (
+        f"{name} {moved} by {abs(change):.{digits}f} ± {noise:.{digits}f}"
+        if change
+        else f"{name} did not change"
+    )
     real = [cause for cause in causes if not cause.within_noise]
     if not real:
         return f"{text}: {'the whole of it' if change else 'whatever differs'} is within noise."
@@ -25,7 +29,9 @@ def sentence(metric: str, ends: tuple[float, float], noise: float, causes: list[
     with_it = [cause for cause in real if cause.contribution * way > 0]
     against = [cause for cause in real if cause.contribution * way <= 0]
     parts = [f"{abs(c.contribution):.{digits}f} of it because {c.because}" for c in with_it]
-    parts += [f"{abs(c.contribution):.{digits}f} the other way because {c.because}" for c in against]
+    parts += [
+        f"{abs(c.contribution):.{digits}f} the other way because {c.because}" for c in against
+    ]
     if len(real) < len(causes):
         parts[-1] += "; the rest is within noise"
     return f"{text}: {', '.join(parts)}."
@@ -52,7 +58,9 @@ def causes_table(causes: list[Cause], ends: tuple[float, float], reruns: int) ->
         "verdict": f"{ends[0]:.4f} to {ends[1]:.4f}",
     }
     noise = f"noise: one standard deviation over {reruns} reruns with other seeds"
-    return f"{pd.DataFrame(rows).T.to_string()}\n({noise}; a cause: Student's t-test over them, 95 %)"
+    return (
+        f"{pd.DataFrame(rows).T.to_string()}\n({noise}; a cause: Student's t-test over them, 95 %)"
+    )
 
 
 def squares(figures: list[list[float | None]], counts: list[list[int]]) -> str:
@@ -95,8 +103,15 @@ def differences(a: difference.Side, b: difference.Side) -> str:
         head = f"{axis:<12} differs: {one} → {other}"
         blocks.append(head + "".join(f"\n    {line}" for line in details.splitlines()))
     if a.recipe.outs | {str(paths.MODEL): ""} != b.recipe.outs | {str(paths.MODEL): ""}:
-        blocks.append(f"{'splits':<12} differ" + "".join(f"\n    {line}" for line in _splits(a, b).splitlines()))
-    machines = difference.changed(a.recipe.machine, b.recipe.machine) if a.recipe.machine and b.recipe.machine else []
+        blocks.append(
+            f"{'splits':<12} differ"
+            + "".join(f"\n    {line}" for line in _splits(a, b).splitlines())
+        )
+    machines = (
+        difference.changed(a.recipe.machine, b.recipe.machine)
+        if a.recipe.machine and b.recipe.machine
+        else []
+    )
     if len(machines):
         details = "".join(f"\n    {line}" for line in machines.to_string().splitlines())
         blocks.append(f"machine      differs, and cannot be put back here:{details}")
@@ -106,22 +121,36 @@ def differences(a: difference.Side, b: difference.Side) -> str:
 def _code(a: difference.Side, b: difference.Side) -> str:
     every, touching = difference.commits(a, b)
     lines = [f"commits between: {len(every)}, {len(touching)} of them change what a stage runs"]
-    lines += [f"  {commit}" for commit in touching[:10]] + ([f"  and {len(touching) - 10} more"] * (len(touching) > 10))
+    lines += [f"  {commit}" for commit in touching[:10]] + (
+        [f"  and {len(touching) - 10} more"] * (len(touching) > 10)
+    )
     for name, side in (("A", a), ("B", b)):
         if side.recipe.patch is None:
             lines.append(f"{name} was made of code that was not committed, and the patch is lost")
         elif side.recipe.patch:
             lines.append(f"{name} was made of code that was not committed: its patch is applied")
     return "\n".join(
-        [*lines, "md5 of each file", difference.changed(a.code, b.code).map(lambda md5: md5[:8]).to_string()]
+        [
+            *lines,
+            "md5 of each file",
+            difference.changed(a.code, b.code).map(lambda md5: md5[:8]).to_string(),
+        ]
     )
 
 
 def _data(a: difference.Side, b: difference.Side) -> str:
-    md5s = [{"raw.parquet": side.recipe.data_md5[:8], "schema.yaml": md5(side.schema)[:8]} for side in (a, b)]
+    md5s = [
+        {"raw.parquet": side.recipe.data_md5[:8], "schema.yaml": md5(side.schema)[:8]}
+        for side in (a, b)
+    ]
     lines = difference.changed(*md5s).to_string().splitlines()
     if not difference.same_ids(a, b):
-        return "\n".join([*lines, "the customers cannot be matched: id, target or positive label have other names"])
+        return "\n".join(
+            [
+                *lines,
+                "the customers cannot be matched: id, target or positive label have other names",
+            ]
+        )
     people = difference.customers(a, b)
     lines.append(
         f"customers {people['A']:,} → {people['B']:,}: {people['came']:,} came, {people['went']:,} went, "
@@ -131,9 +160,16 @@ def _data(a: difference.Side, b: difference.Side) -> str:
     moved = table[(table.what != "") | (table.changed > 0) | (table.psi > table.noise)]
     if len(moved):
         shown = moved.head(10).to_string(
-            formatters={"psi": "{:.4f}".format, "noise": "{:.4f}".format, "changed": "{:.1%}".format}, na_rep="-"
+            formatters={
+                "psi": "{:.4f}".format,
+                "noise": "{:.4f}".format,
+                "changed": "{:.1%}".format,
+            },
+            na_rep="-",
         )
-        lines += shown.splitlines() + ([f"and {len(moved) - 10} more columns"] if len(moved) > 10 else [])
+        lines += shown.splitlines() + (
+            [f"and {len(moved) - 10} more columns"] if len(moved) > 10 else []
+        )
     return "\n".join(lines)
 
 
@@ -142,7 +178,10 @@ def _splits(a: difference.Side, b: difference.Side) -> str:
     counts = [difference.split_rows(side) for side in (a, b)]
     if not all(counts):
         return "how many customers each has is not known: DVC's cache lacks them (`dvc fetch`)"
-    said = [{name: f"{rows:,} ({rows / sum(count.values()):.1%})" for name, rows in count.items()} for count in counts]
+    said = [
+        {name: f"{rows:,} ({rows / sum(count.values()):.1%})" for name, rows in count.items()}
+        for count in counts
+    ]
     return pd.DataFrame(said, index=["A", "B"]).T.to_string()
 
 
@@ -152,20 +191,56 @@ def waterfall(metric: str, ends: tuple[float, float], causes: list[Cause], path:
 
     figure = Figure(figsize=(9, 1.6 + 0.45 * (len(causes) + 2)), layout="constrained")
     axes, place = figure.subplots(), ends[0]
-    low = min([*ends, *(ends[0] + sum(c.contribution for c in causes[: i + 1]) for i in range(len(causes)))])
-    high = max([*ends, *(ends[0] + sum(c.contribution for c in causes[: i + 1]) for i in range(len(causes)))])
+    low = min(
+        [
+            *ends,
+            *(ends[0] + sum(c.contribution for c in causes[: i + 1]) for i in range(len(causes))),
+        ]
+    )
+    high = max(
+        [
+            *ends,
+            *(ends[0] + sum(c.contribution for c in causes[: i + 1]) for i in range(len(causes))),
+        ]
+    )
     margin = max(high - low, 0.001) * 0.25
     axes.barh(0, ends[0] - (low - margin), left=low - margin, color="tab:blue")
     for row, cause in enumerate(causes, 1):
-        colour = "lightgray" if cause.within_noise else "tab:red" if cause.contribution < 0 else "tab:green"
-        axes.barh(row, cause.contribution, left=place, color=colour, xerr=cause.noise, ecolor="gray", capsize=3)
-        axes.text(high + margin * 0.9, row, f"{cause.contribution:+.4f}", va="center", ha="right", fontsize=9)
+        colour = (
+            "lightgray"
+            if cause.within_noise
+            else "tab:red"
+            if cause.contribution < 0
+            else "tab:green"
+        )
+        axes.barh(
+            row,
+            cause.contribution,
+            left=place,
+            color=colour,
+            xerr=cause.noise,
+            ecolor="gray",
+            capsize=3,
+        )
+        axes.text(
+            high + margin * 0.9,
+            row,
+            f"{cause.contribution:+.4f}",
+            va="center",
+            ha="right",
+            fontsize=9,
+        )
         place += cause.contribution
     axes.barh(len(causes) + 1, ends[1] - (low - margin), left=low - margin, color="tab:blue")
-    axes.set_yticks(range(len(causes) + 2), [f"A: {ends[0]:.4f}", *(c.what for c in causes), f"B: {ends[1]:.4f}"])
+    axes.set_yticks(
+        range(len(causes) + 2),
+        [f"A: {ends[0]:.4f}", *(c.what for c in causes), f"B: {ends[1]:.4f}"],
+    )
     axes.set(xlim=(low - margin, high + margin), xlabel=metric.replace("_", " "))
     axes.invert_yaxis()
-    axes.set_title("From A to B; whiskers: one standard deviation over seeds; grey: within noise", fontsize=10)
+    axes.set_title(
+        "From A to B; whiskers: one standard deviation over seeds; grey: within noise", fontsize=10
+    )
     part = path.with_name(f".{path.name}.part")
     figure.savefig(part, dpi=100, format="png")
     part.replace(path)

@@ -24,9 +24,16 @@ def environment_for(folder: Path) -> Path:
     if md5(_own_lock()) == md5(lock) and not _moved(folder):
         return Path(sys.executable).parent
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    kept = caches / "churn-environments" / f"{md5(lock)}-{sys.version_info.major}.{sys.version_info.minor}"
+    kept = (
+        caches
+        / "churn-environments"
+        / f"{md5(lock)}-{sys.version_info.major}.{sys.version_info.minor}"
+    )
     if not kept.exists():
-        print(f"building the environment of lock {md5(lock)[:8]}; it is kept in {kept}", file=sys.stderr)
+        print(
+            f"building the environment of lock {md5(lock)[:8]}; it is kept in {kept}",
+            file=sys.stderr,
+        )
         kept.parent.mkdir(parents=True, exist_ok=True)
         part = kept.with_name(f"{kept.name}.{os.getpid()}.part")  # renamed when it is whole
         try:
@@ -60,7 +67,14 @@ def _install(target: Path, lock: Path) -> None:
         fill += ["--require-hashes", "-r", str(lock)]
     else:
         make = [sys.executable, "-m", "venv", str(target)]
-        fill = [str(target / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        fill = [
+            str(target / "bin/python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         fill += ["--require-hashes", "-r", str(lock)]
     for command in (make, fill):
         result = workspace.execute(command, folder=Path.cwd(), env=dict(os.environ))

@@ -23,7 +23,9 @@ class Recipe:
     name: str  # what the user called it
     label: str  # for tables: "version 3", "HEAD~3 (1a2b3c4)"
     commit: str
-    patch: str | None  # how the tree differed from the commit: "" not at all; None: it did, and nobody knows how
+    patch: (
+        str | None
+    )  # how the tree differed from the commit: "" not at all; None: it did, and nobody knows how
     data_md5: str
     schema_md5: str
     params: dict[str, object]  # by dotted name, seed among them
@@ -31,8 +33,12 @@ class Recipe:
     lock_md5: str  # of requirements.txt
     outs: dict[str, str]  # {path: md5} of the splits and the model
     metrics: dict[str, float]
-    deps: dict[str, str] = field(default_factory=dict)  # {path: md5} of code and contract, as the stages read them
-    machine: dict[str, str] = field(default_factory=dict)  # environment, python, platform, processor
+    deps: dict[str, str] = field(
+        default_factory=dict
+    )  # {path: md5} of code and contract, as the stages read them
+    machine: dict[str, str] = field(
+        default_factory=dict
+    )  # environment, python, platform, processor
     model: str | None = None  # the name in the registry
     version: str | None = None
     run_id: str | None = None
@@ -51,9 +57,13 @@ def resolve_recipe(what: str) -> Recipe:
     model = load_params().registry.model
     if match := re.fullmatch(r"models:/([^/@]+)(?:@(.+)|/(\d+))", what):
         name, alias, number = match.groups()
-        return recipe_of_version(what, registry.require_alias(name, alias) if alias else _numbered(name, number))
+        return recipe_of_version(
+            what, registry.require_alias(name, alias) if alias else _numbered(name, number)
+        )
     if what.startswith("models:"):
-        raise UserError(f"{what} names no version; write models:/{model}@production or models:/{model}/3")
+        raise UserError(
+            f"{what} names no version; write models:/{model}@production or models:/{model}/3"
+        )
     if what.isdecimal() and (found := registry.version_by_number(model, what)):
         return recipe_of_version(what, found)
     if found := registry.model_exists(model) and registry.version_with_alias(model, what):
@@ -62,11 +72,20 @@ def resolve_recipe(what: str) -> Recipe:
         return recipe_of_run(what, mlflow.get_run(what))
     if found := _run_of_experiment(what):
         return recipe_of_run(what, found)
-    refs = git_state.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/exps").split("\n")
+    refs = git_state.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/exps").split(
+        "\n"
+    )
     experiments = {ref.split()[0].split("/")[-1]: ref.split()[1] for ref in refs if ref}
-    commit = experiments.get(what) or git_state.git("rev-parse", "--verify", "--quiet", f"{what}^{{commit}}", check=False).strip()
+    commit = (
+        experiments.get(what)
+        or git_state.git(
+            "rev-parse", "--verify", "--quiet", f"{what}^{{commit}}", check=False
+        ).strip()
+    )
     if commit:
-        return recipe_of_commit(what, commit, f"experiment {what}" if what in experiments else f"{what} ({commit[:7]})")
+        return recipe_of_commit(
+            what, commit, f"experiment {what}" if what in experiments else f"{what} ({commit[:7]})"
+        )
     raise UserError(
         f"{what}: no version and no alias of {model}, no run in {store.tracking_uri()}, no DVC experiment and no git "
         "revision is called so; `python src/promote.py --status` and `dvc exp show` list what there is"
@@ -117,23 +136,40 @@ def recipe_of_run(what: str, run) -> Recipe:
         )
     written = {}  # MLflow keeps parameters as text; whether a 1 was a number or a text, the logged file knows
     with contextlib.suppress(mlflow.MlflowException, OSError):
-        written = flatten(parse_yaml(mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/params.yaml")))
+        written = flatten(
+            parse_yaml(mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/params.yaml"))
+        )
     leaves = {
         name: written[name] if str(written.get(name)) == text else parse_yaml(text)
         for name, text in run.data.params.items()
     }
     registered = run.data.tags.get("model_version", "").split("/")
     version = registry.version_by_number(*registered) if len(registered) == 2 else None
-    if version and version.run_id != run.info.run_id:  # the same model under parameters that only evaluate reads
+    if (
+        version and version.run_id != run.info.run_id
+    ):  # the same model under parameters that only evaluate reads
         version = None
     kind = "experiment" if run.data.tags.get("dvc_experiment") == what else "run"
-    return _recipe(what, f"{kind} {what[:12] if kind == 'run' else what}", run.data.tags, leaves, run, version)
+    return _recipe(
+        what, f"{kind} {what[:12] if kind == 'run' else what}", run.data.tags, leaves, run, version
+    )
 
 
 def _recipe(what: str, label: str, tags: dict, leaves: dict, run, version) -> Recipe:
-    needed = ("git_commit", "git_dirty", "data_md5", "schema_md5", "params_md5", "lock_md5", "model_md5", *OUTS)
+    needed = (
+        "git_commit",
+        "git_dirty",
+        "data_md5",
+        "schema_md5",
+        "params_md5",
+        "lock_md5",
+        "model_md5",
+        *OUTS,
+    )
     if missing := [name for name in needed if not tags.get(name)]:
-        raise UserError(f"{label} has no tag {', '.join(missing)}: it does not say what it was made of")
+        raise UserError(
+            f"{label} has no tag {', '.join(missing)}: it does not say what it was made of"
+        )
     deps = {}
     for key, value in tags.items():
         deps |= json.loads(value) if key.endswith(".inputs") else {}
@@ -150,8 +186,16 @@ def _recipe(what: str, label: str, tags: dict, leaves: dict, run, version) -> Re
         outs={str(paths.SPLITS[split]): tags[tag] for tag, split in OUTS.items()}
         | {str(paths.MODEL): tags["model_md5"]},
         metrics=_metrics(run, version),
-        deps={path: digest for path, digest in deps.items() if path == str(paths.SCHEMA) or path.startswith("src/")},
-        machine={key: tags[key] for key in ("environment", "python", "platform", "processor") if key in tags},
+        deps={
+            path: digest
+            for path, digest in deps.items()
+            if path == str(paths.SCHEMA) or path.startswith("src/")
+        },
+        machine={
+            key: tags[key]
+            for key in ("environment", "python", "platform", "processor")
+            if key in tags
+        },
         model=version.name if version else None,
         version=str(version.version) if version else None,
         run_id=run.info.run_id if run else None,
@@ -166,7 +210,9 @@ def _patch(run, tags: dict[str, str]) -> str | None:
     if run is None or run.data.tags.get("git_commit") != tags["git_commit"]:
         return None
     try:
-        patch = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/{run.data.tags['stage']}.patch")
+        patch = mlflow.artifacts.load_text(
+            f"runs:/{run.info.run_id}/{run.data.tags['stage']}.patch"
+        )
     except (mlflow.MlflowException, OSError):
         return None
     digest = hashlib.md5(patch.encode()).hexdigest()
@@ -198,9 +244,15 @@ def recipe_of_commit(what: str, commit: str, label: str) -> Recipe:
     wanted = [str(path) for path in (*paths.SPLITS.values(), paths.MODEL)]
     metrics = git_state.git("show", f"{at}{paths.METRICS}", check=False)
     if not metrics or [path for path in wanted if path not in outs]:
-        raise UserError(f"{label}: dvc.lock of this commit names no model; `dvc repro` and a commit would have")
+        raise UserError(
+            f"{label}: dvc.lock of this commit names no model; `dvc repro` and a commit would have"
+        )
     with reading(f"{paths.METRICS} of {label}", "choose a commit with an intact one"):
-        metrics = {name: value for name, value in json.loads(metrics).items() if isinstance(value, int | float)}
+        metrics = {
+            name: value
+            for name, value in json.loads(metrics).items()
+            if isinstance(value, int | float)
+        }
     content = git_state.git("show", f"{at}requirements.txt", check=False).encode()
     return Recipe(
         name=what,
@@ -214,7 +266,11 @@ def recipe_of_commit(what: str, commit: str, label: str) -> Recipe:
         lock_md5=hashlib.md5(content).hexdigest(),
         outs={path: outs[path] for path in wanted},
         metrics=metrics,
-        deps={path: digest for path, digest in deps.items() if path == str(paths.SCHEMA) or path.startswith("src/")},
+        deps={
+            path: digest
+            for path, digest in deps.items()
+            if path == str(paths.SCHEMA) or path.startswith("src/")
+        },
     )
 
 

@@ -37,7 +37,10 @@ def names(entries: list) -> list[str]:
 def ordered(stages: dict) -> list[str]:
     """The stages' names, each after those whose outputs it reads."""
     makers = {out: name for name, stage in stages.items() for out in names(stage.get("outs"))}
-    needs = {name: {makers[d] for d in names(stage.get("deps")) if d in makers} for name, stage in stages.items()}
+    needs = {
+        name: {makers[d] for d in names(stage.get("deps")) if d in makers}
+        for name, stage in stages.items()
+    }
     return list(TopologicalSorter(needs).static_order())
 
 
@@ -77,10 +80,22 @@ def pipeline(folder: str, instead: dict[str, str]) -> str | None:
         for path in set(names(stages[name].get("outs"))) & set(instead):
             shutil.copyfile(instead[path], path)
         lock["stages"][name] = {
-            kind: [{"path": path, "md5": md5(path)} for path in names(stages[name].get(kind)) if os.path.isfile(path)]
+            kind: [
+                {"path": path, "md5": md5(path)}
+                for path in names(stages[name].get(kind))
+                if os.path.isfile(path)
+            ]
             for kind in ("deps", "outs")
-        } | {"params": {"params.yaml": {leaf: value(params, leaf) for leaf in stages[name].get("params", ())}}}
-        Path("dvc.lock").write_text(json.dumps(lock))  # JSON is YAML, and quicker to write and to read
+        } | {
+            "params": {
+                "params.yaml": {
+                    leaf: value(params, leaf) for leaf in stages[name].get("params", ())
+                }
+            }
+        }
+        Path("dvc.lock").write_text(
+            json.dumps(lock)
+        )  # JSON is YAML, and quicker to write and to read
     return None
 
 

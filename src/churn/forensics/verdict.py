@@ -67,7 +67,9 @@ def compare_chain(recipe: Recipe, rebuilt: Rebuilt) -> list[Row]:
     rows = [Row("data", str(paths.RAW), recipe.data_md5, rebuilt.data_md5)]
     rows += [Row("data", schema, recipe.schema_md5, rebuilt.deps.get(schema, "missing"))]
     for path, digest in recipe.outs.items():
-        rows.append(Row("model" if path == str(paths.MODEL) else "split", path, digest, rebuilt.outs[path]))
+        rows.append(
+            Row("model" if path == str(paths.MODEL) else "split", path, digest, rebuilt.outs[path])
+        )
     for name, value in recipe.metrics.items():
         rows.append(Row("metric", name, repr(value), repr(rebuilt.metrics.get(name))))
     return rows
@@ -85,9 +87,21 @@ def compare_causes(recipe: Recipe, rebuilt: Rebuilt) -> list[Row]:
     rows += [Row("code", path, code[path], rebuilt.deps.get(path, "missing")) for path in changed]
     count = f"{len(code)} files"
     rows += [Row("code", count, "as read", "as read")] if code and not changed else []
-    rows.append(Row("params", f"{len(recipe.params)} values", recipe.params_md5, parameters_digest(recipe.params)))
+    rows.append(
+        Row(
+            "params",
+            f"{len(recipe.params)} values",
+            recipe.params_md5,
+            parameters_digest(recipe.params),
+        )
+    )
     rows.append(Row("environment", "requirements.txt", recipe.lock_md5, rebuilt.lock_md5))
-    names = {"environment": "packages", "python": "python", "platform": "platform", "processor": "processor"}
+    names = {
+        "environment": "packages",
+        "python": "python",
+        "platform": "platform",
+        "processor": "processor",
+    }
     for key, name in names.items():
         if key in recipe.machine:
             rows.append(Row("environment", name, recipe.machine[key], rebuilt.machine[key]))
@@ -107,7 +121,10 @@ def find_verdict(recipe: Recipe, rebuilt: Rebuilt, again: Callable[[], Rebuilt])
         return Verdict("", "", "")
     first = different[0]
     other = [row for row in compare_causes(recipe, rebuilt) if not row.same]
-    changed = {part: [row for row in other if row.part == part] for part in ("code", "params", "environment")}
+    changed = {
+        part: [row for row in other if row.part == part]
+        for part in ("code", "params", "environment")
+    }
 
     def verdict(blame: str, why: str) -> Verdict:
         return Verdict(first.what, blame, why)
@@ -118,12 +135,20 @@ def find_verdict(recipe: Recipe, rebuilt: Rebuilt, again: Callable[[], Rebuilt])
             f"The tree differed from commit {recipe.commit[:8]}, and its run does not hold the patch (any more)",
         )
     if changed["code"]:
-        return verdict("code", f"Not what the run read: {_differences(changed['code'])}; no commit and no patch holds it")
+        return verdict(
+            "code",
+            f"Not what the run read: {_differences(changed['code'])}; no commit and no patch holds it",
+        )
     if changed["params"]:
-        return verdict("params", "The recorded values are not those of the tag params_md5: somebody changed them")
+        return verdict(
+            "params",
+            "The recorded values are not those of the tag params_md5: somebody changed them",
+        )
     if first.part == "data":
         return verdict("data", f"{first.what} of this commit is not the one that was read")
-    packages = [row for row in changed["environment"] if row.what in ("requirements.txt", "packages")]
+    packages = [
+        row for row in changed["environment"] if row.what in ("requirements.txt", "packages")
+    ]
     if packages:
         return verdict("environment", f"Other packages: {_differences(packages)}")
     second = compare_chain(recipe, again())
@@ -132,17 +157,23 @@ def find_verdict(recipe: Recipe, rebuilt: Rebuilt, again: Callable[[], Rebuilt])
         why = f"Two rebuilds here differ from each other in {unstable[0]}: the code draws numbers that no seed feeds"
         return verdict("randomness", why)
     if changed["environment"]:
-        return verdict("environment", f"Two rebuilds here agree, on another machine: {_differences(changed['environment'])}")
+        return verdict(
+            "environment",
+            f"Two rebuilds here agree, on another machine: {_differences(changed['environment'])}",
+        )
     if recipe.metrics and all(row.part != "metric" for row in different):
-        return verdict("record", "Every metric is as recorded, to the last digit: the md5 in the tags was changed")
-    why = (
-        "Code, data, parameters and environment are those of the tags, and two rebuilds here agree: the tags are wrong"
-    )
+        return verdict(
+            "record",
+            "Every metric is as recorded, to the last digit: the md5 in the tags was changed",
+        )
+    why = "Code, data, parameters and environment are those of the tags, and two rebuilds here agree: the tags are wrong"
     return verdict("record", why)
 
 
 def _differences(rows: list[Row]) -> str:
-    return "; ".join(f"{row.what} was {short_md5(row.recorded)}, is {short_md5(row.rebuilt)}" for row in rows)
+    return "; ".join(
+        f"{row.what} was {short_md5(row.recorded)}, is {short_md5(row.rebuilt)}" for row in rows
+    )
 
 
 def short_md5(text: str) -> str:
@@ -152,13 +183,27 @@ def short_md5(text: str) -> str:
 
 def verdict_table(rows: list[Row]) -> str:
     """Recorded beside rebuilt; of the metrics those that people compare, and those that differ."""
-    shown = [row for row in rows if row.part != "metric" or row.what in COMPARED_METRICS or not row.same]
+    shown = [
+        row for row in rows if row.part != "metric" or row.what in COMPARED_METRICS or not row.same
+    ]
     lines = [("", "", "recorded", "rebuilt", "")]
-    lines += [(r.part, r.what, short_md5(r.recorded), short_md5(r.rebuilt), "same" if r.same else "DIFFERENT") for r in shown]
+    lines += [
+        (
+            r.part,
+            r.what,
+            short_md5(r.recorded),
+            short_md5(r.rebuilt),
+            "same" if r.same else "DIFFERENT",
+        )
+        for r in shown
+    ]
     if (hidden := len(rows) - len(shown)) > 0:
         lines.append(("metric", f"{hidden} others", "", "", "same"))
     # The name of a processor is long, and sets no width.
     widths = [max(len(line[i]) for line in lines if line[1] != "processor") for i in range(4)]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=True)).rstrip() for line in lines
+        "  ".join(
+            cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=True)
+        ).rstrip()
+        for line in lines
     )

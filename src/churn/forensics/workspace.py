@@ -29,7 +29,9 @@ def temporary() -> Iterator[Path]:
     """A temporary folder that is gone afterwards, whatever ends the work; a second Ctrl-C does not keep it.
     What a killed process left goes with the next one."""
     held = contextlib.ExitStack()
-    folder = held.enter_context(leftovers.scratch_folder(Path(tempfile.gettempdir()), "churn-rebuild-"))
+    folder = held.enter_context(
+        leftovers.scratch_folder(Path(tempfile.gettempdir()), "churn-rebuild-")
+    )
     try:
         with interruptible():
             yield folder
@@ -49,7 +51,9 @@ def checkout(recipe: Recipe) -> Iterator[Path]:
     Raises:
         UserError: the commit is not in this clone, its patch does not apply, or nobody has the data.
     """
-    if not git_state.git("rev-parse", "--verify", "--quiet", f"{recipe.commit}^{{commit}}", check=False):
+    if not git_state.git(
+        "rev-parse", "--verify", "--quiet", f"{recipe.commit}^{{commit}}", check=False
+    ):
         raise UserError(
             f"commit {recipe.commit} of {recipe.label} is not in this clone; `git fetch --all` (in a shallow clone "
             "`git fetch --unshallow`) brings it if it was pushed"
@@ -63,7 +67,13 @@ def checkout(recipe: Recipe) -> Iterator[Path]:
         git_state.git(*quiet, "checkout", "--quiet", recipe.commit, cwd=clone)
         if recipe.patch:
             (parent / "patch").write_text(recipe.patch)
-            git_state.git("apply", "--whitespace=nowarn", f"--directory={at}", str(parent / "patch"), cwd=clone)
+            git_state.git(
+                "apply",
+                "--whitespace=nowarn",
+                f"--directory={at}",
+                str(parent / "patch"),
+                cwd=clone,
+            )
         # From .dvc on, whatever the project says.
         (folder / ".dvc/config.local").write_text("[cache]\n    dir = cache\n")
         (folder / paths.RAW).parent.mkdir(exist_ok=True)
@@ -84,7 +94,10 @@ def set_params(folder: Path, leaves: dict[str, object]) -> list[str]:
         node = tree
         for section in sections:
             node = node.setdefault(section, {})
-        if leaf not in node or (node[leaf], type(node[leaf]) is bool) != (value, type(value) is bool):
+        if leaf not in node or (node[leaf], type(node[leaf]) is bool) != (
+            value,
+            type(value) is bool,
+        ):
             node[leaf] = value
             changed.append(name)
     if changed:
@@ -105,7 +118,9 @@ def clean_environ(folder: Path, bin: Path) -> dict[str, str]:
     }
 
 
-def execute(command: list[str], folder: Path, env: dict[str, str], each_line=None) -> subprocess.CompletedProcess:
+def execute(
+    command: list[str], folder: Path, env: dict[str, str], each_line=None
+) -> subprocess.CompletedProcess:
     """Run a command with all that it prints taken in, line by line to `each_line`.
 
     It gets a session of its own, so that it ends with its children when this process is interrupted: DVC would
@@ -113,7 +128,9 @@ def execute(command: list[str], folder: Path, env: dict[str, str], each_line=Non
     """
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     lines = []
-    with subprocess.Popen(command, cwd=folder, env=env, text=True, start_new_session=True, **streams) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env=env, text=True, start_new_session=True, **streams
+    ) as process:
         try:
             for line in process.stdout:
                 lines.append(line)
@@ -149,7 +166,9 @@ def outcome(folder: Path) -> dict[str, dict]:
     metrics = read_metrics(folder / paths.METRICS)
     return {
         "outs": {str(path): md5(folder / path) for path in (*paths.SPLITS.values(), paths.MODEL)},
-        "metrics": {name: value for name, value in metrics.items() if isinstance(value, int | float)},
+        "metrics": {
+            name: value for name, value in metrics.items() if isinstance(value, int | float)
+        },
     }
 
 
@@ -163,13 +182,20 @@ def worker(bin: Path) -> Iterator[Callable[..., dict]]:
     UserError when a stage failed.
     """
     with temporary() as folder, open(folder / "log", "w+") as log:
-        env = clean_environ(folder, bin) | {"DVC_ROOT": str(folder)}  # where the stages keep their artifacts
+        env = clean_environ(folder, bin) | {
+            "DVC_ROOT": str(folder)
+        }  # where the stages keep their artifacts
         command = [str(bin / "python"), str(Path(__file__).with_name("rerun.py"))]
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
-        process = subprocess.Popen(command, cwd=folder, env=env, text=True, start_new_session=True, **streams)
+        process = subprocess.Popen(
+            command, cwd=folder, env=env, text=True, start_new_session=True, **streams
+        )
 
         def run(workspace: Path, instead: dict[str, Path] | None = None) -> dict:
-            request = {"folder": str(workspace), "instead": {path: str(file) for path, file in (instead or {}).items()}}
+            request = {
+                "folder": str(workspace),
+                "instead": {path: str(file) for path, file in (instead or {}).items()},
+            }
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
             answer = process.stdout.readline()

@@ -42,7 +42,10 @@ def fit_booster(
 
     class Report(xgb.callback.TrainingCallback):
         def after_iteration(self, model, epoch, evals_log):
-            each_round(epoch, {f"{s}_{m}": v[-1] for s, metrics in evals_log.items() for m, v in metrics.items()})
+            each_round(
+                epoch,
+                {f"{s}_{m}": v[-1] for s, metrics in evals_log.items() for m, v in metrics.items()},
+            )
             return False
 
     settings = {
@@ -72,7 +75,11 @@ def fit_booster(
         verbose_eval=False,
         callbacks=[stop, Report()],
     )
-    curves = {f"{name}_{metric}": history[name][metric] for metric in ("logloss", "auc") for name in watched}
+    curves = {
+        f"{name}_{metric}": history[name][metric]
+        for metric in ("logloss", "auc")
+        for name in watched
+    }
     return booster, pd.DataFrame(curves).rename_axis("round").reset_index()
 
 
@@ -86,12 +93,16 @@ def load_booster(path: str | Path) -> xgb.Booster:
     return xgb.Booster(model_file=path)
 
 
-def predict_probabilities(booster: xgb.Booster, rows: pd.DataFrame, contract: Contract) -> np.ndarray:
+def predict_probabilities(
+    booster: xgb.Booster, rows: pd.DataFrame, contract: Contract
+) -> np.ndarray:
     """The churn probability of customer rows, float64, shape (rows,)."""
     return booster.predict(_matrix(rows, contract)).astype("float64")
 
 
-def feature_contributions(booster: xgb.Booster, rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+def feature_contributions(
+    booster: xgb.Booster, rows: pd.DataFrame, contract: Contract
+) -> pd.DataFrame:
     """What each feature adds to each customer's log odds of churn: (rows, features), and a last column, the bias.
 
     It is the last column whatever it is called: `bias`, or `bias_` beside a feature of that name.

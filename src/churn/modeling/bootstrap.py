@@ -3,7 +3,12 @@
 import numpy as np
 import pandas as pd
 
-MAIN_METRICS = ("roc_auc", "average_precision", "log_loss", "brier")  # those with a bootstrap interval
+MAIN_METRICS = (
+    "roc_auc",
+    "average_precision",
+    "log_loss",
+    "brier",
+)  # those with a bootstrap interval
 
 
 class WeightedRanking:
@@ -16,7 +21,9 @@ class WeightedRanking:
     def __init__(self, y: np.ndarray, p: np.ndarray):
         self.y = y
         self.order = np.argsort(-p, kind="stable")
-        self.ends = np.flatnonzero(np.append(np.diff(p[self.order]) != 0, True))  # last row of each tie
+        self.ends = np.flatnonzero(
+            np.append(np.diff(p[self.order]) != 0, True)
+        )  # last row of each tie
         q = np.clip(p, 1e-15, 1 - 1e-15)
         self.log_loss = -(y * np.log(q) + (1 - y) * np.log(1 - q))
         self.brier = (p - y) ** 2
@@ -47,7 +54,9 @@ def bootstrap_weights(y: np.ndarray, count: int, seed: int):
     for _ in range(count):
         weights = np.zeros(len(y))
         for rows in classes:
-            weights[rows] = np.bincount(draw.integers(len(rows), size=len(rows)), minlength=len(rows))
+            weights[rows] = np.bincount(
+                draw.integers(len(rows), size=len(rows)), minlength=len(rows)
+            )
         yield weights
 
 
@@ -57,11 +66,20 @@ def bootstrap_intervals(y: np.ndarray, p: np.ndarray, count: int, seed: int) -> 
     ranking = WeightedRanking(y, p)
     draws = pd.DataFrame(ranking.metrics(weights) for weights in bootstrap_weights(y, count, seed))
     low, high = draws.quantile(0.025), draws.quantile(0.975)
-    return {f"{name}_{end}": float(q[name]) for name in MAIN_METRICS for end, q in (("low", low), ("high", high))}
+    return {
+        f"{name}_{end}": float(q[name])
+        for name in MAIN_METRICS
+        for end, q in (("low", low), ("high", high))
+    }
 
 
 def paired_differences(
-    y: np.ndarray, ours: np.ndarray, theirs: np.ndarray, count: int, seed: int, gains: tuple | None = None
+    y: np.ndarray,
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    count: int,
+    seed: int,
+    gains: tuple | None = None,
 ) -> dict[str, tuple[float, float, float]]:
     """Each main metric of `ours` minus that of `theirs` on the same rows, with its 95 % paired bootstrap interval.
 
@@ -78,8 +96,15 @@ def paired_differences(
     def gap(weights: np.ndarray) -> dict[str, float]:
         minus = b.metrics(weights)
         gaps = {name: float(value - minus[name]) for name, value in a.metrics(weights).items()}
-        return gaps if money is None else gaps | {"value_per_customer": float(weights @ money / weights.sum())}
+        return (
+            gaps
+            if money is None
+            else gaps | {"value_per_customer": float(weights @ money / weights.sum())}
+        )
 
     draws = pd.DataFrame(gap(weights) for weights in bootstrap_weights(y, count, seed))
     low, high = draws.quantile(0.025), draws.quantile(0.975)
-    return {name: (point, float(low[name]), float(high[name])) for name, point in gap(np.ones(len(y))).items()}
+    return {
+        name: (point, float(low[name]), float(high[name]))
+        for name, point in gap(np.ones(len(y))).items()
+    }

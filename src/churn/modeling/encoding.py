@@ -10,7 +10,9 @@ from churn.data.contract import Column, Contract
 from churn.errors import UserError, short
 
 FLOAT32_MAX = np.finfo(np.float32).max  # XGBoost holds single precision and refuses infinity
-REFUSED = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "[]<%"})  # the first three by XGBoost, in a name
+REFUSED = str.maketrans(
+    {sign: f"%{ord(sign):02X}" for sign in "[]<%"}
+)  # the first three by XGBoost, in a name
 
 
 def encode_features(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
@@ -36,17 +38,31 @@ def encode_features(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
             except TypeError:  # it cannot be looked up
                 raise UserError(f"column {column.name}: a list or an object, not a text") from None
             _refuse(column, (codes < 0) & ~null, f"not one of {', '.join(column.allowed)}", values)
-            encoded[column.name] = pd.Categorical.from_codes(codes, dtype=_categories(column.allowed))
+            encoded[column.name] = pd.Categorical.from_codes(
+                codes, dtype=_categories(column.allowed)
+            )
             continue
         if values.dtype.kind not in "ifub":
-            _refuse(column, values.map(lambda v: isinstance(v, str)), "a text, not a number", values)
+            _refuse(
+                column, values.map(lambda v: isinstance(v, str)), "a text, not a number", values
+            )
         numbers = values.to_numpy("float64", na_value=np.nan)
         _refuse(column, np.abs(numbers) > FLOAT32_MAX, "too large for the model", values)
         if column.dtype == "int64":
             _refuse(column, (numbers % 1 != 0) & ~null, "not a whole number", values)
         if allowed := (0, 1) if column.kind == "flag" else column.allowed:
-            _refuse(column, ~np.isin(numbers, allowed) & ~null, f"not one of {', '.join(map(str, allowed))}", values)
-        _refuse(column, _outside(column, numbers), f"not in the range {column.low:g} to {column.high:g}", values)
+            _refuse(
+                column,
+                ~np.isin(numbers, allowed) & ~null,
+                f"not one of {', '.join(map(str, allowed))}",
+                values,
+            )
+        _refuse(
+            column,
+            _outside(column, numbers),
+            f"not in the range {column.low:g} to {column.high:g}",
+            values,
+        )
         encoded[column.name] = numbers
     return pd.DataFrame(encoded)
 
@@ -70,7 +86,11 @@ def _categories(allowed: tuple) -> pd.CategoricalDtype:
 
 def _refuse(column: Column, bad: np.ndarray, why: str, values: pd.Series | None = None) -> None:
     if bad.any():
-        found = "" if values is None else ", ".join(list(dict.fromkeys(map(short, values[bad])))[:3]) + " is "
+        found = (
+            ""
+            if values is None
+            else ", ".join(list(dict.fromkeys(map(short, values[bad])))[:3]) + " is "
+        )
         raise UserError(f"column {column.name}: {found}{why}")
 
 
@@ -84,7 +104,9 @@ def encode_labels(rows: pd.DataFrame, contract: Contract) -> np.ndarray:
     if len(unknown := target[~target.isin(contract.labels)]):
         found = ", ".join(list(dict.fromkeys(map(short, unknown)))[:3])
         known = ", ".join(map(short, contract.labels))
-        raise UserError(f"{len(unknown):,} customers have no label that is one of {known}; found {found}")
+        raise UserError(
+            f"{len(unknown):,} customers have no label that is one of {known}; found {found}"
+        )
     return (target == contract.positive).to_numpy(dtype="float64")
 
 

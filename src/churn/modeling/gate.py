@@ -23,7 +23,9 @@ def missed_thresholds(metrics: dict[str, float], limits) -> list[str]:
     """The absolute thresholds (`gate` in params.yaml) that these test metrics miss."""
     failures = []
     if metrics["roc_auc"] < limits.min_roc_auc:
-        failures.append(f"roc_auc {metrics['roc_auc']:.4f} is below gate.min_roc_auc {limits.min_roc_auc:g}")
+        failures.append(
+            f"roc_auc {metrics['roc_auc']:.4f} is below gate.min_roc_auc {limits.min_roc_auc:g}"
+        )
     if metrics["calibration_error"] > limits.max_calibration_error:
         failures.append(
             f"calibration_error {metrics['calibration_error']:.4f} is above "
@@ -32,7 +34,9 @@ def missed_thresholds(metrics: dict[str, float], limits) -> list[str]:
     return failures
 
 
-def decide(metrics: dict[str, float], limits, difference: tuple[float, float, float] | None, without: str) -> Decision:
+def decide(
+    metrics: dict[str, float], limits, difference: tuple[float, float, float] | None, without: str
+) -> Decision:
     """Judge a candidate.
 
     Args:
@@ -51,5 +55,7 @@ def decide(metrics: dict[str, float], limits, difference: tuple[float, float, fl
     point, low, high = difference
     compared = f"roc_auc {point:+.4f} against production, 95 % interval {low:+.4f} to {high:+.4f}"
     if low < -limits.max_auc_drop:
-        failures.append(f"may be worse than production by more than gate.max_auc_drop {limits.max_auc_drop:g}")
+        failures.append(
+            f"may be worse than production by more than gate.max_auc_drop {limits.max_auc_drop:g}"
+        )
     return Decision(failures, compared)

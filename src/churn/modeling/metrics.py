@@ -1,11 +1,9 @@
 """What is measured: discrimination, calibration, and what the model is worth in money."""
 
-
 import numpy as np
 import pandas as pd
 
 from churn.modeling.bootstrap import MAIN_METRICS, WeightedRanking
-
 
 
 def point_metrics(y: np.ndarray, p: np.ndarray, threshold: float, costs) -> dict[str, float]:
@@ -64,12 +62,20 @@ def best_threshold(y: np.ndarray, p: np.ndarray, costs) -> float:
 def calibration_bins(y: np.ndarray, p: np.ndarray, bins: int = 10) -> pd.DataFrame:
     """Mean probability, churn rate and number of customers in each non-empty bin of equal width."""
     which = np.minimum((p * bins).astype(int), bins - 1)
-    table = pd.DataFrame({"bin": which, "probability": p, "churn_rate": y}).groupby("bin", as_index=False)
-    return table.agg(probability=("probability", "mean"), churn_rate=("churn_rate", "mean"), customers=("bin", "size"))
+    table = pd.DataFrame({"bin": which, "probability": p, "churn_rate": y}).groupby(
+        "bin", as_index=False
+    )
+    return table.agg(
+        probability=("probability", "mean"),
+        churn_rate=("churn_rate", "mean"),
+        customers=("bin", "size"),
+    )
 
 
 def calibration_error(y: np.ndarray, p: np.ndarray) -> float:
     """Expected calibration error over ten bins of equal width (Naeini et al., AAAI 2015)."""
     bins = calibration_bins(y, p)
     return float((abs(bins.probability - bins.churn_rate) * bins.customers).sum() / len(y))
+
+
 COMPARED_METRICS = (*MAIN_METRICS, "value_per_customer")  # what a person compares

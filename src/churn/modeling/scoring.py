@@ -24,7 +24,9 @@ class ChurnModel(mlflow.pyfunc.PythonModel):
         """Read the booster, the contract and the decision threshold."""
         config = json.loads(Path(context.artifacts["config"]).read_text())
         self.threshold = config["threshold"]
-        self.contract = load_contract(context.artifacts["contract"], config["id"], config["target"], config["positive"])
+        self.contract = load_contract(
+            context.artifacts["contract"], config["id"], config["target"], config["positive"]
+        )
         self.booster = load_booster(context.artifacts["booster"])
 
     def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
@@ -33,7 +35,9 @@ class ChurnModel(mlflow.pyfunc.PythonModel):
             probability = predict_probabilities(self.booster, model_input, self.contract)
         except UserError as error:
             raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
-        return pd.DataFrame({"churn_probability": probability, "churn": np.asarray(probability >= self.threshold)})
+        return pd.DataFrame(
+            {"churn_probability": probability, "churn": np.asarray(probability >= self.threshold)}
+        )
 
 
 mlflow.models.set_model(ChurnModel())

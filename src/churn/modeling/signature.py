@@ -13,4 +13,6 @@ def model_signature(contract: Contract):
         # A flag is a double too: for a boolean MLflow's server makes true of 2 and of "false", and false of null.
         columns.append(ColSpec("string" if column.kind == "text" else "double", column.name))
     probability, decision = SCORE_COLUMNS
-    return ModelSignature(Schema(columns), Schema([ColSpec("double", probability), ColSpec("boolean", decision)]))
+    return ModelSignature(
+        Schema(columns), Schema([ColSpec("double", probability), ColSpec("boolean", decision)])
+    )

@@ -22,7 +22,10 @@ from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import COMPARED_METRICS, gain_per_customer, point_metrics
 from churn.tracking import logged_model, registry
 
-MOVE, PENDING = "promotion.", "promotion_pending"  # tags of the registered model, followed by the time of the move
+MOVE, PENDING = (
+    "promotion.",
+    "promotion_pending",
+)  # tags of the registered model, followed by the time of the move
 PATIENCE = 10  # seconds; a move takes one or two, so one that is in hand for longer was cut off
 
 
@@ -80,7 +83,9 @@ def previous(moves: list[Move], production: str | None) -> str | None:
     return pile[-2] if len(pile) > 1 else None
 
 
-def comparison(version, production, test: pd.DataFrame, rules: Contract, evaluate, seed: int) -> str:
+def comparison(
+    version, production, test: pd.DataFrame, rules: Contract, evaluate, seed: int
+) -> str:
     """A table of the main metrics and the money of two versions on the same test rows: a paired bootstrap gives each
     difference its 95 % interval. `production` may be None.
 
@@ -89,19 +94,34 @@ def comparison(version, production, test: pd.DataFrame, rules: Contract, evaluat
     """
     y, costs = encode_labels(test, rules), evaluate.costs
     ours = logged_model.score_rows(version, logged_model.load_predictor(version), test)
-    measured = point_metrics(y, ours["churn_probability"].to_numpy(), float(version.tags["threshold"]), costs)
+    measured = point_metrics(
+        y, ours["churn_probability"].to_numpy(), float(version.tags["threshold"]), costs
+    )
     column = f"staging {version.version}"
     head = f"{f'{len(test):,} test customers':<22} {column:>12}"
     try:
-        theirs = logged_model.score_rows(production, logged_model.load_predictor(production), test) if production else None
+        theirs = (
+            logged_model.score_rows(production, logged_model.load_predictor(production), test)
+            if production
+            else None
+        )
         reason = "nothing is in production yet, so there is nothing to compare with"
     except UserError as error:
         theirs, reason = None, f"no comparison with production: {error}"
     if theirs is None:
-        return "\n".join([head, *(f"{name:<22} {measured[name]:>12.4f}" for name in COMPARED_METRICS), "", reason])
+        return "\n".join(
+            [
+                head,
+                *(f"{name:<22} {measured[name]:>12.4f}" for name in COMPARED_METRICS),
+                "",
+                reason,
+            ]
+        )
 
     p_ours, p_theirs = (scores["churn_probability"].to_numpy() for scores in (ours, theirs))
-    gains = tuple(gain_per_customer(y, scores["churn"].to_numpy(), costs) for scores in (ours, theirs))
+    gains = tuple(
+        gain_per_customer(y, scores["churn"].to_numpy(), costs) for scores in (ours, theirs)
+    )
     gaps = paired_differences(y, p_ours, p_theirs, evaluate.bootstrap, seed, gains)
     other = point_metrics(y, p_theirs, float(production.tags["threshold"]), costs)
     lines = [f"{head} {f'production {production.version}':>14} {'difference':>12}   95 % interval"]
@@ -125,7 +145,9 @@ def make_move(name: str, move: Move) -> None:
     _client().set_registered_model_tag(name, tag, json.dumps(asdict(move)))
     try:  # whoever writes an intention looks for others only then, so of two at once at least one sees the other
         if others := [str(other) for key, other in pending(name).items() if key != tag]:
-            raise UserError(f"a {others[0]} is in hand at this moment; look at --status, and try again")
+            raise UserError(
+                f"a {others[0]} is in hand at this moment; look at --status, and try again"
+            )
         _check_unchanged(name, move)
     except BaseException:
         _client().delete_registered_model_tag(name, tag)
@@ -151,7 +173,9 @@ def _check_rights(name: str, move: Move) -> None:
 
 
 def _check_unchanged(name: str, move: Move) -> None:
-    production, staging = (registry.version_with_alias(name, place) for place in ("production", "staging"))
+    production, staging = (
+        registry.version_with_alias(name, place) for place in ("production", "staging")
+    )
     current = str(production.version) if production else None
     if current != move.old:
         raise UserError(
@@ -164,9 +188,13 @@ def _check_unchanged(name: str, move: Move) -> None:
             f"and was {move.new}. Nothing was changed; look at --status, and decide again"
         )
     if move.kind == "rollback" and previous(history(name), current) != move.new:
-        raise UserError("production has been changed and changed back since you were asked; look at --history")
+        raise UserError(
+            "production has been changed and changed back since you were asked; look at --history"
+        )
     if registry.version_by_number(name, move.new) is None:
-        raise UserError(f"{name} version {move.new} has been deleted since you were asked; nothing was changed")
+        raise UserError(
+            f"{name} version {move.new} has been deleted since you were asked; nothing was changed"
+        )
 
 
 def finish_interrupted_moves(name: str) -> list[str]:
@@ -180,7 +208,11 @@ def finish_interrupted_moves(name: str) -> list[str]:
     deadline = time.monotonic() + PATIENCE
     seen = pending(name)
     if seen and PATIENCE:
-        print(f"waiting for a {next(iter(seen.values()))}, {PATIENCE} seconds at most ...", file=sys.stderr, flush=True)
+        print(
+            f"waiting for a {next(iter(seen.values()))}, {PATIENCE} seconds at most ...",
+            file=sys.stderr,
+            flush=True,
+        )
     while any(tag in pending(name) for tag in seen) and time.monotonic() < deadline:
         time.sleep(0.5)
     return [_finish(name, move, tag) for tag, move in pending(name).items() if tag in seen]
@@ -192,7 +224,11 @@ def _finish(name: str, move: Move, tag: str) -> str:
     if current not in (move.old, move.new) or registry.version_by_number(name, move.new) is None:
         _client().delete_registered_model_tag(name, tag)
         registry.update_stage_tags(name)
-        why = f"production is version {current or 'none'}" if current != move.old else "that version has been deleted"
+        why = (
+            f"production is version {current or 'none'}"
+            if current != move.old
+            else "that version has been deleted"
+        )
         return f"dropped an interrupted {move}: {why} by now"
     _carry_out(name, move, tag)
     return f"finished an interrupted {move}"
@@ -206,7 +242,11 @@ def _carry_out(name: str, move: Move, tag: str) -> None:
     staging = registry.version_with_alias(name, "staging")
     if staging and str(staging.version) == move.new:
         client.delete_registered_model_alias(name, "staging")
-    for key, value in (("promoted_at", move.when), ("promoted_by", move.by), ("promoted_because", move.why)):
+    for key, value in (
+        ("promoted_at", move.when),
+        ("promoted_by", move.by),
+        ("promoted_because", move.why),
+    ):
         registry.retry_write(client.set_model_version_tag, name, move.new, key, value)
     client.set_registered_model_tag(name, MOVE + move.when, json.dumps(asdict(move)))
     registry.update_stage_tags(name)

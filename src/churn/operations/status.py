@@ -20,18 +20,28 @@ def history(name: str) -> str:
             "from": move.old or "-",
             "to": move.new,
             "by": move.by,
-            **{metric: f"{move.metrics[metric]:.4f}" for metric in COMPARED_METRICS if metric in move.metrics},
+            **{
+                metric: f"{move.metrics[metric]:.4f}"
+                for metric in COMPARED_METRICS
+                if metric in move.metrics
+            },
             "why": move.why,
         }
         for move in promotion.history(name)
     ]
-    return pd.DataFrame(rows).fillna("-").to_string(index=False) if rows else f"{name} was never promoted"
+    return (
+        pd.DataFrame(rows).fillna("-").to_string(index=False)
+        if rows
+        else f"{name} was never promoted"
+    )
 
 
 def status(name: str) -> str:
     """Workspace, staging, production and the version before it as a table."""
     production = registry.version_with_alias(name, "production")
-    before = promotion.previous(promotion.history(name), str(production.version)) if production else None
+    before = (
+        promotion.previous(promotion.history(name), str(production.version)) if production else None
+    )
     versions = {
         "staging": registry.version_with_alias(name, "staging"),
         "production": production,
@@ -54,7 +64,9 @@ def recorded_otherwise(name: str, version) -> str:
     found = registry.find_version(name, registry.workspace_identity(today["threshold"]))
     if found is None or found.version != version.version:
         return ""
-    changes = evaluation_record.metric_changes(evaluation_record.registered_metrics(version), today, COMPARED_METRICS)
+    changes = evaluation_record.metric_changes(
+        evaluation_record.registered_metrics(version), today, COMPARED_METRICS
+    )
     if not changes:
         return ""
     why = f"`python src/why.py models:/{name}/{version.version} HEAD` shows what changed"
@@ -85,7 +97,10 @@ def described(version) -> dict[str, str]:
     """The row of a registered version."""
     made = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
     tags = version.tags
-    return {"version": str(version.version), **row(tags["model_md5"], evaluation_record.registered_metrics(version), made, tags)}
+    return {
+        "version": str(version.version),
+        **row(tags["model_md5"], evaluation_record.registered_metrics(version), made, tags),
+    }
 
 
 def row(digest: str, measured: dict, made: datetime, commit: dict) -> dict[str, str]:

@@ -52,9 +52,13 @@ def copy_tracked_file(digest: str, target: Path, what: str) -> None:
                 if is_intact(target, digest):
                     return
                 answer = "damaged" if found else "it has none"
-            except Exception as error:  # each kind of store has errors of its own; the next may have the file
+            except (
+                Exception
+            ) as error:  # each kind of store has errors of its own; the next may have the file
                 answer = f"it failed: {error}"
-            asked.append(f"the remote {remote} at {repo.config['remote'][remote]['url']} ({answer})")
+            asked.append(
+                f"the remote {remote} at {repo.config['remote'][remote]['url']} ({answer})"
+            )
     target.unlink(missing_ok=True)
     raise UserError(
         f"{what} (md5 {digest}) is intact in none of the places that DVC knows: {', '.join(asked)}. Whoever has it "

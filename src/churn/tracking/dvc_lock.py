@@ -36,7 +36,9 @@ def stage_inputs(stage: str) -> dict[str, str]:
     with reading("dvc.yaml"):
         dependencies = sorted(read_yaml("dvc.yaml")["stages"][stage]["deps"])
     if missing := [path for path in dependencies if not Path(path).exists()]:
-        raise UserError(f"{', '.join(missing)}: missing; `make repro` fetches the table and makes the rest")
+        raise UserError(
+            f"{', '.join(missing)}: missing; `make repro` fetches the table and makes the rest"
+        )
     return {path: md5(path) for path in dependencies}
 
 
@@ -49,7 +51,11 @@ def data_tags(*splits: str) -> dict[str, str]:
     names = splits or tuple(paths.SPLITS)
     preprocess = check_outputs("preprocess", *(paths.SPLITS[name] for name in names))
     tags = {f"{name}_md5": preprocess["outs"][str(paths.SPLITS[name])] for name in names}
-    return {"data_md5": preprocess["deps"][str(paths.RAW)], "schema_md5": preprocess["deps"][str(paths.SCHEMA)], **tags}
+    return {
+        "data_md5": preprocess["deps"][str(paths.RAW)],
+        "schema_md5": preprocess["deps"][str(paths.SCHEMA)],
+        **tags,
+    }
 
 
 def check_outputs(stage: str, *outputs: Path) -> dict[str, dict[str, str]]:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from churn.files import md5, reading
 
-MODEL_PACKAGES = ("mlflow", "xgboost", "pandas", "numpy", "pyyaml")  # what the scoring model imports
+MODEL_PACKAGES = (
+    "mlflow",
+    "xgboost",
+    "pandas",
+    "numpy",
+    "pyyaml",
+)  # what the scoring model imports
 
 
 def environment_tags() -> dict[str, str]:
@@ -35,11 +41,15 @@ def environment_tags() -> dict[str, str]:
 def processor() -> str:
     """The models of this machine's processor and NVIDIA GPUs, as Linux names them: "Intel Xeon E5, NVIDIA H100"."""
     named = [(Path("/proc/cpuinfo"), "model name")]
-    named += [(path, "Model") for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))]
+    named += [
+        (path, "Model") for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    ]
     found = []
     for path, key in named:
         lines = path.read_text().splitlines() if path.exists() else []
-        found += [line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == key][:1]
+        found += [
+            line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == key
+        ][:1]
     return ", ".join(found) or platform.processor() or platform.machine()
 
 
@@ -51,4 +61,8 @@ def read_project() -> dict:
 
 def pinned_requirements(*packages: str) -> list[str]:
     """The pins of pyproject.toml ("xgboost==3.2.0"), all of them or those of the named packages."""
-    return [pin for pin in read_project()["dependencies"] if not packages or pin.split("==")[0] in packages]
+    return [
+        pin
+        for pin in read_project()["dependencies"]
+        if not packages or pin.split("==")[0] in packages
+    ]

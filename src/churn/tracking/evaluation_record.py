@@ -79,17 +79,25 @@ def _value_at_registration(version, name: str) -> float:
 
 def test_metrics(metrics: dict[str, float]) -> dict[str, float]:
     """What evaluate measured, without the learning curves that the same run holds."""
-    return {name: value for name, value in metrics.items() if not name.startswith(("train_", "valid_"))}
+    return {
+        name: value for name, value in metrics.items() if not name.startswith(("train_", "valid_"))
+    }
 
 
-def metric_changes(recorded: dict[str, float], today: dict[str, float], names: tuple[str, ...]) -> list[str]:
+def metric_changes(
+    recorded: dict[str, float], today: dict[str, float], names: tuple[str, ...]
+) -> list[str]:
     """One line for each of these metrics that today's evaluation of a version does not give as it was recorded."""
     lines = []
     for name in names:
         before, now = recorded.get(name), today.get(name)
         if before is None or now is None:
             if before is not now:
-                state = "was not measured when it was registered" if before is None else "is no longer measured"
+                state = (
+                    "was not measured when it was registered"
+                    if before is None
+                    else "is no longer measured"
+                )
                 lines.append(f"{name} {state}")
         elif abs(before - now) > SAME:
             lines.append(f"{name} is {now:.4f} today and was {before:.4f} when it was registered")

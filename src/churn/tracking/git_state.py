@@ -27,15 +27,28 @@ def patch() -> str:
 
     dvc.lock and reports/ are left out: the pipeline writes them itself, from inputs that the tags name.
     """
-    form = ("--binary", "--relative", "--no-color", "--no-ext-diff", "--src-prefix=a/", "--dst-prefix=b/")
-    return _git_or_nothing("diff", "HEAD", *form, "--", ".", ":(exclude)dvc.lock", ":(exclude)reports")
+    form = (
+        "--binary",
+        "--relative",
+        "--no-color",
+        "--no-ext-diff",
+        "--src-prefix=a/",
+        "--dst-prefix=b/",
+    )
+    return _git_or_nothing(
+        "diff", "HEAD", *form, "--", ".", ":(exclude)dvc.lock", ":(exclude)reports"
+    )
 
 
 def unfinished_experiment() -> bool:
     """Whether the workspace is as a `dvc exp run` leaves it that was killed (or that still runs): git's HEAD names the
     commit that the experiment began with and no branch, and the files are the experiment's."""
     base = _git_or_nothing("rev-parse", "--quiet", "--verify", "refs/exps/exec/EXEC_BASELINE")
-    return base != "" and base == _git_or_nothing("rev-parse", "HEAD") and not _git_or_nothing("symbolic-ref", "--quiet", "HEAD")
+    return (
+        base != ""
+        and base == _git_or_nothing("rev-parse", "HEAD")
+        and not _git_or_nothing("symbolic-ref", "--quiet", "HEAD")
+    )
 
 
 def previous_branch() -> str:

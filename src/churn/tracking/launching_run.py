@@ -30,11 +30,15 @@ def stage_failure(launcher: str) -> str:
 
     ended = "attributes.status != 'FINISHED' and attributes.status != 'RUNNING'"
     where = f"tags.mlflow.parentRunId = '{launcher}' and {ended}"
-    failed = mlflow.search_runs(search_all_experiments=True, filter_string=where, output_format="list")
+    failed = mlflow.search_runs(
+        search_all_experiments=True, filter_string=where, output_format="list"
+    )
     return failed[0].data.tags.get("error", "") if failed else ""
 
 
-def log_pipeline_run(run_id: str, leaves: dict, results: dict[str, float], tags: dict[str, str]) -> None:
+def log_pipeline_run(
+    run_id: str, leaves: dict, results: dict[str, float], tags: dict[str, str]
+) -> None:
     """Write parameters, metrics, tags and dvc.lock into the run that launched the pipeline."""
     import mlflow
     from mlflow.entities import Metric, Param, RunTag

@@ -20,4 +20,9 @@ def check_inputs_unchanged(tags: dict[str, str]) -> None:
 
 def stage_tags(stage: str) -> dict[str, str]:
     """What every run of a stage is tagged with: its inputs, code and environment."""
-    return {"stage": stage, f"{stage}.inputs": json.dumps(dvc_lock.stage_inputs(stage)), **git_state.code_tags(), **environment.environment_tags()}
+    return {
+        "stage": stage,
+        f"{stage}.inputs": json.dumps(dvc_lock.stage_inputs(stage)),
+        **git_state.code_tags(),
+        **environment.environment_tags(),
+    }

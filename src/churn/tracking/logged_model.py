@@ -25,7 +25,13 @@ from churn.tracking import environment
 CODE = Path("src/churn")
 SCORING_MODEL = "src/churn/modeling/scoring.py"
 # What churn/modeling/scoring.py runs, itself among it, when a registered model scores.
-SCORING_CODE = ("data/contract.py", "errors.py", "modeling/booster.py", "modeling/encoding.py", "modeling/scoring.py")
+SCORING_CODE = (
+    "data/contract.py",
+    "errors.py",
+    "modeling/booster.py",
+    "modeling/encoding.py",
+    "modeling/scoring.py",
+)
 # The same of the versions that releases before 0.2 registered.
 SCORING_CODE_BEFORE_0_2 = ("contract.py", "errors.py", "model.py", "scoring.py")
 # What is logged with a model: these packages and modules of the folder above.
@@ -46,7 +52,12 @@ def log_scoring_model(contract: Contract, threshold: float, example: pd.DataFram
     import mlflow
 
     # An artifact rather than MLflow's `model_config`, which would add these to the run's parameters.
-    config = {"threshold": threshold, "id": contract.id, "target": contract.target, "positive": contract.positive}
+    config = {
+        "threshold": threshold,
+        "id": contract.id,
+        "target": contract.target,
+        "positive": contract.positive,
+    }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "scoring.json")
         path.write_text(json.dumps(config))
@@ -55,7 +66,11 @@ def log_scoring_model(contract: Contract, threshold: float, example: pd.DataFram
             name="churn",
             python_model=SCORING_MODEL,
             code_paths=[str(Path(folder, "churn"))],
-            artifacts={"booster": str(paths.MODEL), "contract": str(paths.SCHEMA), "config": str(path)},
+            artifacts={
+                "booster": str(paths.MODEL),
+                "contract": str(paths.SCHEMA),
+                "config": str(path),
+            },
             signature=model_signature(contract),
             input_example=example[[c.name for c in contract.features]],
             pip_requirements=environment.pinned_requirements(*environment.MODEL_PACKAGES),
@@ -67,7 +82,9 @@ def _copy_logged_code(target: Path) -> None:
     target.mkdir()
     for name in LOGGED_CODE:
         if (CODE / name).is_dir():
-            shutil.copytree(CODE / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                CODE / name, target / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
         else:
             shutil.copyfile(CODE / name, target / name)
 
@@ -112,11 +129,15 @@ def verified_copy(uri: str, tags: dict[str, str], what: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="churn-model-") as parent:
         try:
             folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=parent))
-            for compiled in list(folder.rglob("__pycache__")):  # Python's own; unread, it needs no check
+            for compiled in list(
+                folder.rglob("__pycache__")
+            ):  # Python's own; unread, it needs no check
                 shutil.rmtree(compiled)
             found = {**files_identity(folder), SEAL: files_digest(folder)}
         except (mlflow.MlflowException, OSError, ValueError, KeyError) as error:
-            raise UserError(f"{what}: its files cannot be read ({error}); train it again or choose another") from None
+            raise UserError(
+                f"{what}: its files cannot be read ({error}); train it again or choose another"
+            ) from None
         for tag, value in found.items():
             recorded = tags.get(tag, value if tag == SEAL else None)
             if value != recorded:
@@ -133,7 +154,10 @@ def verified_version_copy(version) -> Iterator[Path]:
     what = f"{version.name} version {version.version}"
     if SEAL not in version.tags:
         checked_files = "its booster, its contract, its threshold and the code that scores"
-        print(f"{what} is of an earlier release: of its files, only {checked_files} can be checked", file=sys.stderr)
+        print(
+            f"{what} is of an earlier release: of its files, only {checked_files} can be checked",
+            file=sys.stderr,
+        )
     with verified_copy(f"models:/{version.name}/{version.version}", version.tags, what) as folder:
         yield folder
 
@@ -147,7 +171,9 @@ def check_version(version) -> None:
 @contextlib.contextmanager
 def model_code() -> Iterator[None]:
     """Let a model that is loaded inside import the `churn` package it was logged with, not the workspace's."""
-    ours = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "churn"}
+    ours = {
+        name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "churn"
+    }
     path = list(sys.path)
     try:
         yield
@@ -195,4 +221,6 @@ def score_rows(version, predictor, rows: pd.DataFrame) -> pd.DataFrame:
     except mlflow.MlflowException as error:
         # MLflow's sentence begins with the whole table; this ends up in the gate's reason.
         reason = " ".join(str(error).rsplit("Error: ", 1)[-1].split())[:500]
-        raise UserError(f"version {version.version} cannot score today's test rows: {reason}") from None
+        raise UserError(
+            f"version {version.version} cannot score today's test rows: {reason}"
+        ) from None

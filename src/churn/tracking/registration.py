@@ -21,7 +21,9 @@ from churn.tracking import evaluation_record, lineage, logged_model, registry, r
 
 
 @contextmanager
-def evaluation_run(p: Params, contract: Contract, origin: dict[str, str], tags: dict[str, str]) -> Iterator:
+def evaluation_run(
+    p: Params, contract: Contract, origin: dict[str, str], tags: dict[str, str]
+) -> Iterator:
     """The run that an evaluation writes its record into (churn/evaluation.py): the training run that it completes, or
     a run of its own; where the store does not know the model (a new store, a model from DVC's cache, other
     parameters that only evaluate reads), that run is made from the files that training left.
@@ -32,7 +34,9 @@ def evaluation_run(p: Params, contract: Contract, origin: dict[str, str], tags: 
     """
     leaves = flatten(p.model_dump())
     if training := evaluation_record.unfinished_training(leaves, tags):
-        with runs.open_run("train", {**tags, "stage": "train"}, run_id=training.info.run_id) as opened:
+        with runs.open_run(
+            "train", {**tags, "stage": "train"}, run_id=training.info.run_id
+        ) as opened:
             yield opened
         return
 
@@ -49,7 +53,9 @@ def evaluation_run(p: Params, contract: Contract, origin: dict[str, str], tags: 
         yield opened
 
 
-def compare_with_production(p: Params, contract: Contract, test: pd.DataFrame, ours, production) -> tuple[tuple | None, str]:
+def compare_with_production(
+    p: Params, contract: Contract, test: pd.DataFrame, ours, production
+) -> tuple[tuple | None, str]:
     """How this model stands to production on the same test rows.
 
     Args:
@@ -66,10 +72,14 @@ def compare_with_production(p: Params, contract: Contract, test: pd.DataFrame, o
         return None, "no production model to compare with"
     predictor = production_predictor(production)
     try:
-        theirs = logged_model.score_rows(production, predictor, test)["churn_probability"].to_numpy()
+        theirs = logged_model.score_rows(production, predictor, test)[
+            "churn_probability"
+        ].to_numpy()
     except UserError as error:  # the contract has moved on: a person decides at promotion
         return None, str(error)
-    gaps = paired_differences(encode_labels(test, contract), ours, theirs, p.evaluate.bootstrap, p.seed)
+    gaps = paired_differences(
+        encode_labels(test, contract), ours, theirs, p.evaluate.bootstrap, p.seed
+    )
     return gaps["roc_auc"], ""
 
 
@@ -103,11 +113,17 @@ def production_predictor(version):
         return logged_model.load_predictor(version)
     except UserError as error:
         cure = "`python src/promote.py --rollback` takes production back, `--stage VERSION` and a promotion replace it"
-        raise UserError(f"no model can be compared with the one in production: {error}. {cure}") from None
+        raise UserError(
+            f"no model can be compared with the one in production: {error}. {cure}"
+        ) from None
 
 
 def verified_scoring_model(
-    p: Params, contract: Contract, threshold: float, customers: pd.DataFrame, probability: np.ndarray
+    p: Params,
+    contract: Contract,
+    threshold: float,
+    customers: pd.DataFrame,
+    probability: np.ndarray,
 ) -> tuple[str, str]:
     """The scoring model of today's files: the registered version if they were registered before, else logged into the
     active run. It is loaded as a consumer does, and must say of the test rows what was measured.
@@ -121,17 +137,29 @@ def verified_scoring_model(
     """
     made = registry.workspace_identity(threshold)
     known = registry.find_version(p.registry.model, made)
-    uri = known.source if known else logged_model.log_scoring_model(contract, threshold, customers.head(3))
-    with logged_model.verified_copy(uri, known.tags if known else made, "the scoring model of this evaluation") as folder:
+    uri = (
+        known.source
+        if known
+        else logged_model.log_scoring_model(contract, threshold, customers.head(3))
+    )
+    with logged_model.verified_copy(
+        uri, known.tags if known else made, "the scoring model of this evaluation"
+    ) as folder:
         digest = logged_model.files_digest(folder)
         served = logged_model.load_scoring_model(folder).predict(customers)
     if not np.array_equal(served["churn_probability"], probability):
-        raise AssertionError("the scoring model gives other probabilities than the booster that was measured")
+        raise AssertionError(
+            "the scoring model gives other probabilities than the booster that was measured"
+        )
     return uri, digest
 
 
 def record_and_register(
-    p: Params, logged: tuple[str, str], results: dict[str, float], decision: gate.Decision, identity: dict[str, str]
+    p: Params,
+    logged: tuple[str, str],
+    results: dict[str, float],
+    decision: gate.Decision,
+    identity: dict[str, str],
 ):
     """Write what the gate decided into the active run, which is a whole record from then on, and register what passed.
 
@@ -155,9 +183,18 @@ def record_and_register(
     version = registry.find_version(p.registry.model, made)
     if version is None:
         run = mlflow.get_run(mlflow.active_run().info.run_id)
-        tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.") and key != "stage"}
+        tags = {
+            key: value
+            for key, value in run.data.tags.items()
+            if not key.startswith("mlflow.") and key != "stage"
+        }
         leaves = flatten(p.model_dump())
-        tags |= {**made, "seed": str(p.seed), "params": json.dumps(leaves), "metrics": json.dumps(results)}
+        tags |= {
+            **made,
+            "seed": str(p.seed),
+            "params": json.dumps(leaves),
+            "metrics": json.dumps(results),
+        }
         model_uri, tags[logged_model.SEAL] = logged
         version = registry.register_version(p.registry.model, model_uri, tags)
     mlflow.set_tag("model_version", f"{version.name}/{version.version}")
@@ -173,7 +210,9 @@ def stage_version(version, experiment: bool) -> str:
     """
     if not experiment or registry.has_no_stage(version.name):
         return registry.set_staging(version.name, version.version)
-    holders = (registry.version_with_alias(version.name, alias) for alias in ("staging", "production"))
+    holders = (
+        registry.version_with_alias(version.name, alias) for alias in ("staging", "production")
+    )
     if any(holder and holder.version == version.version for holder in holders):
         return "where it was"
     return f"registered, and not staged, as an experiment: `python src/promote.py --stage {version.version}` does that"

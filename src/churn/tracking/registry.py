@@ -36,7 +36,9 @@ def require_alias(name: str, wanted: str):
         raise UserError(f"the registry has no model {name}; `make repro` makes and registers one")
     if version := version_with_alias(name, wanted):
         return version
-    known = ", ".join(f"{key} (version {number})" for key, number in found[0].aliases.items()) or "none"
+    known = (
+        ", ".join(f"{key} (version {number})" for key, number in found[0].aliases.items()) or "none"
+    )
     hint = '; `python src/promote.py --reason "..."` sets it' if wanted == "production" else ""
     raise UserError(f"{name} has no alias {wanted!r}; it has {known}{hint}")
 
@@ -108,7 +110,10 @@ def retry_write(write: Callable, *arguments, **named):
         try:
             return write(*arguments, **named)
         except mlflow.MlflowException as error:
-            clash = any(sign in str(error) for sign in ("IntegrityError", "UniqueViolation", "database is locked"))
+            clash = any(
+                sign in str(error)
+                for sign in ("IntegrityError", "UniqueViolation", "database is locked")
+            )
             if not clash or attempt == TRIES - 1:
                 raise
             time.sleep(0.1 * 2**attempt)
@@ -155,14 +160,20 @@ def _stage(version, aliases: dict[str, str]) -> str:
     for place in ("production", "staging"):
         if aliases.get(place) == str(version.version):
             return place.capitalize()
-    was_production = "promoted_at" in version.tags or version.tags.get("stage") in ("Production", "Archived")
+    was_production = "promoted_at" in version.tags or version.tags.get("stage") in (
+        "Production",
+        "Archived",
+    )
     return "Archived" if was_production else "None"
 
 
 def _aliases(name: str) -> dict[str, str]:
     import mlflow
 
-    return {key: str(number) for key, number in mlflow.MlflowClient().get_registered_model(name).aliases.items()}
+    return {
+        key: str(number)
+        for key, number in mlflow.MlflowClient().get_registered_model(name).aliases.items()
+    }
 
 
 def _versions(name: str) -> list:
@@ -182,6 +193,9 @@ def _mark(version, stage: str) -> None:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # somebody deleted the version meanwhile
             raise
     if version.current_stage != stage:
-        with warnings.catch_warnings(), contextlib.suppress(mlflow.MlflowException):  # a server without stages
+        with (
+            warnings.catch_warnings(),
+            contextlib.suppress(mlflow.MlflowException),
+        ):  # a server without stages
             warnings.simplefilter("ignore", FutureWarning)
             client.transition_model_version_stage(version.name, version.version, stage)

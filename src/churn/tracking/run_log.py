@@ -24,7 +24,9 @@ def log_dataset(path: Path, digest: str, name: str, context: str) -> None:
     mlflow.log_input(MetaDataset(source, name=name, digest=digest), context=context)
 
 
-REFUSED = re.compile(r"[^\w.\- ]")  # what a metric's name cannot have; `/` and `:` mean something to MLflow or to us
+REFUSED = re.compile(
+    r"[^\w.\- ]"
+)  # what a metric's name cannot have; `/` and `:` mean something to MLflow or to us
 LONGEST_KEY = 250
 
 
@@ -52,7 +54,11 @@ def curve_points(curves, time: int) -> list:
     from mlflow.entities import Metric
 
     rounds = curves["round"].astype(int).tolist()
-    return [Metric(name, y, time, x) for name in curves.columns.drop("round") for x, y in zip(rounds, curves[name])]
+    return [
+        Metric(name, y, time, x)
+        for name in curves.columns.drop("round")
+        for x, y in zip(rounds, curves[name])
+    ]
 
 
 def log_inputs(leaves: dict, origin: dict[str, str]) -> None:

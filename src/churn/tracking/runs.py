@@ -87,7 +87,9 @@ def open_run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iter
         name = os.environ["DVC_EXP_NAME"]
         tags = {**tags, "dvc_experiment": name}
     name = None if run_id else name
-    tags = {key: str(value) for key, value in tags.items()}  # a server refuses a tag that is a number
+    tags = {
+        key: str(value) for key, value in tags.items()
+    }  # a server refuses a tag that is a number
     store.check_artifact_root()
 
     def start() -> list[str]:
@@ -102,7 +104,9 @@ def open_run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iter
         try:
             yield opened
         except BaseException as error:
-            why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__  # Ctrl-C has no words
+            why = (
+                f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            )  # Ctrl-C has no words
             if store_errors.is_gone(error):  # MLflow closes the run next: it need not wait again
                 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
             else:
@@ -122,7 +126,9 @@ def quote_value(value: str) -> str:
     for quote in ("'", '"'):
         if quote not in value:
             return f"{quote}{value}{quote}"
-    raise UserError(f"{value[:100]} has both kinds of quotes, which MLflow cannot search for; choose another name")
+    raise UserError(
+        f"{value[:100]} has both kinds of quotes, which MLflow cannot search for; choose another name"
+    )
 
 
 def find_run(**tags: str):
@@ -131,7 +137,9 @@ def find_run(**tags: str):
 
     store.connect()
     where = " and ".join(f"tags.{key} = {quote_value(value)}" for key, value in tags.items())
-    found = mlflow.search_runs(search_all_experiments=True, filter_string=where, output_format="list", max_results=1)
+    found = mlflow.search_runs(
+        search_all_experiments=True, filter_string=where, output_format="list", max_results=1
+    )
     return found[0] if found else None
 
 

@@ -72,7 +72,9 @@ def connect() -> str:
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # shows a traceback of all that it raises
+    logging.getLogger("mlflow.store.db.utils").setLevel(
+        logging.CRITICAL
+    )  # shows a traceback of all that it raises
     if store_file():
         store_checks.check_environment(mlflow.__file__)
         create_store(store_file())
@@ -82,8 +84,12 @@ def connect() -> str:
         experiment = _experiment()
     except mlflow.MlflowException as error:
         raise UserError(store_errors.explain_store_error(error)) from None
-    if experiment is None or experiment.experiment_id == "":  # of something that answers in JSON to whatever is asked
-        raise UserError(f"{store_errors.without_password(tracking_uri())} answers, and is no MLflow server; {store_errors.NAME_ANOTHER}")
+    if (
+        experiment is None or experiment.experiment_id == ""
+    ):  # of something that answers in JSON to whatever is asked
+        raise UserError(
+            f"{store_errors.without_password(tracking_uri())} answers, and is no MLflow server; {store_errors.NAME_ANOTHER}"
+        )
     if experiment.lifecycle_stage == "deleted":
         raise UserError(
             f"the MLflow experiment {experiment.name} was deleted; `mlflow experiments restore --experiment-id "
@@ -139,7 +145,9 @@ def create_store(path: Path) -> None:
             )
         return
     if not path.parent.is_dir():
-        raise UserError(f"MLFLOW_TRACKING_URI names {path}, and there is no folder {path.parent}; create it")
+        raise UserError(
+            f"MLFLOW_TRACKING_URI names {path}, and there is no folder {path.parent}; create it"
+        )
     import sqlalchemy
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -151,7 +159,9 @@ def create_store(path: Path) -> None:
         pass
     except (OSError, sqlalchemy.exc.SQLAlchemyError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path} cannot be made ({reason}); may you write into {path.parent}?") from None
+        raise UserError(
+            f"{path} cannot be made ({reason}); may you write into {path.parent}?"
+        ) from None
     finally:
         part.unlink(missing_ok=True)
 
@@ -163,7 +173,11 @@ def check_artifact_root() -> None:
         UserError: that is so.
     """
     folder = paths.project_root() / "mlartifacts"
-    if store_file() and folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+    if (
+        store_file()
+        and folder.exists()
+        and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK))
+    ):
         raise UserError(
             f"{folder}, the folder of MLflow's artifacts, cannot be written; let it be yours and writable "
             "(`ls -ld mlartifacts` says whose it is), and try again"

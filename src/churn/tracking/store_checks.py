@@ -61,11 +61,17 @@ def wait_for_server(address: str) -> None:
                 return
             reason = f"it answers {answer.status_code}, {answer.reason}"
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            raise UserError(f"MLFLOW_TRACKING_URI is {store_errors.without_password(address)}, which is no address ({error})") from None
+            raise UserError(
+                f"MLFLOW_TRACKING_URI is {store_errors.without_password(address)}, which is no address ({error})"
+            ) from None
         except requests.RequestException as error:
             reason = f"it does not answer: {type(error).__name__}"
         if attempt == 0:
-            print(f"waiting for the MLflow server at {store_errors.without_password(address)} ...", file=sys.stderr, flush=True)
+            print(
+                f"waiting for the MLflow server at {store_errors.without_password(address)} ...",
+                file=sys.stderr,
+                flush=True,
+            )
         if attempt < TRIES - 1:
             time.sleep(2**attempt)
     raise UserError(

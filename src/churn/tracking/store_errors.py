@@ -4,10 +4,15 @@ import os
 import re
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-LIBRARIES = {"mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "databricks"}  # that reach a store
-NAME_ANOTHER = (
-    "let MLFLOW_TRACKING_URI name a server (http://HOST:PORT), or unset it: the project has a SQLite file of its own"
-)
+LIBRARIES = {
+    "mlflow",
+    "sqlalchemy",
+    "alembic",
+    "requests",
+    "urllib3",
+    "databricks",
+}  # that reach a store
+NAME_ANOTHER = "let MLFLOW_TRACKING_URI name a server (http://HOST:PORT), or unset it: the project has a SQLite file of its own"
 
 
 def scheme(store: str) -> str:
@@ -41,7 +46,11 @@ def explain_store_error(error: BaseException) -> str:
     if not is_store_error(error):
         return ""
     store, name = store_address(), f"the MLflow store {without_password(store_address())}"
-    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as a result")]
+    lines = [
+        line
+        for line in str(error).splitlines()
+        if line.strip() and not line.startswith("(raised as a result")
+    ]
     words = without_password((lines or [type(error).__name__])[0].split(". Response body")[0])
     code = getattr(error, "error_code", "")
     if "got unsupported URI" in words:
@@ -53,12 +62,20 @@ def explain_store_error(error: BaseException) -> str:
         )
     if code == "PERMISSION_DENIED":
         return f"{name} does not allow this (403: {words}); ask whoever runs it for the right"
-    if code == "ENDPOINT_NOT_FOUND" or "valid JSON format" in words or re.search("error code 3..", words):
-        return f"{without_password(store)} answers, and is no MLflow server ({words}); {NAME_ANOTHER}"
+    if (
+        code == "ENDPOINT_NOT_FOUND"
+        or "valid JSON format" in words
+        or re.search("error code 3..", words)
+    ):
+        return (
+            f"{without_password(store)} answers, and is no MLflow server ({words}); {NAME_ANOTHER}"
+        )
     if is_gone(error):
         asked = words.split(" failed with")[0]
         return f"{name} does not answer (any more; {asked}); start it, then run the command again"
-    if scheme(store) == "sqlite" and re.search("malformed|not a database|no such table|has no column", words):
+    if scheme(store) == "sqlite" and re.search(
+        "malformed|not a database|no such table|has no column", words
+    ):
         return damaged_message(words)
     return f"{name} failed: {words}"
 

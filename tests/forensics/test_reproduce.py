@@ -1,0 +1,368 @@
+"""reproduce.py rebuilds a model from its lineage alone, proves that it is the same or says what is to blame, and
+changes nothing but three tags."""
+
+import dataclasses
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import planted
+import pytest
+
+from churn import paths
+from churn.errors import UserError
+from churn.forensics import locked_environment
+from churn.forensics.recipe import Recipe
+from churn.forensics.verdict import Rebuilt, find_verdict
+from churn.params import parameters_digest
+from churn.tracking import environment
+from conftest import BIN, Project
+
+pytestmark = pytest.mark.sample
+
+RAW = str(paths.RAW)
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory) -> Path:
+    """Where environments are kept that are built."""
+    return tmp_path_factory.mktemp("caches")
+
+
+@pytest.fixture(scope="module")
+def clone(tiny_pipeline, tmp_path_factory, caches) -> Project:
+    """Four models: version 1 of a commit; version 2 of a tree that differed from it in code, parameters and lock;
+    version 3 of an experiment; version 4 of a commit whose training draws from a clock."""
+    clone = tiny_pipeline.copy(tmp_path_factory.mktemp("reproduce") / "clone")
+    clone.set(**{"gate.min_roc_auc": 0.5})
+    clone.out("dvc", "repro")
+    clone.commit("version 1")
+
+    clone.set(**{"train.max_depth": 3})
+    edit(
+        clone,
+        "src/churn/modeling/booster.py",
+        '"max_depth": params.max_depth',
+        '"max_depth": params.max_depth + 2',
+    )
+    edit(clone, "requirements.txt", "tqdm==4.70.1", "tqdm==4.70.0")
+    planted.overlay(clone, caches)
+    clone.out("dvc", "repro")
+    clone.out("git", "checkout", "-q", ".")
+
+    clone.out("dvc", "exp", "run", "--temp", "-n", "shallow", "-S", "train.max_depth=2")
+
+    edit(
+        clone,
+        "src/churn/modeling/booster.py",
+        '"seed": seed',
+        '"seed": __import__("time").time_ns() % 2**31',
+    )
+    clone.out("dvc", "repro")
+    clone.commit("version 4")
+    assert len(clone.versions()) == 4
+    return clone
+
+
+def edit(clone: Project, name: str, old: str, new: str) -> None:
+    text = (clone.folder / name).read_text()
+    assert old in text
+    (clone.folder / name).write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def reproduce(clone, caches, tmp_path):
+    """Call the command, with temporary files in a folder of this test: how it ended. It must be empty afterwards, and
+    everything of the project as before."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+
+    def call(what: str) -> subprocess.CompletedProcess:
+        before = snapshot(clone)
+        env = {"TMPDIR": str(temporary), "XDG_CACHE_HOME": str(caches)}
+        result = clone.run("python", "src/reproduce.py", what, **env)
+        assert list(temporary.iterdir()) == [] and "Traceback" not in result.stderr, result.stderr
+        assert snapshot(clone) == before
+        return result
+
+    return call
+
+
+def snapshot(clone: Project) -> dict:
+    """Every file of the project but the MLflow store and DVC's scratch folder, git's state, and the registry but for
+    the three tags."""
+    skipped = {".dvc/tmp", "mlflow.db", ".git/index"}  # `git status` itself refreshes the index
+    files = {
+        str(path.relative_to(clone.folder)): (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in clone.folder.rglob("*")
+        if path.is_file()
+        and not any(str(path.relative_to(clone.folder)).startswith(name) for name in skipped)
+        if "__pycache__" not in path.parts
+    }
+    versions = [
+        (
+            v.version,
+            v.current_stage,
+            v.aliases,
+            {key: x for key, x in v.tags.items() if not key.startswith("reproduced")},
+        )
+        for v in clone.versions()
+    ]
+    runs = [(run.info.run_id, run.info.end_time, run.data.tags) for run in clone.runs()]
+    return {
+        "files": files,
+        "status": clone.out("git", "status", "--short"),
+        "versions": versions,
+        "runs": runs,
+    }
+
+
+def tags(clone: Project, number: int) -> dict[str, str]:
+    return clone.client.get_model_version("ChurnXGB", str(number)).tags
+
+
+def test_a_version_is_identical(clone, reproduce):
+    """Of another commit than the one that is checked out: md5 by md5, digit by digit, and the tags say so."""
+    result = reproduce("models:/ChurnXGB/1")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (
+        "identical: data, splits, model and metrics" in result.stdout
+        and "DIFFERENT" not in result.stdout
+    )
+    md5 = tags(clone, 1)["model_md5"][:8]
+    assert re.search(rf"model +models/churn.ubj +{md5} +{md5} +same", result.stdout)
+    written = tags(clone, 1)
+    assert written["reproduced"] == "identical" and written["reproduced_at"] > "2026"
+    assert environment.environment_tags()["python"] in written["reproduced_on"]
+
+
+def test_an_experiment_whose_data_only_a_remote_has(clone, reproduce):
+    """By its name; the table comes from the remote, and the cache that lacked it lacks it still."""
+    cached = clone.folder / ".dvc/cache/files/md5" / tags(clone, 3)["data_md5"][:2]
+    aside = cached.with_name("aside")
+    cached.rename(aside)
+    try:
+        result = reproduce("shallow")
+        assert result.returncode == 0 and "identical" in result.stdout, (
+            result.stdout + result.stderr
+        )
+        assert not cached.exists()
+    finally:
+        aside.rename(cached)
+    assert tags(clone, 3)["reproduced"] == "identical"
+
+
+def test_a_changed_tree_and_another_lock(clone, reproduce):
+    """By its run id: code and parameters from the logged patch, in the environment of that tree's lock."""
+    result = reproduce(tags_run(clone, 2))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (
+        re.search(r"its patch +applied", result.stdout)
+        and tags(clone, 2)["reproduced"] == "identical"
+    )
+
+
+def test_an_environment_is_built_from_a_lock(clone, inside, tmp_path, monkeypatch, capsys):
+    """Once, and kept; nothing half-built stays beside it."""
+    inside(clone)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    cache = os.environ.get("UV_CACHE_DIR") or Path.home() / ".cache/uv"
+    monkeypatch.setenv("UV_CACHE_DIR", str(cache))
+    shutil.copy("pyproject.toml", tmp_path)
+    (block,) = re.findall(r"^tqdm==.*\n(?:    .*\n)+", Path("requirements.txt").read_text(), re.M)
+    lock = tmp_path / "requirements.txt"
+    lock.write_text(block)
+    python = locked_environment.environment_for(tmp_path) / "python"
+    printed = subprocess.run(
+        [python, "-c", "import tqdm; print(tqdm.__file__)"], capture_output=True, text=True
+    )
+    assert printed.stdout.startswith(str(tmp_path / "caches")), printed.stderr
+    assert "building the environment" in capsys.readouterr().err
+    assert (
+        locked_environment.environment_for(tmp_path) / "python" == python
+        and capsys.readouterr().err == ""
+    )
+    assert len(list((tmp_path / "caches/churn-environments").iterdir())) == 1
+
+
+def tags_run(clone: Project, number: int) -> str:
+    return clone.client.get_model_version("ChurnXGB", str(number)).run_id
+
+
+def test_chance_is_blamed(clone, reproduce):
+    """Training that draws from a clock: exit code 5, the model is the first that differs, randomness is to blame."""
+    result = reproduce("4")
+    assert result.returncode == 5, result.stdout + result.stderr
+    assert "the first that differs is models/churn.ubj. To blame: randomness" in result.stdout
+    assert tags(clone, 4)["reproduced"] == "differs: models/churn.ubj (randomness)"
+    assert re.search(r"data/prepared/train.parquet .* same", result.stdout)
+
+
+def test_what_cannot_be_done_is_said(clone, reproduce, monkeypatch, tmp_path):
+    """Data that nobody has: the md5 and every place that was asked. A commit that is not here. Nothing of the name. A
+    run without a model. Exit code 1, no tag."""
+    store = tmp_path / "mlflow.db"
+    shutil.copy(clone.folder / "mlflow.db", store)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
+    monkeypatch.setattr(clone, "uri", f"sqlite:///{store}")
+    client = clone.client
+
+    def refused(what: str, *says: str) -> None:
+        result = reproduce(what)
+        assert result.returncode == 1 and all(part in result.stderr for part in says), result.stderr
+
+    client.set_model_version_tag("ChurnXGB", "3", "git_commit", "c0ffee" + "0" * 34)
+    refused("3", "commit c0ffee", "is not in this clone", "git fetch")
+    client.set_model_version_tag("ChurnXGB", "1", "data_md5", "0" * 32)
+    refused("1", "0" * 32, "DVC's cache", "storage", "dvc push")
+    refused("nobody", "no DVC experiment")
+    refused(clone.runs("preprocess")[0].info.run_id, "made no model")
+    assert "reproduced" not in tags(clone, 1) or tags(clone, 1)["data_md5"] == "0" * 32
+
+
+@pytest.mark.parametrize(
+    ("number", "during"), [(signal.SIGINT, "train"), (signal.SIGTERM, "preprocess")]
+)
+def test_interrupted(clone, tmp_path, number, during):
+    """Ctrl-C, or a scheduler's SIGTERM, while a stage runs: exit code 130, no folder, and no process goes on."""
+    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    before, pipes = (
+        snapshot(clone),
+        {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True},
+    )
+    pipes["preexec_fn"] = lambda: signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # a shell's background jobs ignore it
+    with subprocess.Popen(
+        [sys.executable, "src/reproduce.py", "3"], cwd=clone.folder, env=env, **pipes
+    ) as process:
+        for line in process.stderr:
+            if line == f"running {during}\n":
+                break
+        process.send_signal(number)
+        _, printed = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in printed
+    assert list(tmp_path.iterdir()) == []
+    at_work = [
+        os.readlink(path) for path in Path("/proc").glob("[0-9]*/cwd") if os.access(path, os.R_OK)
+    ]
+    assert [folder for folder in at_work if str(tmp_path) in folder] == []
+    assert snapshot(clone) == before
+
+
+def test_promotion_can_demand_it(clone):
+    """gate.require_reproduced is no parameter of a model (nothing runs again), and only an identical rebuild passes."""
+    promote = ["python", "src/promote.py", "--reason", "x", "--dry-run"]
+    clone.client.set_registered_model_alias("ChurnXGB", "staging", "4")
+    for tag in ("reproduced", "reproduced_at", "reproduced_on"):
+        clone.client.delete_model_version_tag("ChurnXGB", "4", tag)
+    assert clone.run(*promote).returncode == 0
+    clone.set(**{"gate.require_reproduced": True})
+    try:
+        assert clone.executed() == []
+        refused = clone.run(*promote)
+        assert refused.returncode == 1 and "was never rebuilt" in refused.stderr
+        assert "python src/reproduce.py 4" in refused.stderr
+        clone.client.set_model_version_tag(
+            "ChurnXGB", "4", "reproduced", "differs: models/churn.ubj (randomness)"
+        )
+        assert "rebuilt, and differs: models/churn.ubj" in clone.run(*promote).stderr
+        clone.client.set_model_version_tag("ChurnXGB", "4", "reproduced", "identical")
+        assert clone.run(*promote).returncode == 0
+    finally:
+        clone.out("git", "checkout", "-q", "params.yaml")
+
+
+LEAVES = {"seed": 1, "train.rounds": 20}
+RECIPE = Recipe(
+    name="3",
+    label="version 3",
+    commit="c" * 40,
+    patch="",
+    data_md5="d" * 32,
+    schema_md5="5" * 32,
+    params=LEAVES,
+    params_md5=parameters_digest(LEAVES),
+    lock_md5="1" * 32,
+    outs={str(path): str(i) * 32 for i, path in enumerate([*paths.SPLITS.values(), paths.MODEL])},
+    metrics={"roc_auc": 0.8},
+    deps={"src/train.py": "a" * 32, str(paths.SCHEMA): "5" * 32},
+    machine={
+        "environment": "as pinned",
+        "python": "3.11.9",
+        "platform": "Linux x86_64",
+        "processor": "P",
+    },
+)
+SAME = Rebuilt(
+    RECIPE.deps,
+    RECIPE.data_md5,
+    RECIPE.lock_md5,
+    RECIPE.machine,
+    dict(RECIPE.outs),
+    dict(RECIPE.metrics),
+)
+TRAIN, MODEL = str(paths.SPLITS["train"]), str(paths.MODEL)
+OTHER = {"outs": RECIPE.outs | {MODEL: "e" * 32}, "metrics": {"roc_auc": 0.7}}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "rebuilt", "second", "tag"),
+    [
+        ({}, {}, None, "identical"),
+        ({"patch": None}, {}, None, "identical"),  # what the patch changed was no matter
+        ({}, {"machine": RECIPE.machine | {"processor": "Q"}}, None, "identical"),
+        ({"patch": None}, OTHER, None, f"differs: {MODEL} (code)"),
+        ({}, OTHER | {"deps": {}}, None, "differs: data/schema.yaml (code)"),
+        (
+            {},
+            OTHER | {"deps": RECIPE.deps | {"data/schema.yaml": "6"}},
+            None,
+            "differs: data/schema.yaml (data)",
+        ),
+        ({"params": {"seed": 2}}, OTHER, None, f"differs: {MODEL} (params)"),
+        ({}, OTHER | {"lock_md5": "2" * 32}, None, f"differs: {MODEL} (environment)"),
+        (
+            {"machine": {"environment": "differs: numpy 1"}},
+            {"outs": RECIPE.outs | {TRAIN: "e"}},
+            None,
+            f"differs: {TRAIN} (environment)",
+        ),
+        (
+            {},
+            OTHER | {"machine": RECIPE.machine | {"processor": "Q"}},
+            OTHER,
+            f"differs: {MODEL} (environment)",
+        ),
+        ({}, OTHER, {}, f"differs: {MODEL} (randomness)"),
+        ({}, {"metrics": {"roc_auc": 0.8000001}}, {}, "differs: roc_auc (randomness)"),
+        ({"outs": RECIPE.outs | {MODEL: "f" * 32}}, {}, {}, f"differs: {MODEL} (record)"),
+    ],
+)
+def test_blame(recorded, rebuilt, second, tag):
+    """The first artifact that differs, and the cause, for each cause; a second rebuild only when none is known."""
+
+    def again():
+        assert second is not None, "there was no need for another rebuild"
+        return dataclasses.replace(SAME, **second)
+
+    recipe, found = dataclasses.replace(RECIPE, **recorded), dataclasses.replace(SAME, **rebuilt)
+    verdict = find_verdict(recipe, found, again)
+    assert verdict.tag == tag
+    assert verdict.identical or verdict.artifact in str(verdict)
+
+
+def test_a_package_that_is_gone(tmp_path, inside, clone, monkeypatch):
+    """A pin that the index does not have: one error that names it, and no half environment is left."""
+    inside(clone)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    if "UV_CACHE_DIR" not in os.environ:
+        monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    (tmp_path / "requirements.txt").write_text(f"tqdm==0.0.1 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(UserError, match=r"cannot be built here:[\s\S]*tqdm==0.0.1"):
+        locked_environment.environment_for(tmp_path)
+    assert list((tmp_path / "caches/churn-environments").iterdir()) == []

@@ -1,0 +1,339 @@
+"""src/why.py: planted causes are found, what changes nothing is called noise, and nothing of the project is touched."""
+
+import itertools
+import json
+import re
+from contextlib import ExitStack
+
+import numpy as np
+import pandas as pd
+import planted
+import pytest
+import yaml
+from planted import CAUSES
+
+import why
+from churn.errors import UserError
+from churn.forensics import attribution, counterfactual, difference, workspace
+from churn.forensics.recipe import resolve_recipe
+from conftest import Project
+
+pytestmark = pytest.mark.sample
+
+
+def test_shapley_values_add_up():
+    """What two axes do only together is shared; what one does alone is its own; the steps of an axis are told apart;
+    all of it is the whole change. Four axes need 16 runs, two of them four."""
+    table = {(0, 0): 1.0, (1, 0): 1.5, (0, 1): 1.0, (1, 1): 2.5}
+    assert attribution.shapley(table.__getitem__, [1, 1]) == [[1.0], [0.5]]
+    assert (
+        len(attribution.positions([1, 1, 1, 1])) == 16 and len(attribution.positions([1, 1])) == 4
+    )
+    draw = np.random.default_rng(0)
+    steps = [1, 3, 1]
+    values = {place: draw.normal() for place in attribution.positions(steps)}
+    assert len(values) == 4 * 4
+    found = attribution.shapley(values.__getitem__, steps)
+    assert [len(part) for part in found] == steps
+    assert sum(map(sum, found)) == pytest.approx(values[1, 3, 1] - values[0, 0, 0], abs=1e-12)
+    additive = attribution.shapley(lambda place: 2.0 * place[0] + 0.5 * place[1] ** 2, [1, 2])
+    assert np.allclose(list(itertools.chain(*additive)), [2.0, 0.5, 1.5])
+
+
+def test_noise_has_the_promised_rate_of_false_alarms():
+    """Of contributions that are luck alone, 5 % are called a cause at most, with any number of reruns; of those that
+    are twice as large as their noise, nine of ten are found with five reruns."""
+    for reruns in (3, 5):
+        luck = np.random.default_rng(1).normal(size=(4000, reruns + 1))
+        assert np.mean([not attribution.within_noise(list(row)) for row in luck]) <= 0.05
+        assert (
+            np.mean(
+                [
+                    abs(row[0]) > attribution.limit(attribution.spread(row), reruns + 1)
+                    for row in luck
+                ]
+            )
+            <= 0.05
+        )
+    assert np.mean([not attribution.within_noise(list(row + 2)) for row in luck]) >= 0.9
+    assert not attribution.within_noise([-0.1, -0.1, -0.1]) and attribution.within_noise(
+        [0.0, 0.0, 0.0]
+    )
+    assert attribution.within_noise([0.01, -0.5, -0.5, -0.5, -0.5, -0.5])
+
+
+@pytest.fixture
+def sides(tmp_path):
+    """Two sides without a recipe: tables and contracts only. The contract of A has a column that B has not, and the
+    other way round; one customer came, one went."""
+
+    def make(name: str, table: pd.DataFrame, columns: dict) -> difference.Side:
+        folder = tmp_path / name / "project"
+        (folder / "data").mkdir(parents=True)
+        table.to_parquet(folder / "data/raw.parquet", index=False)
+        (folder / "data/schema.yaml").write_text(
+            yaml.safe_dump({"columns": columns}, sort_keys=False)
+        )
+        own = {"data.id": "id", "data.target": "y", "data.positive": "Yes"}
+        return difference.Side(None, folder, {}, {}, own, table)
+
+    label = {"dtype": "str", "isin": ["No", "Yes"]}
+    a = pd.DataFrame(
+        {
+            "id": ["1", "2", "3"],
+            "y": ["No", "Yes", "No"],
+            "x": [1, 2, 3],
+            "old": [True, False, True],
+        }
+    )
+    b = pd.DataFrame(
+        {"id": ["4", "3", "2"], "y": ["No", "No", "No"], "x": [9, 3, 7], "new": [0.5, 1.5, 2.5]}
+    )
+    rules = {"id": {"dtype": "str"}, "y": label}
+    return (
+        make(
+            "a", a, rules | {"x": {"dtype": "int64", "isin": [1, 2, 3]}, "old": {"dtype": "bool"}}
+        ),
+        make(
+            "b",
+            b,
+            rules | {"x": {"dtype": "int64", "isin": [3, 7, 9]}, "new": {"dtype": "float64"}},
+        ),
+    )
+
+
+def test_columns_are_put_back_by_customer(sides, tmp_path):
+    """Known customers get A's values, a new one keeps B's or has none; the contract takes both."""
+    a, b = sides
+    table = difference.columns(a, b)
+    assert dict(table.what) == {"old": "removed", "new": "added", "x": "", "y": ""}
+    assert (table.changed["x"], table.changed["y"]) == (0.5, 0.5)
+    assert difference.customers(a, b) == {"A": 3, "B": 3, "came": 1, "went": 1, "changed": 1}
+    assert set(difference.to_put_back(table)) == {"x", "y", "old", "new"}
+    made = counterfactual.put_back(a, b, ["x", "old", "new"], tmp_path / "made")
+    rows, rules = pd.read_parquet(made.raw), yaml.safe_load(made.schema.read_text())["columns"]
+    assert rows.id.tolist() == ["4", "3", "2"] and rows.y.tolist() == ["No", "No", "No"]
+    assert rows.x.tolist() == [9, 3, 2] and rows.old.isna()[0] and rows.old[1] and "new" not in rows
+    assert list(rules) == ["id", "y", "x", "old"] and rules["old"]["nullable"]
+    assert set(rules["x"]["isin"]) == {1, 2, 3, 7, 9}
+
+
+@pytest.fixture(scope="module")
+def project(tiny_pipeline, tmp_path_factory):
+    """A tiny project in which causes are planted; the tests of this module share its results."""
+    with pytest.MonkeyPatch.context() as patch:
+        project = planted.first_commit(tiny_pipeline.copy(tmp_path_factory.mktemp("why")))
+        patch.chdir(project.folder)
+        patch.setenv("MLFLOW_TRACKING_URI", project.uri)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
+        yield project
+
+
+@pytest.fixture(scope="module")
+def workers(project):
+    """Workers, and the one that plants."""
+    with ExitStack() as stack:
+        yield planted.start(stack)
+
+
+@pytest.fixture(scope="module")
+def labels(project, workers):
+    """A branch with 30 % of the labels flipped."""
+    return planted.plant(project, "labels", workers[1], CAUSES["30 % of labels flipped"])
+
+
+def found(project: Project, workers, *names: str) -> planted.Answer:
+    """Plant causes and explain the change of the first one's metric; recorded figures must come out, and add up."""
+    causes = [CAUSES[name] for name in names]
+    branch = planted.plant(project, "planted", workers[1], *causes)
+    answer = planted.explain("main", branch, workers[0], causes[0].metric)
+    assert answer.warnings == []
+    assert sum(cause.contribution for cause in answer.causes) == pytest.approx(
+        answer.change, abs=1e-12
+    )
+    return answer
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_a_planted_cause_is_found(project, workers, name):
+    """It comes first, with at least 80 % of the change; what changes nothing is called noise."""
+    cause, answer = CAUSES[name], found(project, workers, name)
+    if cause.real:
+        assert planted.names((cause,), answer.causes[0]) and not answer.causes[0].within_noise
+        assert answer.share(cause) >= 0.8, answer
+    else:
+        assert all(found.within_noise for found in answer.causes), answer
+        assert "within noise" in answer.sentence
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("20 % newest customers only", "30 % of labels flipped"),  # both in the data
+        ("learning rate x 10", "a dropped feature"),
+        ("30 % of labels flipped", "another split seed"),
+    ],
+)
+def test_two_planted_causes(project, workers, names):
+    """Both before anything else, and 80 % of the change is theirs; one that does nothing is noise beside the other."""
+    causes, answer = tuple(CAUSES[name] for name in names), found(project, workers, *names)
+    real = tuple(cause for cause in causes if cause.real)
+    for cause in answer.causes:
+        if planted.names(tuple(c for c in causes if not c.real), cause):
+            assert cause.within_noise, answer
+    others = [
+        place for place, cause in enumerate(answer.causes) if not planted.names(causes, cause)
+    ]
+    theirs = [place for place, cause in enumerate(answer.causes) if planted.names(real, cause)]
+    assert not others or max(theirs) < min(others)
+    assert not answer.causes[0].within_noise and answer.share(*causes) >= 0.8
+    for cause in real:  # each of the two, not only the larger
+        assert any(planted.names((cause,), c) and not c.within_noise for c in answer.causes), answer
+
+
+def test_the_command(project, labels, monkeypatch, capsys):
+    """The sentence on top, JSON, the picture and the run in MLflow; free the second time; and neither git, nor the
+    registry, nor DVC's cache, nor a file of the workspace is another one afterwards."""
+
+    def state() -> tuple:
+        cache = sorted(
+            path.name for path in (project.folder / ".dvc/cache").rglob("*") if path.is_file()
+        )
+        return (
+            cache,
+            project.out("git", "status", "--short"),
+            [dict(v.tags) for v in project.versions()],
+        )
+
+    before, runs = state(), project.runs()
+    command = ("src/why.py", "2", labels, "--attribute", "--seeds", "3", "--output", "../why.png")
+    result = project.run("python", *command, MLFLOW_TRACKING_URI=project.uri)
+    assert result.returncode == 0, result.stderr
+    text, (least, most) = (
+        result.stdout,
+        re.search(r"about (\d+)(?: to (\d+))? runs", result.stderr).groups(),
+    )
+    assert (
+        text.startswith("AUC fell by 0.2")
+        and "because column churn changed in the data" in text.splitlines()[0]
+    )
+    assert "test split of A" in text and "A  ChurnXGB version 2" in text and "raw.parquet" in text
+    assert (project.folder / "../why.png").stat().st_size > 10_000
+    monkeypatch.setattr("sys.argv", [*command, "--json"])
+    why.main()
+    answer = json.loads(capsys.readouterr().out)
+    assert int(least) <= answer["combinations"] <= int(most or least), (
+        "the estimate that stood at the beginning"
+    )
+    assert (
+        answer["run_now"] == 0 and answer["warnings"] == [] and list(answer["differs"]) == ["data"]
+    )
+    (model_a, model_b) = answer["two_by_two"]["figures"]
+    assert model_a[0] == answer["a"] and model_b[1] == answer["b"]
+    assert model_a[0] - model_a[1] > 0.1 and abs(model_a[0] - model_b[0]) < 0.1, (
+        "it is the test that got harder"
+    )
+    assert state() == before and [run.info.run_id for run in project.runs()] == [
+        run.info.run_id for run in runs
+    ]
+    ids = [experiment.experiment_id for experiment in project.client.search_experiments()]
+    logged = [run for run in project.client.search_runs(ids) if "why" in run.data.tags]
+    assert len(logged) == 2 and logged[0].data.tags["why"] == answer["sentence"]
+    assert not {"stage", "model_md5", "params_md5"} & set(logged[0].data.tags)
+    assert {f.path for f in project.client.list_artifacts(logged[0].info.run_id)} == {
+        "why.png",
+        "why.txt",
+        "why.json",
+    }
+    kept = {
+        path: path.read_bytes() for path in (project.folder / ".dvc/tmp/why").glob("*/metrics.json")
+    }
+    for path in kept:
+        path.write_bytes(b"{")
+    with pytest.raises(
+        UserError, match="metrics.json cannot be read: .* `rm -r .dvc/tmp/why` has it run again"
+    ):
+        why.main()
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+
+def test_a_figure_that_does_not_come_again_is_said_loudly(project, workers, labels):
+    """B's recorded figure is not what its own recipe gives."""
+    project.out("git", "checkout", "-q", "-B", "better", labels)
+    path = project.folder / "reports/metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"roc_auc": 0.9}))
+    project.commit("better")
+    project.out("git", "checkout", "-q", "main")
+    (warning,) = planted.explain("main", "better", workers[0]).warnings
+    assert warning.startswith(
+        "WARNING: B was recorded with roc_auc 0.900000, and its rerun here gives 0.6"
+    )
+
+
+def test_fifty_commits_and_a_parameter_that_only_one_side_knows(project, workers):
+    """Fifty commits are one switch: as many runs as with one. The one that touches a stage is named. What only the
+    newer code knows is left at its default under the older, and said."""
+    project.out("git", "checkout", "-q", "-f", "-B", "many", "main")
+    for number in range(50):
+        project.out("git", "commit", "-q", "--allow-empty", "-m", f"commit {number}")
+    for path, old, new in (
+        (
+            "src/churn/params.py",
+            "class Train(Section):\n",
+            "class Train(Section):\n    gamma: float = Field(ge=0)\n",
+        ),
+        (
+            "src/churn/modeling/booster.py",
+            '"subsample": params',
+            '"gamma": params.gamma,\n        "subsample": params',
+        ),
+        ("params.yaml", "  subsample: 0.8\n", "  subsample: 0.8\n  gamma: 5.0\n"),
+    ):
+        text = (project.folder / path).read_text()
+        assert old in text
+        (project.folder / path).write_text(text.replace(old, new, 1))
+    workers[1](project.folder)
+    project.commit("regularise")
+    project.out("git", "checkout", "-q", "main")
+    text = project.out("python", "src/why.py", "main", "many", MLFLOW_TRACKING_URI=project.uri)
+    assert (
+        "commits between: 51, 1 of them change what a stage runs" in text and "regularise" in text
+    )
+    answer = planted.explain("main", "many", workers[0], seeds=1)
+    assert (
+        answer.warnings == [] and answer.asked == 2 * 2
+    )  # gamma comes and goes with the code, whoever's parameters
+    assert [(c.axis, c.contribution == 0) for c in answer.causes] == [
+        ("code", False),
+        ("parameters", True),
+    ]
+    with (
+        workspace.checkout(resolve_recipe("main")) as a,
+        workspace.checkout(resolve_recipe("many")) as b,
+    ):
+        sides = [
+            difference.side(resolve_recipe(name), folder)
+            for name, folder in (("main", a), ("many", b))
+        ]
+        said = counterfactual.Pipelines(*sides, workers[0]).unknown()
+    assert said == ["train.gamma is a parameter of B only: the other code runs without it"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("main", "main"), "made of the same code, data, parameters, seed and environment"),
+        (("main", "nothing"), "nothing: no version"),
+        (
+            ("main", "labels", "--attribute", "--metric", "auc"),
+            "the pipeline measures no auc; it measures roc_auc",
+        ),
+        (("main", "labels", "--attribute", "--seeds", "0"), "--seeds must be at least 1"),
+    ],
+)
+def test_mistakes(labels, monkeypatch, arguments, says):
+    """What is wrong, in one line."""
+    monkeypatch.setattr("sys.argv", ["why.py", *arguments])
+    with pytest.raises(UserError, match=says):
+        why.main()

@@ -1,0 +1,231 @@
+"""Every make target and every command of the README runs, in fresh clones; what they leave is whole."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from conftest import AS_COMMITTED, BIN, ROOT, SAMPLE, Project, free_port
+from pages import BLOCK, missing
+
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A fresh clone after `make repro`. Its .venv is this environment; .ci/run builds real ones, by uv and by pip."""
+    clone = Project.clone(tmp_path_factory.mktemp("newcomer"))
+    (clone.folder / ".venv").symlink_to(sys.prefix)
+    if not Path(sys.prefix, "requirements.txt").exists():
+        shutil.copy(ROOT / "requirements.txt", sys.prefix)
+    assert "staging     ChurnXGB version 1" in clone.out("make", "repro")
+    if AS_COMMITTED:
+        assert clone.out("git", "status", "--short") == "", (
+            "the committed dvc.lock was not reproduced"
+        )
+    return clone
+
+
+def test_readme_from_top_to_bottom(clone):
+    """The shell blocks one after the other; `make test` only collects, since this is it."""
+    blocks = list(BLOCK.finditer(README))
+    assert [block["command"] for block in blocks[:2]] == ["make repro\n", "make test\n"]
+    commits = clone.out("git", "rev-list", "--count", "HEAD")
+    for block in blocks:
+        command = f"source .venv/bin/activate\n{block['command']}"
+        result = clone.run(
+            "bash", "-euc", f"exec 2>&1\n{command}", PYTEST_ADDOPTS="--collect-only -n0"
+        )
+        assert result.returncode == 0, f"{command}\n{result.stdout}"
+        assert not SAMPLE or missing(block["shown"] or "", result.stdout) == [], result.stdout
+    assert clone.out("git", "rev-list", "--count", "HEAD") == commits, (
+        "an experiment needs no commit"
+    )
+    for block in re.findall(r"^```python\n(.*?)^```", README, re.M | re.S):
+        assert "churn_probability" in clone.out("python", "-c", block)
+
+
+def test_second_repro_adds_nothing(clone):
+    """`make repro` again, after the experiments: no stage runs, no version is added, no alias moves."""
+    clone.out("git", "checkout", "-q", ".")
+    clone.out("dvc", "checkout", "-q")
+    clone.out("make", "repro")
+
+    def state() -> tuple:
+        return (
+            len(clone.versions()),
+            clone.alias("staging"),
+            clone.alias("production"),
+            len(clone.runs()),
+        )
+
+    before = state()
+    printed = clone.out("make", "repro")
+    assert "Running stage" not in printed
+    assert state() == before
+
+
+def test_make_ui_serves_the_runs(clone):
+    """The MLflow page answers on loopback, and through it, as a team's server, the pipeline's commands find it all."""
+    port = free_port()
+    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    server = subprocess.Popen(
+        ["make", "ui", f"PORT={port}"], cwd=clone.folder, env=env, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                page = (
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read().decode()
+                )
+                break
+            except OSError:
+                assert server.poll() is None and time.monotonic() < deadline, (
+                    "make ui did not come up"
+                )
+                time.sleep(0.5)
+        assert "MLflow" in page
+        query = f"http://127.0.0.1:{port}/api/2.0/mlflow/registered-models/get?name=ChurnXGB"
+        assert '"production"' in urllib.request.urlopen(query, timeout=30).read().decode()
+        through = clone.out(
+            "python", "src/report.py", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}"
+        )
+        assert "production  ChurnXGB version" in through and "gate        passed" in through
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+@pytest.mark.skipif(
+    not shutil.which("chromium"), reason="no browser: install chromium to see the plots drawn"
+)
+def test_make_plots_draws_offline(clone, tmp_path):
+    """The page loads nothing from elsewhere, and a real browser without a network draws all eight plots."""
+    clone.out("make", "plots")
+    page = clone.folder / "dvc_plots/index.html"
+    assert not re.search(r"<(script|link)[^>]+(src|href)\s*=", page.read_text())
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--no-first-run",
+    ]
+    offline = [
+        f"--user-data-dir={tmp_path}",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--virtual-time-budget=20000",
+    ]
+    command = ["chromium", *flags, *offline, "--dump-dom", page.as_uri()]
+    drawn = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    assert len(re.findall(r"<(?:svg|canvas)[^>]*class=\"marks\"", drawn)) == 8
+
+
+def test_make_clean_loses_nothing(clone):
+    """After `make clean` the pipeline is restored from the cache without a stage being run; the store stays."""
+    clone.out("make", "clean")
+    assert not (clone.folder / "models/churn.ubj").exists()
+    assert clone.executed() == []
+    assert (clone.folder / "models/churn.ubj").exists() and clone.alias("production")
+
+
+def test_make_help_lists_every_target(clone):
+    """And `make` alone is `make help`."""
+    listed = {line.split()[0] for line in clone.out("make").splitlines()}
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert (
+        listed
+        == targets
+        == {
+            "help",
+            "install",
+            "setup",
+            "repro",
+            "test",
+            "ui",
+            "serve",
+            "plots",
+            "lock",
+            "clean",
+            "reset",
+        }
+    )
+
+
+@pytest.mark.skipif(not shutil.which("uv"), reason="make lock needs uv")
+def test_make_lock_changes_nothing_without_a_change(clone):
+    """The lock and conda.yaml in git are what `make lock` makes of pyproject.toml."""
+    clone.out("git", "checkout", "-q", ".")
+    clone.out("make", "lock")
+    assert clone.out("git", "status", "--short", "requirements.txt", "conda.yaml") == ""
+
+
+def test_old_python_is_refused(project, tmp_path):
+    """A python3 before 3.11 is one clear line."""
+    old = tmp_path / "old-python"
+    old.write_text(
+        "#!/bin/sh\nexec python3 -c \"import sys; sys.version_info = (3, 9); sys.version = '3.9.1 x'\n$2\"\n"
+    )
+    old.chmod(0o755)
+    result = project.run("make", "setup", f"PYTHON={old}", f"VENV={tmp_path}/venv")
+    assert (
+        result.returncode != 0
+        and "error: python3 is 3.9.1; 3.11 or later is needed" in result.stderr
+    )
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_team_on_one_sqlite_file_is_refused(project):
+    """A store of another user's: refused with the way out, before anything is logged."""
+    project.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
+    project.out("python", "src/init.py")
+    os.chown(project.folder / "mlflow.db", 12345, 12345)
+    result = project.run("python", "src/preprocess.py")
+    assert (
+        result.returncode == 1 and "Point MLFLOW_TRACKING_URI at an MLflow server" in result.stderr
+    )
+    assert "Traceback" not in result.stderr
+
+
+def test_stores_made_at_once_are_whole(project):
+    """Five processes that find no store: one makes it, none breaks, all see the same."""
+    code = "import sys; sys.path.insert(0, 'src'); from churn.tracking import store; print(store.connect())"
+    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    command = [sys.executable, "-c", code]
+    started = [
+        subprocess.Popen(command, cwd=project.folder, env=env, stdout=subprocess.PIPE, text=True)
+        for _ in range(5)
+    ]
+    answers = {process.communicate()[0].strip() for process in started}
+    assert [process.returncode for process in started] == [0] * 5
+    assert len(answers) == 1
+    assert list(project.folder.glob("*.part")) == []
+
+
+def test_an_input_edited_while_its_stage_runs_is_an_error(project):
+    """DVC hashes dependencies after a stage: what was edited meanwhile must not enter dvc.lock as its input."""
+    project.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
+    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    running = subprocess.Popen(
+        ["dvc", "repro", "preprocess"],
+        cwd=project.folder,
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (project.folder / "mlflow.db").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)  # the store appears when the stage has hashed its inputs
+    with (project.folder / "data/schema.yaml").open("a") as schema:
+        schema.write("# edited meanwhile\n")
+    printed = running.communicate()[1]
+    assert running.returncode != 0 and "data/schema.yaml changed while preprocess ran" in printed
+    assert project.out("git", "status", "--short", "dvc.lock") == ""

@@ -1,0 +1,260 @@
+"""`mlflow run`: what its entry points take, and what they leave in MLflow and DVC."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from mlflow.artifacts import download_artifacts
+from mlflow.projects._project_spec import load_project
+
+import launch
+from churn import paths
+from churn.errors import UserError
+from churn.files import md5, read_yaml
+from churn.params import flatten, load_params
+from conftest import ROOT, TINY, Project, free_port
+
+LEAVES = flatten(load_params(ROOT / "params.yaml").model_dump())
+# What the texts below are compared with.
+MEANT = {
+    "train.max_depth": 4,
+    "train.rounds": 1000,
+    "train.learning_rate": 0.05,
+    "gate.min_roc_auc": 0.8,
+}
+VERBS = {
+    "main",
+    "preprocess",
+    "train",
+    "evaluate",
+    "sweep",
+    "promote",
+    "reproduce",
+    "why",
+    "score",
+    "serve",
+    "monitor",
+}
+
+
+@pytest.fixture(scope="module")
+def clone(tiny_pipeline, tmp_path_factory) -> Project:
+    """A tiny project after `dvc repro`. The tests of this module go on from one another, in order."""
+    return tiny_pipeline.copy(tmp_path_factory.mktemp("launch"))
+
+
+def launched(project: Project, *arguments: str):
+    """`mlflow run` in the project: how it ended, and its run."""
+    result = project.run(
+        "mlflow", "run", ".", "--env-manager", "local", *arguments, MLFLOW_TRACKING_URI=project.uri
+    )
+    (newest, *_) = [
+        r for r in project.client.search_runs(["0"]) if "mlflow.project.entryPoint" in r.data.tags
+    ]
+    return result, newest
+
+
+def test_entry_points():
+    """Each command is there; those of the pipeline take any parameter, and repeat no value of params.yaml."""
+    written = read_yaml(ROOT / "MLproject")["entry_points"]
+    assert set(written) == VERBS
+    project = load_project(str(ROOT))
+    for name in ("main", "preprocess", "train", "evaluate"):
+        assert project.get_entry_point(name).parameters == {}
+    listed = [
+        parameter
+        for entry in written.values()
+        for parameter in entry.get("parameters", {}).values()
+    ]
+    assert all(parameter["type"] for parameter in listed)
+
+
+def test_changes(monkeypatch):
+    """Only what differs from params.yaml; a wrong name is refused with the nearest."""
+    short = {name.split(".")[-1]: value for name, value in LEAVES.items()}
+    assert launch.changes({name: str(value) for name, value in short.items()}, LEAVES) == {}
+    assert launch.changes({}, LEAVES) == {}
+    assert launch.changes({"min_roc_auc": "0.80", "rounds": "1e3"}, LEAVES | MEANT) == {}
+    asked = {"max_depth": "6", "positive": "gone", "learning_rate": "0.1"}
+    assert launch.changes(asked, LEAVES | MEANT) == {
+        "train.max_depth": "6",
+        "data.positive": "gone",
+        "train.learning_rate": "0.1",
+    }
+    assert launch.changes({"max_depth": "[6"}, LEAVES) == {"train.max_depth": "[6"}
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(
+        UserError, match=r"train.max_depth: Input should be a valid integer.*\(got '\[6'\)"
+    ):
+        launch.check({"train.max_depth": "[6"})
+    edited = {
+        **LEAVES,
+        "train.max_depth": 5,
+    }  # params.yaml was edited: what was asked for is another value
+    assert launch.changes({"max_depth": "4"}, edited) == {"train.max_depth": "4"}
+    with pytest.raises(
+        UserError, match="-P max_dept: there is no such parameter; did you mean max_depth"
+    ):
+        launch.changes({"max_dept": "6"}, LEAVES)
+
+
+def test_it_is_never_empty(clone):
+    """Every stage is cached: the parent holds parameters, metrics and dvc.lock, and says so."""
+    result, parent = launched(clone)
+    assert result.returncode == 0, result.stderr
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["train.rounds"] == "20" and "roc_auc" in parent.data.metrics
+    assert (parent.data.tags["cached"], parent.data.tags["executed"]) == ("true", "nothing")
+    (model_run,) = clone.runs("train")
+    assert parent.data.tags["model_run"] == model_run.info.run_id
+    assert "dvc.lock" in [item.path for item in clone.client.list_artifacts(parent.info.run_id)]
+
+
+def test_a_stage(clone):
+    """`-e train` runs the pipeline up to train; what ran is a child of the parent and does not log into it."""
+    clone.set(**{"train.max_depth": 3})
+    result, parent = launched(clone, "-e", "train")
+    assert result.returncode == 0, result.stderr
+    assert parent.data.tags["executed"] == "train" and parent.data.params["train.max_depth"] == "3"
+    model_run = clone.runs("train")[0]
+    assert model_run.data.tags["mlflow.parentRunId"] == parent.info.run_id != model_run.info.run_id
+    assert model_run.info.experiment_id == parent.info.experiment_id
+    assert clone.alias("staging") == "1"
+
+
+def given(**parameters: object) -> list[str]:
+    """The parameters as -P."""
+    return [f"-P{name}={value}" for name, value in parameters.items()]
+
+
+def test_without_changes_it_is_dvc_repro(clone):
+    """No experiment; run, version and staging as ever; the parent says that train came from the cache."""
+    result, parent = launched(clone)
+    assert result.returncode == 0, result.stderr
+    assert parent.data.tags["executed"] == "evaluate" and clone.alias("staging") == "2"
+    assert clone.out("dvc", "exp", "list", "--name-only").split() == []
+
+
+def test_with_changes_it_is_an_experiment(clone):
+    """-P max_depth=2: one DVC experiment, one model run of its name under the parent, the same figures in all three."""
+    result, parent = launched(clone, *given(max_depth=2))
+    assert result.returncode == 0, result.stderr
+    (name,) = clone.out("dvc", "exp", "list", "--name-only").split()
+    run = clone.runs("train")[0]
+    assert (
+        (run.info.run_name, run.data.tags["dvc_experiment"])
+        == (name, name)
+        == (name, parent.data.tags["dvc_experiment"])
+    )
+    assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert run.data.params["train.max_depth"] == parent.data.params["train.max_depth"] == "2"
+    assert run.data.metrics["roc_auc"] == parent.data.metrics["roc_auc"]
+    shown = clone.out("dvc", "exp", "show", "--json", "--no-pager")
+    assert f"{run.data.metrics['roc_auc']}" in shown
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"max_dept": 6}, "-P max_dept: there is no such parameter; did you mean max_depth?"),
+        ({"learning_rate": 7}, "train.learning_rate"),
+    ],
+)
+def test_wrong_parameters(clone, wrong, says):
+    """One clear line, no traceback of ours; the launching run is FAILED and says why, no run is left RUNNING, and
+    params.yaml is as it was."""
+    before = (clone.folder / "params.yaml").read_bytes()
+    result, parent = launched(clone, *given(**wrong))
+    assert result.returncode != 0 and says in result.stderr and 'File "src/' not in result.stderr
+    assert parent.info.status == "FAILED" and says in parent.data.tags["error"]
+    assert (clone.folder / "params.yaml").read_bytes() == before
+    everything = clone.client.search_runs(
+        [e.experiment_id for e in clone.client.search_experiments()]
+    )
+    assert [run.info.run_id for run in everything if run.info.status == "RUNNING"] == []
+
+
+def test_sweep(clone):
+    """The search by the launcher: its run is the launcher's child, its trials are that run's, in one experiment."""
+    before = (clone.folder / "params.yaml").read_bytes()
+    clone.set(**{"sweep.trials": 2, "sweep.folds": 1})
+    result, parent = launched(clone, "-e", "sweep")
+    (clone.folder / "params.yaml").write_bytes(before)
+    assert result.returncode == 0 and parent.info.status == "FINISHED", result.stderr
+    (search,) = clone.runs("sweep")
+    assert search.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    trials = clone.runs("trial")
+    assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {search.info.run_id} and len(
+        trials
+    ) == 2
+    assert {run.info.experiment_id for run in (search, *trials)} == {parent.info.experiment_id}
+
+
+def test_operations(clone):
+    """promote and score by the launcher: production is set; the parent of a command that failed is FAILED."""
+    result, _ = launched(clone, "-e", "promote", "-P", "reason=first model", "-P", "by=Ada")
+    assert result.returncode == 0, result.stderr
+    assert clone.alias("production") == "2", "the experiment's version 3 was never put into staging"
+    result, parent = launched(
+        clone, "-e", "score", "-P", "customers=none.csv", "-P", "scores=scores.parquet"
+    )
+    assert result.returncode != 0 and parent.info.status == "FAILED"
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Project:
+    """A tiny project in which nothing was pulled or run."""
+    fresh = Project.clone(tmp_path / "fresh")
+    fresh.set(**TINY)
+    fresh.commit("tiny")
+    return fresh
+
+
+def from_elsewhere(fresh: Project, *arguments: str, **env: str) -> None:
+    """`mlflow run` in a folder beside the project, whose store is used."""
+    there = fresh.folder.with_name("elsewhere")
+    there.mkdir()
+    fresh.out("mlflow", "run", *arguments, "--env-manager", "local", cwd=there, **env)
+    assert not (fresh.folder / "mlflow.db").exists()
+    fresh.uri = f"sqlite:///{there}/mlflow.db"
+
+
+def test_a_path_from_outside(fresh):
+    """`mlflow run PATH` from another folder, with no data pulled by hand."""
+    from_elsewhere(fresh, str(fresh.folder), "-e", "preprocess")
+    (run,) = fresh.runs("preprocess")
+    assert run.info.status == "FINISHED" and "mlflow.parentRunId" in run.data.tags
+    assert (fresh.folder / paths.SPLITS["test"]).exists()
+
+
+@pytest.mark.sample  # own data is on a remote that a test does not reach
+def test_a_git_url_from_outside(fresh, tmp_path):
+    """`mlflow run URL` clones the project into a temporary folder. When that is gone, the version still has its
+    artifacts, and names the commit that it was made of."""
+    port, temporary = free_port(), tmp_path / "temporary"
+    temporary.mkdir()
+    daemon = Path(fresh.out("git", "--exec-path").strip(), "git-daemon")
+    options = [
+        "--listen=127.0.0.1",
+        f"--port={port}",
+        f"--base-path={tmp_path}",
+        "--export-all",
+        "--reuseaddr",
+    ]
+    server = subprocess.Popen([daemon, *options], stderr=subprocess.DEVNULL)
+    try:
+        from_elsewhere(fresh, f"git://127.0.0.1:{port}/fresh", TMPDIR=str(temporary))
+    finally:
+        server.terminate()
+        server.wait()
+    assert not (fresh.folder / "models/churn.ubj").exists()
+    shutil.rmtree(temporary)
+    (version,) = fresh.versions()
+    assert fresh.alias("staging") == str(version.version)
+    assert version.tags["git_commit"] == fresh.out("git", "rev-parse", "HEAD").strip()
+    artifacts = fresh.client.get_model_version_download_uri("ChurnXGB", "1")
+    copied = download_artifacts(
+        artifacts, tracking_uri=fresh.uri, dst_path=str(tmp_path / "copied")
+    )
+    assert md5(next(Path(copied).rglob("churn.ubj"))) == version.tags["model_md5"]

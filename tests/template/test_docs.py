@@ -1,0 +1,115 @@
+"""The pages of docs/ that tell a story: every command runs, in order, and prints what the page shows below it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from churn.files import md5
+from conftest import ROOT, Project, free_port
+from pages import BLOCK, missing
+
+pytestmark = pytest.mark.sample
+
+
+@pytest.fixture
+def clone(pipeline, tmp_path) -> Project:
+    """A clone after `make repro`."""
+    project = pipeline.copy(tmp_path)
+    (project.folder / ".venv").symlink_to(sys.prefix)
+    return project
+
+
+def follow(page: str, clone: Project, blocks: int) -> None:
+    """Run every command of a page, of which there are so many, and compare what it prints."""
+    port = str(free_port())
+    found = list(BLOCK.finditer((ROOT / page).read_text()))
+    assert len(found) == blocks
+    for block in found:
+        command = f"source .venv/bin/activate\n{block['command']}".replace("5001", port)
+        result = clone.run("bash", "-euc", f"exec 2>&1\n{command}")
+        assert result.returncode == 0, result.stdout
+        assert missing(block["shown"] or "", result.stdout) == [], result.stdout
+
+
+def test_operations(clone):
+    """docs/operations.md: promote, serve, score, shift the data, monitor, train again, promote, roll back."""
+    follow("docs/operations.md", clone, 7)
+    assert (clone.alias("production"), clone.alias("staging")) == ("1", None)
+    assert {str(v.version): v.tags["stage"] for v in clone.versions()} == {
+        "1": "Production",
+        "2": "Archived",
+    }
+    assert "batches" not in clone.out("git", "status", "--short"), "customers do not enter git"
+
+
+def test_tuesday_and_friday(clone):
+    """docs/tuesday-friday.md: two models 0.10 apart, the cause found, the old one rebuilt; git is clean."""
+    follow("docs/tuesday-friday.md", clone, 4)
+    assert clone.out("git", "status", "--short") == ""
+    assert clone.alias("staging") == "1" and clone.versions()[0].tags["reproduced"] == "identical"
+
+
+def test_experiments(clone):
+    """docs/experiments.md: experiments, a grid, a small search and the launcher."""
+    clone.set(**{"sweep.trials": 2, "sweep.folds": 1})
+    clone.commit("a small search")
+    follow("docs/experiments.md", clone, 7)
+    assert {"deeper", "slower"} <= set(clone.out("dvc", "exp", "list", "--name-only").split())
+
+
+def test_reset(clone):
+    """`make reset` asks, and brings a clone back to what git has; the experiments are gone, the commits are not."""
+    upstream = clone.folder.with_name(f"{clone.folder.name}-upstream")
+    clone.out("git", "clone", "-q", "--bare", ".", str(upstream))
+    clone.out("git", "remote", "add", "origin", str(upstream))
+    clone.out("git", "fetch", "-q", "origin")
+    clone.out("git", "branch", "-q", "--set-upstream-to", "origin/main")
+    clone.out("git", "update-ref", "refs/exps/aa/bb/deeper", "HEAD")
+    clone.set(seed=7)
+    (clone.folder / "notes.txt").write_text("mine")
+    (clone.folder / "storage").mkdir(exist_ok=True)
+    (clone.folder / "storage/pushed").write_text("the remote's")
+    refused = subprocess.run(
+        ["make", "reset"], cwd=clone.folder, input="n\n", capture_output=True, text=True
+    )
+    assert (
+        refused.returncode != 0
+        and "nothing was changed" in refused.stdout
+        and "mlflow.db" in refused.stdout
+    )
+    assert (clone.folder / "notes.txt").exists()
+    clone.out("git", "commit", "-qam", "another seed")
+    kept = clone.out("git", "rev-parse", "--short", "HEAD").strip()
+    clone.out("make", "reset", "YES=1")
+    left = {name for name in os.listdir(clone.folder) if name not in {".git", ".venv", ".dvc"}}
+    tracked = {name.split("/")[0] for name in clone.out("git", "ls-files").splitlines()} - {".dvc"}
+    assert left == tracked | {"storage"}, "what was pushed to the local remote stays"
+    assert (
+        not (clone.folder / "data/raw.parquet").exists()
+        and not (clone.folder / ".dvc/cache").exists()
+    )
+    assert clone.out("git", "for-each-ref", "refs/exps") == ""
+    assert (
+        clone.out("git", "branch", "--list", f"before-reset-{kept}").strip()
+        == f"before-reset-{kept}"
+    )
+    assert clone.out("git", "log", "--format=%s", "-1").strip() != "another seed"
+
+
+def test_an_experiment_is_undone_whole(tiny_pipeline, tmp_path):
+    """The one command of README: afterwards DVC and git say that nothing is changed, and nothing runs."""
+    clone = tiny_pipeline.copy(tmp_path)
+    (undo,) = [
+        b["command"]
+        for b in BLOCK.finditer((ROOT / "README.md").read_text())
+        if "git checkout" in b["command"]
+    ]
+    before = clone.outs()
+    clone.out("dvc", "exp", "run", "-S", "train.max_depth=2")
+    clone.out("bash", "-euc", undo)
+    assert clone.out("git", "status", "--short") == "" and clone.executed() == []
+    assert {
+        path: md5(clone.folder / path) for path in before if not (clone.folder / path).is_dir()
+    } == {path: md5 for path, md5 in before.items() if not md5.endswith(".dir")}

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from churn.console import run_command
-from churn.data import customer_table, rejection
+from churn.data import csv_table, customer_table, rejection
 from churn.data.checks import failed_cells, pandera_schema
 from churn.data.contract import Contract, free_name
 from churn.data.drift import Bins, fit_bins, measure_drift
@@ -68,7 +68,7 @@ def origin(scores: str, customers: str) -> dict:
     Raises:
         UserError: the scores have none, or they were made of another table.
     """
-    with customer_table.opened(scores) as file:
+    with csv_table.opened(scores) as file:
         written = (pq.read_schema(file).metadata or {}).get(b"churn_lineage")
         written = written or (pq.read_metadata(file).metadata or {}).get(b"churn_lineage")
     if not written:
@@ -223,7 +223,7 @@ def main() -> None:
         dvc_cache.fetch_to_cache(version.tags["train_md5"], "the training split")
     )
     test = pd.read_parquet(dvc_cache.fetch_to_cache(version.tags["test_md5"], "the test split"))
-    with customer_table.opened(options.scores) as file:
+    with csv_table.opened(options.scores) as file:
         scores = pd.read_parquet(file, columns=[rules.id, SCORE])
 
     with runs.open_run(

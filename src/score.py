@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from churn.console import run_command
-from churn.data import customer_table, output, rejection
+from churn.data import csv_table, customer_table, output, rejection
 from churn.data.arrow import arrow_schema
 from churn.data.checks import duplicate_ids, pandera_schema
 from churn.data.contract import Contract, free_name
@@ -210,9 +210,9 @@ def progress(rows: int | None):
 def main() -> None:
     options, p = arguments(), load_params()
     aside = str(Path(options.scores).with_suffix(".rejected.parquet"))
-    if customer_table.locate(options.customers)[1] in (
-        customer_table.locate(options.scores)[1],
-        customer_table.locate(aside)[1],
+    if csv_table.locate(options.customers)[1] in (
+        csv_table.locate(options.scores)[1],
+        csv_table.locate(aside)[1],
     ):
         raise UserError(
             f"{options.customers} is the table of customers; write the scores to another file"

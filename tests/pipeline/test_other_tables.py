@@ -22,6 +22,7 @@ from churn.data.checks import pandera_schema
 from churn.data.contract import load_contract
 from churn.data.drift import fit_bins
 from churn.data.parquet import open_table
+from churn.data.split import write_splits
 from churn.errors import UserError
 from churn.files import read_yaml
 from churn.forensics import difference
@@ -75,7 +76,7 @@ class Place:
         """What preprocess makes of the table: contract, splits, findings."""
         p = load_params()
         rules = load_contract(paths.SCHEMA, *p.data.roles)
-        _, findings = preprocess.split(open_table(paths.RAW), rules, p, tmp_path)
+        _, findings = write_splits(open_table(paths.RAW), rules, p, tmp_path)
         return (
             rules,
             {name: pd.read_parquet(tmp_path / f"{name}.parquet") for name in paths.SPLITS},
@@ -337,7 +338,7 @@ def test_contract_and_parameters_name_the_same_labels(place, tmp_path, data):
     p = p.model_copy(update={"data": p.data.model_copy(update=data)})
     rules = load_contract(paths.SCHEMA, *p.data.roles)
     with pytest.raises(UserError, match="column left, the target: .*data.negative"):
-        preprocess.split(open_table(paths.RAW), rules, p, tmp_path)
+        write_splits(open_table(paths.RAW), rules, p, tmp_path)
 
 
 def test_labelling_belongs_to_the_data(tmp_path):

@@ -11,6 +11,7 @@ from churn.console import run_command
 from churn.data import parquet
 from churn.data.contract import load_contract
 from churn.data.parquet import open_table
+from churn.data.split import write_splits
 from churn.errors import UserError
 from churn.files import md5
 from churn.params import load_params
@@ -32,7 +33,7 @@ def splits(table: pd.DataFrame, folder, seed: int = 42) -> dict[str, set[str]]:
     table.to_parquet(folder / "raw.parquet", index=False)
     p = load_params().model_copy(update={"seed": seed})
     rules = load_contract(paths.SCHEMA, *p.data.roles)
-    preprocess.split(open_table(folder / "raw.parquet"), rules, p, folder)
+    write_splits(open_table(folder / "raw.parquet"), rules, p, folder)
     return {
         name: set(pd.read_parquet(folder / path.name)["customer_id"])
         for name, path in paths.SPLITS.items()
@@ -195,7 +196,7 @@ def test_numbers_of_other_widths_and_dictionaries_pass(clone, tmp_path):
     pq.write_table(table.cast(pa.schema(narrow)), tmp_path / "b" / "raw.parquet")
     p = load_params()
     rules = load_contract(paths.SCHEMA, *p.data.roles)
-    preprocess.split(open_table(tmp_path / "b" / "raw.parquet"), rules, p, tmp_path / "b")
+    write_splits(open_table(tmp_path / "b" / "raw.parquet"), rules, p, tmp_path / "b")
     for path in paths.SPLITS.values():
         assert md5(tmp_path / "a" / path.name) == md5(tmp_path / "b" / path.name)
 
@@ -211,8 +212,8 @@ def test_inferred_contract_fits_its_table(clone):
     assert rules.columns["contract"].allowed == ("Month-to-month", "One year", "Two year")
     assert rules.columns["total_charges"].nullable and not rules.columns["tenure"].nullable
     (clone.folder / "new").mkdir()
-    counts, _ = preprocess.split(open_table(paths.RAW), rules, p, clone.folder / "new")
+    counts, _ = write_splits(open_table(paths.RAW), rules, p, clone.folder / "new")
     assert sum(count["rows"] for count in counts.values()) == 7043
     pd.read_parquet(paths.RAW).assign(tenure=73).to_parquet(paths.RAW, index=False)
     with pytest.raises(UserError, match=r"tenure: in_range\(0, 72\)"):
-        preprocess.split(open_table(paths.RAW), rules, p, clone.folder / "new")
+        write_splits(open_table(paths.RAW), rules, p, clone.folder / "new")

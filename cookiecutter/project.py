@@ -33,6 +33,9 @@ TEMPLATE_ONLY = (
     "cookiecutter/",
     ".ci/",
     "docs/start-a-project.md",
+    "tests/earlier_release.py",
+    "tests/forensics/test_rebuild_earlier_release.py",
+    "tests/operations/test_earlier_release.py",
     "tests/template/test_cookiecutter.py",
 )
 SAMPLE_ONLY = (

@@ -18,14 +18,14 @@ import pandas as pd
 
 from churn import paths
 from churn.console import run_command
-from churn.data.contract import Contract, load_contract
+from churn.data.contract import Contract, load_project_contract
 from churn.errors import UserError
 from churn.modeling import gate, plots
 from churn.modeling.booster import feature_contributions, load_booster, predict_probabilities
 from churn.modeling.bootstrap import bootstrap_intervals
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import best_threshold, point_metrics
-from churn.params import Params, flatten, load_params
+from churn.params import Params, load_params, seed_global_generators
 from churn.tracking import (
     dvc_lock,
     evaluation_record,
@@ -76,7 +76,8 @@ def measure(p: Params, rules: Contract, rows: dict[str, pd.DataFrame]) -> tuple[
 
 def main() -> None:
     p = load_params()
-    rules = load_contract(paths.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    seed_global_generators(p.seed)
+    rules = load_project_contract(p)
     origin, tags = dvc_lock.data_tags(), lineage.stage_tags("evaluate")
     dvc_lock.check_outputs("train", paths.MODEL, paths.CURVES)
     rows = {name: pd.read_parquet(paths.SPLITS[name]) for name in ("valid", "test")}
@@ -94,7 +95,7 @@ def main() -> None:
             registry.workspace_identity(results["threshold"]),
         )
         identity = evaluation_record.evaluation_identity(
-            flatten(p.model_dump()), json.loads(tags["evaluate.inputs"])
+            p.flat(), json.loads(tags["evaluate.inputs"])
         )
         identity |= evaluation_record.compared_with_tag(production, made)
         if known := registration.find_record(p, identity, made, tags):

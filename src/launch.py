@@ -22,7 +22,7 @@ from churn.console import run_command
 from churn.errors import UserError
 from churn.experiments import queue
 from churn.files import is_intact, parse_yaml, read_yaml, reading
-from churn.params import flatten, load_params, validate_params
+from churn.params import load_params, validate_params
 from churn.tracking import dvc_cache, launching_run, runs, store
 from churn.tracking.store_errors import explain_store_error
 
@@ -116,7 +116,7 @@ def launch(stage: str, launcher: str) -> None:
     """Run the pipeline as the launching run's parameters say, and write into that run what came of it."""
     import mlflow
 
-    given, leaves = mlflow.get_run(launcher).data.params, flatten(load_params().model_dump())
+    given, leaves = mlflow.get_run(launcher).data.params, load_params().flat()
     asked = changes(given, leaves)
     check(asked)
     pipeline(stage, asked)
@@ -126,7 +126,7 @@ def launch(stage: str, launcher: str) -> None:
         subprocess.run([sys.executable, "src/report.py"], check=True)
     else:
         leaves, executed = (
-            flatten(load_params().model_dump()),
+            load_params().flat(),
             launching_run.executed_stages(launcher),
         )
         launching_run.log_pipeline_run(

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from churn import paths
 from churn.console import run_command
-from churn.data.contract import Contract, load_contract
+from churn.data.contract import Contract, load_project_contract
 from churn.data.parquet import open_table
 from churn.data.split import write_splits
 from churn.data.validation import Findings
 from churn.files import md5
-from churn.params import flatten, load_params
+from churn.params import load_params, seed_global_generators
 from churn.tracking import launching_run, leftovers, lineage, run_log, runs
 from churn.tracking.store_errors import explain_store_error
 
@@ -40,7 +40,8 @@ def log(counts: dict[str, Counter], findings: Findings, rules: Contract) -> None
 
 def main() -> None:
     p = load_params()
-    rules = load_contract(paths.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    seed_global_generators(p.seed)
+    rules = load_project_contract(p)
     tags = lineage.stage_tags("preprocess")
     launching_run.note_stage_executed("preprocess")
     with runs.open_run("preprocess", tags):
@@ -52,7 +53,7 @@ def main() -> None:
             for path in paths.SPLITS.values():
                 path.parent.mkdir(exist_ok=True)
                 (folder / path.name).replace(path)
-        mlflow.log_params(flatten(p.model_dump()))
+        mlflow.log_params(p.flat())
         run_log.log_dataset(paths.RAW, md5(paths.RAW), "raw", "preprocessing")
         log(counts, findings, rules)
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from churn import paths
 from churn.console import run_command
-from churn.data.contract import load_contract
+from churn.data.contract import load_project_contract
 from churn.errors import UserError
 from churn.files import md5
 from churn.modeling.metrics import COMPARED_METRICS
@@ -161,7 +161,7 @@ def promote(name: str, p: Params, reason: str, by: str, options: argparse.Namesp
         candidate(name, p.gate.require_reproduced),
         registry.version_with_alias(name, "production"),
     )
-    rules = load_contract(paths.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    rules = load_project_contract(p)
     test = pd.read_parquet(paths.SPLITS["test"])
     print(promotion.comparison(version, production, test, rules, p.evaluate, p.seed) + "\n")
     print(status.recorded_otherwise(name, version), end="")

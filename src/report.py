@@ -18,12 +18,12 @@ import pandas as pd
 
 from churn import paths
 from churn.console import run_command
-from churn.data.contract import Contract, load_contract
+from churn.data.contract import Contract, load_project_contract
 from churn.errors import UserError
 from churn.files import md5, read_metrics
 from churn.modeling import gate
 from churn.modeling.booster import load_booster, predict_probabilities
-from churn.params import Params, flatten, load_params
+from churn.params import Params, load_params
 from churn.tracking import (
     dvc_lock,
     evaluation_record,
@@ -165,10 +165,10 @@ def following(registered: bool) -> str:
 
 def main() -> None:
     p = load_params()
-    leaves = flatten(p.model_dump())
+    leaves = p.flat()
     check_experiment()
     check_workspace(leaves)
-    rules = load_contract(paths.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    rules = load_project_contract(p)
     results = read_metrics(paths.METRICS)
     results.pop("gate_thresholds", None)
 

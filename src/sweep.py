@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from churn import paths
 from churn.console import run_command
-from churn.data.contract import load_contract
+from churn.data.contract import load_project_contract
 from churn.errors import UserError
 from churn.experiments import queue, search, trials
 from churn.experiments.search import explain_search_error
@@ -116,7 +116,7 @@ def find(p: Params, given: argparse.Namespace) -> tuple:
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = (
         "true"  # a server's links to every trial would bury the rest
     )
-    rules = load_contract(paths.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    rules = load_project_contract(p)
     origin = dvc_lock.data_tags("train", "valid")
     database = search.storage(given.storage or store.sqlite_uri(paths.project_root() / "sweep.db"))
     study = search.open_study(database, search.question(p, origin), given.resume)

@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from churn import paths
 from churn.console import run_command
-from churn.data.contract import load_contract
+from churn.data.contract import load_project_contract
 from churn.modeling.booster import fit_booster, save_booster
 from churn.modeling.encoding import labelled_matrix
-from churn.params import flatten, load_params, parameters_digest
+from churn.params import load_params, parameters_digest, seed_global_generators
 from churn.tracking import dvc_lock, launching_run, lineage, run_log, runs
 from churn.tracking.store_errors import explain_store_error
 
@@ -38,8 +38,9 @@ def progress(rounds: int):
 
 def main() -> None:
     p = load_params()
-    leaves = flatten(p.model_dump())
-    rules = load_contract(paths.SCHEMA, p.data.id, p.data.target, p.data.positive)
+    seed_global_generators(p.seed)
+    leaves = p.flat()
+    rules = load_project_contract(p)
     origin, tags = dvc_lock.data_tags(), lineage.stage_tags("train")
     launching_run.note_stage_executed("train")
     with runs.open_run(

@@ -130,6 +130,10 @@ class Params(Section):
     monitor: Monitor = Field(exclude=True)
     sweep: Sweep = Field(exclude=True)
 
+    def flat(self) -> dict[str, object]:
+        """Every parameter of a model by its dotted name: {"train.max_depth": 4, ...}."""
+        return flatten(self.model_dump())
+
     @model_validator(mode="after")
     def search_what_train_takes(self):
         for name, ends in self.sweep.space.items():
@@ -178,20 +182,24 @@ def parameters_digest(leaves: dict[str, object]) -> str:
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:
-    """Read and check the parameters, and seed Python's and NumPy's global generators.
-
-    The code of this project draws from generators made from `seed`; the global ones are seeded as well, so that
-    a line added tomorrow cannot forget it.
+    """Read and check the parameters.
 
     Raises:
         UserError: every unknown, missing, mistyped or out-of-range parameter, with the nearest valid name.
     """
     if not Path(path).exists():
         raise UserError(f"{path}: No such file or directory; run this from the root of the project")
-    params = validate_params(read_yaml(path), path)
-    random.seed(params.seed)
-    np.random.seed(params.seed)
-    return params
+    return validate_params(read_yaml(path), path)
+
+
+def seed_global_generators(seed: int) -> None:
+    """Seed Python's and NumPy's global random generators, as every stage does first.
+
+    The code of this project draws from generators of its own, made from `seed`. The global ones are
+    seeded too, so that a line added tomorrow cannot forget it.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 def validate_params(tree: object, where: str | Path) -> Params:

@@ -1,8 +1,8 @@
 """A version that the release before the packages registered is rebuilt by this code, md5 by md5."""
 
-import earlier_release
 import pytest
 
+import earlier_release
 from conftest import Project
 
 pytestmark = pytest.mark.sample

@@ -9,11 +9,11 @@ import time
 import urllib.request
 from collections.abc import Iterator
 
-import earlier_release
 import numpy as np
 import pandas as pd
 import pytest
 
+import earlier_release
 from churn import paths
 from churn.data.contract import load_contract
 from churn.files import md5

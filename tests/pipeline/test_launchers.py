@@ -12,10 +12,10 @@ import launch
 from churn import paths
 from churn.errors import UserError
 from churn.files import md5, read_yaml
-from churn.params import flatten, load_params
+from churn.params import load_params
 from conftest import ROOT, TINY, Project, free_port
 
-LEAVES = flatten(load_params(ROOT / "params.yaml").model_dump())
+LEAVES = load_params(ROOT / "params.yaml").flat()
 # What the texts below are compared with.
 MEANT = {
     "train.max_depth": 4,

@@ -19,7 +19,7 @@ from churn import paths
 from churn.console import run_command
 from churn.data import customer_table, rejection
 from churn.data.checks import pandera_schema
-from churn.data.contract import load_contract
+from churn.data.contract import load_project_contract
 from churn.data.drift import fit_bins
 from churn.data.parquet import open_table
 from churn.data.split import write_splits
@@ -75,7 +75,7 @@ class Place:
     def split(self, tmp_path):
         """What preprocess makes of the table: contract, splits, findings."""
         p = load_params()
-        rules = load_contract(paths.SCHEMA, *p.data.roles)
+        rules = load_project_contract(p)
         _, findings = write_splits(open_table(paths.RAW), rules, p, tmp_path)
         return (
             rules,
@@ -336,7 +336,7 @@ def test_contract_and_parameters_name_the_same_labels(place, tmp_path, data):
     place.infer(missing_labels(customers(), label="yes"), negative=["No", "yes"])
     p = load_params()
     p = p.model_copy(update={"data": p.data.model_copy(update=data)})
-    rules = load_contract(paths.SCHEMA, *p.data.roles)
+    rules = load_project_contract(p)
     with pytest.raises(UserError, match="column left, the target: .*data.negative"):
         write_splits(open_table(paths.RAW), rules, p, tmp_path)
 
@@ -429,7 +429,7 @@ def test_types_that_a_model_takes(place, tmp_path, table):
 def test_scoring_rejects_ids_that_it_cannot_give_back(place, ids):
     """Where the contract has whole numbers, another id never becomes a wrong one."""
     place.infer(customers(id=range(ROWS)))
-    rules = load_contract(paths.SCHEMA, *load_params().data.roles)
+    rules = load_project_contract(load_params())
     customers(id=ids).to_parquet("new.parquet")
     (part,) = customer_table.CustomerTable("new.parquet", rules, ["id", "x"]).batches()
     _, faults = rejection.to_contract_types(part, rules)

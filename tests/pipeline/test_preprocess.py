@@ -9,7 +9,7 @@ import preprocess
 from churn import paths
 from churn.console import run_command
 from churn.data import parquet
-from churn.data.contract import load_contract
+from churn.data.contract import load_project_contract
 from churn.data.parquet import open_table
 from churn.data.split import write_splits
 from churn.errors import UserError
@@ -32,7 +32,7 @@ def splits(table: pd.DataFrame, folder, seed: int = 42) -> dict[str, set[str]]:
     folder.mkdir()
     table.to_parquet(folder / "raw.parquet", index=False)
     p = load_params().model_copy(update={"seed": seed})
-    rules = load_contract(paths.SCHEMA, *p.data.roles)
+    rules = load_project_contract(p)
     write_splits(open_table(folder / "raw.parquet"), rules, p, folder)
     return {
         name: set(pd.read_parquet(folder / path.name)["customer_id"])
@@ -195,7 +195,7 @@ def test_numbers_of_other_widths_and_dictionaries_pass(clone, tmp_path):
     (tmp_path / "b").mkdir()
     pq.write_table(table.cast(pa.schema(narrow)), tmp_path / "b" / "raw.parquet")
     p = load_params()
-    rules = load_contract(paths.SCHEMA, *p.data.roles)
+    rules = load_project_contract(p)
     write_splits(open_table(tmp_path / "b" / "raw.parquet"), rules, p, tmp_path / "b")
     for path in paths.SPLITS.values():
         assert md5(tmp_path / "a" / path.name) == md5(tmp_path / "b" / path.name)
@@ -208,7 +208,7 @@ def test_inferred_contract_fits_its_table(clone):
     paths.SCHEMA.unlink()
     clone.out("python", "src/infer_schema.py", "data/raw.parquet")
     p = load_params()
-    rules = load_contract(paths.SCHEMA, *p.data.roles)
+    rules = load_project_contract(p)
     assert rules.columns["contract"].allowed == ("Month-to-month", "One year", "Two year")
     assert rules.columns["total_charges"].nullable and not rules.columns["tenure"].nullable
     (clone.folder / "new").mkdir()

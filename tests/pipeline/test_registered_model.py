@@ -9,7 +9,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from churn import paths
-from churn.data.contract import load_contract
+from churn.data.contract import load_contract, load_project_contract
 from churn.errors import UserError
 from churn.files import md5
 from churn.modeling.booster import feature_contributions, load_booster, predict_probabilities
@@ -36,7 +36,7 @@ def scorer(pipeline, inside, monkeypatch):
 def rules(pipeline, inside):
     """The contract of the project's table."""
     inside(pipeline)
-    return load_contract(paths.SCHEMA, *load_params().data.roles)
+    return load_project_contract(load_params())
 
 
 def test_it_gives_the_measured_probabilities(scorer, rules):

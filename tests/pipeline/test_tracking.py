@@ -5,7 +5,7 @@ import json
 import pytest
 
 from churn.files import md5
-from churn.params import flatten, load_params, parameter_names
+from churn.params import load_params, parameter_names
 
 
 def model_run(pipeline):
@@ -16,7 +16,7 @@ def model_run(pipeline):
 def test_run_holds_every_parameter(pipeline, inside):
     """Every leaf of params.yaml is a parameter of the model run, with the value of the file."""
     inside(pipeline)
-    leaves = flatten(load_params().model_dump())
+    leaves = load_params().flat()
     assert list(leaves) == parameter_names()
     assert model_run(pipeline).data.params == {name: str(value) for name, value in leaves.items()}
 

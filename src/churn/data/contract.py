@@ -7,11 +7,16 @@ and lists the columns that monitoring compares.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
 
+from churn import paths
 from churn.errors import UserError, short
+
+if TYPE_CHECKING:  # a logged model carries this module, and needs no pydantic
+    from churn.params import Params
 
 SCORE_COLUMNS = ("churn_probability", "churn")  # what the model gives
 RESERVED_COLUMNS = (
@@ -93,6 +98,16 @@ def load_contract(path: str | Path, id: str, target: str, positive: Label) -> Co
     return Contract(
         Path(path), id, target, positive, columns, Path(path).read_text(encoding="utf-8")
     )
+
+
+def load_project_contract(parameters: "Params") -> Contract:
+    """Read the project's contract, data/schema.yaml, for the id, target and label of params.yaml.
+
+    Raises:
+        UserError: as `load_contract`.
+    """
+    data = parameters.data
+    return load_contract(paths.SCHEMA, data.id, data.target, data.positive)
 
 
 def read_rules(path: str | Path) -> dict[str, dict]:

@@ -16,7 +16,7 @@ from churn.modeling import gate
 from churn.modeling.booster import load_booster
 from churn.modeling.bootstrap import paired_differences
 from churn.modeling.encoding import encode_labels
-from churn.params import Params, flatten
+from churn.params import Params
 from churn.tracking import evaluation_record, lineage, logged_model, registry, run_log, runs
 
 
@@ -32,7 +32,7 @@ def evaluation_run(
         origin: lineage.data().
         tags: lineage.tags("evaluate").
     """
-    leaves = flatten(p.model_dump())
+    leaves = p.flat()
     if training := evaluation_record.unfinished_training(leaves, tags):
         with runs.open_run(
             "train", {**tags, "stage": "train"}, run_id=training.info.run_id
@@ -93,7 +93,7 @@ def find_record(p: Params, identity: dict[str, str], made: dict[str, str], state
         made: registry.identity of the workspace's model.
         state: tags of today's code and environment.
     """
-    leaves = flatten(p.model_dump())
+    leaves = p.flat()
     if evaluation_record.unfinished_training(leaves, state):
         return None
     found = runs.find_run(**identity)
@@ -188,7 +188,7 @@ def record_and_register(
             for key, value in run.data.tags.items()
             if not key.startswith("mlflow.") and key != "stage"
         }
-        leaves = flatten(p.model_dump())
+        leaves = p.flat()
         tags |= {
             **made,
             "seed": str(p.seed),

@@ -1,11 +1,14 @@
 """params.yaml: typed, complete, and declared leaf by leaf in dvc.yaml."""
 
 import importlib
+import random
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from churn.errors import UserError
 from churn.files import read_yaml
 from churn.params import (
     Costs,
@@ -31,8 +34,11 @@ OTHERS |= {
 }
 OTHERS |= {"registry.model": ("Another", "Other"), "train.max_depth": (5, 6)}
 # The tests of no pipeline, which take seconds.
-FAST = ("test_params.py", "test_metrics_and_gate.py", "test_pipeline_files.py")
-FAST += ("test_launchers.py::test_entry_points", "test_launchers.py::test_changes")
+FAST = ("pipeline/test_params.py", "unit", "template/test_pipeline_files.py")
+FAST += (
+    "pipeline/test_launchers.py::test_entry_points",
+    "pipeline/test_launchers.py::test_changes",
+)
 SLOW = "repeat_no_value or stages_declare or push or colleague or needs_no_remote"
 
 
@@ -132,18 +138,22 @@ def test_stages_declare_what_they_read(tiny_pipeline, tmp_path, inside, monkeypa
         assert read & set(parameter_names()) == declared, stage
 
 
-def test_global_generators_are_seeded(project, inside):
-    """A line that draws from `random` or NumPy's global generator draws the same numbers in every run."""
-    import random
-
-    import numpy as np
-
+def test_stages_seed_the_global_generators(project, inside, monkeypatch):
+    """A line in a stage that draws from `random` or NumPy's global generator draws the same numbers in every run."""
     inside(project)
     drawn = []
-    for _ in range(2):
-        load_params()
+
+    def draw_and_stop(parameters):
         drawn.append((random.random(), np.random.rand()))
-    assert drawn[0] == drawn[1]
+        raise UserError("far enough")
+
+    for stage in ("preprocess", "train", "evaluate"):
+        command = importlib.import_module(stage)
+        monkeypatch.setattr(command, "load_project_contract", draw_and_stop)
+        for _ in range(2):
+            with pytest.raises(UserError, match="far enough"):
+                command.main()
+    assert len(drawn) == 6 and len(set(drawn)) == 1
 
 
 def turned(name: str, value: object) -> object:

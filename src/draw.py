@@ -10,7 +10,8 @@ from pathlib import Path
 
 from churn.console import run_command
 from churn.files import reading
-from churn.modeling import plots
+from churn.modeling.plot_data import plot_files, read_plot_table
+from churn.modeling.plots import draw_plot
 
 
 def main() -> None:
@@ -20,11 +21,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the pictures go")
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
-    for name, path in plots.plot_files().items():
+    for name, path in plot_files().items():
         with reading(path):
-            plots.draw_plot(name, plots.read_plot_table(path)).savefig(
-                folder / f"{name}.png", dpi=100
-            )
+            figure = draw_plot(name, read_plot_table(path))
+            figure.savefig(folder / f"{name}.png", dpi=100)
 
 
 if __name__ == "__main__":

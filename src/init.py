@@ -1,4 +1,4 @@
-"""Make what a fresh clone needs and git cannot hold: the MLflow store and the offline page of `dvc plots`.
+"""Make what a fresh clone needs and git cannot hold: the MLflow store and the page of `dvc plots`.
 
 python src/init.py    (part of every `make` target that needs it; does nothing the second time)
 """
@@ -6,18 +6,46 @@ python src/init.py    (part of every `make` target that needs it; does nothing t
 from pathlib import Path
 
 from churn.console import run_command
-from churn.modeling import plots
 from churn.tracking import store
 from churn.tracking.store_errors import explain_store_error
 
 TEMPLATE = Path(".dvc/plots/offline.html")
+PAGE = """<!DOCTYPE html>
+<html>
+<head>
+<meta charset='utf-8'>
+{refresh_tag}
+<title>DVC plots</title>
+<script>(function () { SCRIPTS })();</script>
+<style>body { font-family: sans-serif; } table { border-spacing: 15px; }</style>
+</head>
+<body>
+{plot_divs}
+</body>
+</html>
+"""
 
 
 def main() -> None:
     if not TEMPLATE.exists():
-        plots.offline_template(TEMPLATE)
-    if (file := store.store_file()) and not file.exists():
+        write_plots_page(TEMPLATE)
+    database = store.store_file()
+    if database and not database.exists():
         store.connect()
+
+
+def write_plots_page(path: Path) -> None:
+    """Write the page that `dvc plots` fills, with the Vega scripts in it.
+
+    The page that DVC brings loads them from a content delivery network, and so needs the internet.
+    """
+    import vl_convert
+
+    scripts = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    scripts = scripts.replace("</script", "<\\/script")  # which would end the page's own element
+    part = path.with_suffix(".part")
+    part.write_text(PAGE.replace("SCRIPTS", scripts), encoding="utf-8")
+    part.replace(path)
 
 
 if __name__ == "__main__":

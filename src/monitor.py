@@ -29,7 +29,7 @@ from churn.data.contract import Contract, free_name
 from churn.data.drift import Bins, fit_bins, measure_drift
 from churn.errors import UserError, short
 from churn.modeling import plots
-from churn.modeling.bootstrap import bootstrap_intervals
+from churn.modeling.bootstrap import Resampling, bootstrap_intervals
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import MAIN_METRICS, point_metrics
 from churn.params import Params, load_params
@@ -171,7 +171,7 @@ def labelled(
     if not 0 < y.sum() < len(y):
         raise UserError(f"{table.url} labels {len(y)} scored customers, not some of each kind")
     found = point_metrics(y, probability, threshold, p.evaluate.costs)
-    return found | bootstrap_intervals(y, probability, p.evaluate.bootstrap, p.seed)
+    return found | bootstrap_intervals(y, probability, Resampling(p.evaluate.bootstrap, p.seed))
 
 
 def alarms(found: pd.DataFrame, later: dict, at_training: dict, limits) -> list[str]:

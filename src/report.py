@@ -2,26 +2,25 @@
 
     python src/report.py
 
-Also the reconciler. A stage that DVC took from its cache ran no code and logged nothing, and a store may be new:
-whatever run, version or first `staging` is missing for the model in the workspace is made from DVC's files. An
-alias that exists is never moved: looking at an old commit must not roll staging back. Under `mlflow run` the
-launching run gets parameters, metrics and dvc.lock, so that it is never empty.
+It also makes what is missing. A stage that DVC took from its cache ran no code and logged nothing,
+and a store may be new: whatever run, version or first `staging` is missing for the model in the
+workspace is made from DVC's files. An alias that exists is never moved: looking at an old commit must
+not roll staging back. Under `mlflow run` the launching run gets parameters, metrics and dvc.lock.
 """
 
+from __future__ import annotations
+
 import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from churn import paths
 from churn.console import run_command
-from churn.data.contract import Contract, load_project_contract
+from churn.data.contract import load_project_contract
 from churn.errors import UserError
 from churn.files import md5, read_metrics
-from churn.modeling import gate
 from churn.modeling.booster import load_booster, predict_probabilities
 from churn.params import Params, load_params
 from churn.tracking import (
@@ -30,36 +29,60 @@ from churn.tracking import (
     git_state,
     launching_run,
     lineage,
+    pictures,
     registration,
     registry,
-    run_log,
     runs,
 )
+from churn.tracking.evaluation_record import Evaluation
 from churn.tracking.store_errors import explain_store_error
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
 
-def check_workspace(leaves: dict[str, object]) -> None:
-    """Refuse to report on files that dvc.lock does not describe: their origin is unknown."""
-    locked = dvc_lock.read_lock()
-    if not locked:
-        raise UserError("there is no dvc.lock; run `dvc repro` first")
-    stale = {}  # what differs: how; a file that several stages read is named once
-    for entry in locked.values():
-        for name, value in entry["params"].items():
-            if leaves.get(name) != value:
-                stale[name] = f"was {value!r}, now {leaves.get(name)!r}"
-        for path, digest in (entry["deps"] | entry["outs"]).items():
-            if digest.endswith(
-                ".dir"
-            ):  # DVC's sum over a folder, made with its outputs; `dvc status` checks it
-                continue
-            if not Path(path).exists() or md5(path) != digest:
-                stale[path] = (
-                    "is not the file that dvc.lock names" if Path(path).exists() else "is missing"
-                )
-    if stale:
-        listed = "".join(f"\n  {what} {how}" for what, how in stale.items())
-        raise UserError(f"the workspace is not what dvc.lock describes; run `dvc repro`:{listed}")
+MONEY = "value"  # the beginning of the names of metrics in money
+TRY_A_CHANGE = (
+    "`make ui` shows the runs, `make plots` the plots; `dvc exp run -S train.max_depth=6` tries a "
+    "change."
+)
+NOT_REGISTERED = (
+    "nothing was registered. Better parameters may pass (`python src/sweep.py --apply`); if this "
+    "table gives no more, set the thresholds under `gate:` in params.yaml to what is worth having, "
+    "and `dvc repro`."
+)
+
+
+def main() -> None:
+    params = load_params()
+    parameters = params.flat()
+    check_experiment()
+    check_workspace(parameters)
+    results = read_metrics(paths.METRICS)
+    results.pop("gate_thresholds", None)
+
+    # Make what is missing, then look again.
+    model_identity = registry.workspace_identity(results["threshold"])
+    stage_tags = lineage.stage_tags("evaluate")
+    inputs = dvc_lock.stage_inputs("evaluate")
+    evaluation_tags = evaluation_record.evaluation_identity(parameters, inputs)
+    runs.close_abandoned()
+    record = evaluation_record.find_record(params, model_identity, evaluation_tags, stage_tags)
+    if record is None:
+        make_record(params, results, stage_tags)
+        record = runs.find_run(**evaluation_tags)
+    version = registry.find_version(params.registry.model, model_identity)
+
+    if "MLFLOW_RUN_ID" in os.environ:
+        fill_launching_run(os.environ["MLFLOW_RUN_ID"], parameters, results, record)
+
+    versions = {"workspace": version}
+    for alias in ("staging", "production"):
+        versions[alias] = registry.version_with_alias(params.registry.model, alias)
+    print(metrics_table(results))
+    print(f"\ngate        {record.data.tags['gate_reason']}")
+    print(version_lines(params.registry.model, versions) + unlabelled_line())
+    print(f"\nNext: {TRY_A_CHANGE if version else NOT_REGISTERED}")
 
 
 def check_experiment() -> None:
@@ -71,125 +94,107 @@ def check_experiment() -> None:
     if git_state.unfinished_experiment():
         branch = git_state.previous_branch()
         raise UserError(
-            "a `dvc exp run` was killed here, or still runs: git is on no branch, and the files are the experiment's. "
-            f"`git checkout {branch} && git restore --staged --worktree params.yaml dvc.lock reports && dvc checkout` "
-            "leads back; what you had changed elsewhere stays (docs/experiments.md)"
+            "a `dvc exp run` was killed here, or still runs: git is on no branch, and the files are "
+            f"the experiment's. `git checkout {branch} && git restore --staged --worktree "
+            "params.yaml dvc.lock reports && dvc checkout` leads back; what you had changed "
+            "elsewhere stays (docs/experiments.md)"
         )
 
 
-def reconcile(
-    p: Params, rules: Contract, results: dict[str, float], identity: dict[str, str]
-) -> None:
-    """Make what is missing of the evaluation's record and version, and a first `staging`, from DVC's files."""
+def check_workspace(parameters: dict[str, object]) -> None:
+    """Refuse to report on files that dvc.lock does not describe: their origin is unknown.
+
+    Raises:
+        UserError: with everything that differs.
+    """
+    lock = dvc_lock.read_lock()
+    if not lock:
+        raise UserError("there is no dvc.lock; run `dvc repro` first")
+
+    differences = {}  # by name: a file that several stages read is named once
+    for stage in lock.values():
+        for name, value in stage["params"].items():
+            if parameters.get(name) != value:
+                differences[name] = f"was {value!r}, now {parameters.get(name)!r}"
+        for path, digest in (stage["deps"] | stage["outs"]).items():
+            if digest.endswith(".dir"):  # DVC's own sum over a folder; `dvc status` checks it
+                continue
+            if not Path(path).exists():
+                differences[path] = "is missing"
+            elif md5(path) != digest:
+                differences[path] = "is not the file that dvc.lock names"
+    if differences:
+        lines = "".join(f"\n  {name} {text}" for name, text in differences.items())
+        raise UserError(f"the workspace is not what dvc.lock describes; run `dvc repro`:{lines}")
+
+
+def make_record(params: Params, results: dict[str, float], stage_tags: dict[str, str]) -> None:
+    """Make what is missing of the evaluation's record, the version and a first `staging`."""
+    contract = load_project_contract(params)
     test = pd.read_parquet(paths.SPLITS["test"])
-    origin, tags = dvc_lock.data_tags(), lineage.stage_tags("evaluate")
-    production = registry.version_with_alias(p.registry.model, "production")
-    identity = identity | evaluation_record.compared_with_tag(
-        production, registry.workspace_identity(results["threshold"])
+    evaluation = Evaluation(
+        params,
+        contract,
+        dvc_lock.data_tags(),
+        stage_tags,
+        results,
+        test,
+        predict_probabilities(load_booster(paths.MODEL), test, contract),
     )
-    with (
-        tempfile.TemporaryDirectory() as pictures,
-        registration.evaluation_run(p, rules, origin, tags),
-    ):
-        subprocess.run([sys.executable, "src/draw.py", pictures], check=True)
-        probability = predict_probabilities(load_booster(paths.MODEL), test, rules)
-        customers = test.drop(columns=[rules.id, rules.target])
-        logged = registration.verified_scoring_model(
-            p, rules, results["threshold"], customers, probability
-        )
-        decision = gate.decide(
-            results,
-            p.gate,
-            *registration.compare_with_production(p, rules, test, probability, production),
-        )
-        run_log.log_evaluation(results, Path(pictures))
-        version = registration.record_and_register(p, logged, results, decision, identity)
-        if version and registry.has_no_stage(version.name):
-            registry.set_staging(version.name, version.version)
+    with pictures.drawing() as finish_drawing:
+        version = registration.record_evaluation(evaluation, finish_drawing).version
+    if version and registry.has_no_stage(version.name):
+        registry.set_staging(version.name, version.version)
 
 
-def fill_launcher(run_id: str, leaves: dict, results: dict[str, float], model_run) -> None:
-    """Write into the run that launched the pipeline what came of it, also when every stage was cached."""
+def fill_launching_run(
+    run_id: str, parameters: dict[str, object], results: dict[str, float], record: Run
+) -> None:
+    """Log the outcome into the run that launched the pipeline, also if every stage was cached."""
     executed = launching_run.executed_stages(run_id)
-    cached = "false" if executed else "true"
     tags = {
-        "model_run": model_run.info.run_id,
+        "model_run": record.info.run_id,
         "executed": ", ".join(executed) or "nothing",
-        "cached": cached,
+        "cached": "false" if executed else "true",
     }
-    launching_run.log_pipeline_run(run_id, leaves, results, tags)
+    launching_run.log_pipeline_run(run_id, parameters, results, tags)
 
 
-def summary(name: str, results: dict[str, float], model_run, versions: dict) -> str:
-    """The report as text: metrics with intervals, the gate's decision, and how workspace and aliases relate."""
+def metrics_table(results: dict[str, float]) -> str:
+    """The metrics of the test split, with the intervals of those that have one."""
     lines = [f"{'test split':<20} {'value':>10}   95 % interval"]
-    for metric, value in results.items():
-        if not metric.endswith(("_low", "_high")):
-            line = f"{metric:<20} {value:>10,.{2 if metric.startswith('value') else 4}f}"
-            if f"{metric}_low" in results:
-                line += f"   {results[f'{metric}_low']:.4f} to {results[f'{metric}_high']:.4f}"
-            lines.append(line)
-    lines += ["", f"gate        {model_run.data.tags['gate_reason']}"]
-    for place, version in versions.items():
-        text = (
-            f"{name} version {version.version}, model {version.tags['model_md5'][:8]}"
-            if version
-            else "no version"
-        )
-        lines.append(f"{place:<11} {text}")
+    for name, value in results.items():
+        if name.endswith(("_low", "_high")):
+            continue
+        digits = 2 if name.startswith(MONEY) else 4
+        line = f"{name:<20} {value:>10,.{digits}f}"
+        if f"{name}_low" in results:
+            line += f"   {results[f'{name}_low']:.4f} to {results[f'{name}_high']:.4f}"
+        lines.append(line)
     return "\n".join(lines)
 
 
-def left_out() -> str:
-    """How many customers of the raw table are in no split, since they have no label (`data.unlabelled: drop`)."""
+def version_lines(name: str, versions: dict[str, ModelVersion | None]) -> str:
+    """One line per stage: the version in it, and its model."""
+    lines = []
+    for stage, version in versions.items():
+        text = "no version"
+        if version:
+            text = f"{name} version {version.version}, model {version.tags['model_md5'][:8]}"
+        lines.append(f"{stage:<11} {text}")
+    return "\n".join(lines)
+
+
+def unlabelled_line() -> str:
+    """How many customers are in no split since they have no label (`data.unlabelled: drop`)."""
     import pyarrow.parquet as pq
 
-    rows = [pq.read_metadata(path).num_rows for path in (paths.RAW, *paths.SPLITS.values())]
-    count = rows[0] - sum(rows[1:])
-    return (
-        f"\nunlabelled  {count:,} of {rows[0]:,} customers were left out: they have no label"
-        if count
-        else ""
-    )
-
-
-def following(registered: bool) -> str:
-    """What to do next."""
-    if registered:
-        return "`make ui` shows the runs, `make plots` the plots; `dvc exp run -S train.max_depth=6` tries a change."
-    return (
-        "nothing was registered. Better parameters may pass (`python src/sweep.py --apply`); if this table gives no "
-        "more, set the thresholds under `gate:` in params.yaml to what is worth having, and `dvc repro`."
-    )
-
-
-def main() -> None:
-    p = load_params()
-    leaves = p.flat()
-    check_experiment()
-    check_workspace(leaves)
-    rules = load_project_contract(p)
-    results = read_metrics(paths.METRICS)
-    results.pop("gate_thresholds", None)
-
-    launcher = os.environ.get("MLFLOW_RUN_ID")
-    identity = evaluation_record.evaluation_identity(leaves, dvc_lock.stage_inputs("evaluate"))
-    made, state = registry.workspace_identity(results["threshold"]), lineage.stage_tags("evaluate")
-    runs.close_abandoned()
-    if registration.find_record(p, identity, made, state) is None:
-        reconcile(p, rules, results, identity)
-    model_run, version = runs.find_run(**identity), registry.find_version(p.registry.model, made)
-    if launcher:
-        fill_launcher(launcher, leaves, results, model_run)
-    aliases = {
-        alias: registry.version_with_alias(p.registry.model, alias)
-        for alias in ("staging", "production")
-    }
-    print(
-        summary(p.registry.model, results, model_run, {"workspace": version, **aliases})
-        + left_out()
-    )
-    print(f"\nNext: {following(version is not None)}")
+    total = pq.read_metadata(paths.RAW).num_rows
+    kept = sum(pq.read_metadata(path).num_rows for path in paths.SPLITS.values())
+    if kept == total:
+        return ""
+    left_out = f"{total - kept:,} of {total:,} customers were left out: they have no label"
+    return f"\nunlabelled  {left_out}"
 
 
 if __name__ == "__main__":

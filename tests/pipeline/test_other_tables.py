@@ -26,7 +26,7 @@ from churn.data.split import write_splits
 from churn.errors import UserError
 from churn.files import read_yaml
 from churn.forensics import difference
-from churn.modeling import plots
+from churn.modeling import plot_data, plots
 from churn.modeling.booster import feature_contributions, fit_booster, predict_probabilities
 from churn.modeling.encoding import encode_labels, labelled_matrix
 from churn.params import load_params
@@ -493,7 +493,9 @@ def test_column_names_of_every_kind(place, tmp_path):
     assert len(set(keys)) == len(keys)
 
     probability = predict_probabilities(booster, splits["test"], rules)
-    drawn = plots.plot_tables(encode_labels(splits["test"], rules), probability, 0.5, contributions)
+    drawn = plot_data.plot_tables(
+        encode_labels(splits["test"], rules), probability, 0.5, contributions
+    )
     for name in ("importance", "explanation"):
         path = paths.PLOTS / f"{name}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -502,7 +504,9 @@ def test_column_names_of_every_kind(place, tmp_path):
             name, pd.read_csv(path, keep_default_na=False, dtype={"feature": str})
         ).savefig("plot.png")
     (paths.CURVES).write_text("round,train_logloss,valid_logloss\n0,1,1\n")
-    assert set(plots.read_plot_table(plots.plot_files()["importance"])["feature"]) == set(names)
+    assert set(plot_data.read_plot_table(plot_data.plot_files()["importance"])["feature"]) == set(
+        names
+    )
     bins = {name: fit_bins(splits["train"][name]) for name in NAMES[13:19]}
     plots.draw_drift(
         {name: (b.labels, *[b.count(splits["test"][name])] * 2) for name, b in bins.items()}

@@ -16,7 +16,7 @@ from churn.data.contract import load_contract
 from churn.data.csv_table import BLOCK, NULLS, read
 from churn.data.drift import fit_bins
 from churn.errors import UserError
-from churn.modeling import plots
+from churn.modeling import plot_data
 from churn.modeling.booster import feature_contributions, fit_booster, predict_probabilities
 from churn.modeling.encoding import encode_labels, labelled_matrix
 from churn.modeling.metrics import point_metrics
@@ -237,7 +237,7 @@ def test_columns_called_like_the_products(tmp_path):
     strongest = values.iloc[0, :-1].abs().idxmax()
     assert scores["reason_1"][0].startswith(f"{strongest} = ")
     y, p = encode_labels(frame, own.rules), own.predict(None, frame)["churn_probability"].to_numpy()
-    assert set(plots.plot_tables(y, p, 0.5, values)["importance"]["feature"]) == {*names, "x"}
+    assert set(plot_data.plot_tables(y, p, 0.5, values)["importance"]["feature"]) == {*names, "x"}
     with pytest.raises(UserError, match="data.id is 'churn', which is a column of the scores"):
         load_contract(own.rules.path, "churn", "probability", "yes")
 

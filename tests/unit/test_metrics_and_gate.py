@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from churn.modeling import gate, plots
+from churn.modeling import gate, plot_data
 from churn.modeling.bootstrap import (
+    Resampling,
     WeightedRanking,
     bootstrap_intervals,
     bootstrap_weights,
@@ -33,7 +34,7 @@ def test_weighted_metrics_equal_scikit_learn(ties):
     """The bootstrap's metrics are scikit-learn's with the resample as sample weights, tied scores included."""
     y, p = sample(500, ties=ties)
     ranking = WeightedRanking(y, p)
-    for weights in bootstrap_weights(y, 5, seed=1):
+    for weights in bootstrap_weights(y, Resampling(5, seed=1)):
         ours = ranking.metrics(weights)
         assert ours["roc_auc"] == pytest.approx(sk.roc_auc_score(y, p, sample_weight=weights))
         assert ours["average_precision"] == pytest.approx(
@@ -50,9 +51,9 @@ def test_point_metrics_and_curves_equal_scikit_learn(ties):
     found = point_metrics(y, p, 0.3, COSTS)
     expected = sk.precision_recall_fscore_support(y, p >= 0.3, average="binary")[:3]
     assert (found["precision"], found["recall"], found["f1"]) == pytest.approx(expected)
-    tables = plots.plot_tables(y, p, 0.3, pd.DataFrame({"a": p, "bias": 1.0}))
+    tables = plot_data.plot_tables(y, p, 0.3, pd.DataFrame({"a": p, "bias": 1.0}))
     false, true, _ = sk.roc_curve(y, p, drop_intermediate=False)
-    assert np.allclose(tables["roc"].to_numpy(), np.column_stack([false, true]))
+    assert np.allclose(tables["roc"].to_numpy(), np.column_stack([false, true, false]))
     precision, recall, _ = sk.precision_recall_curve(y, p)
     assert np.allclose(
         tables["precision_recall"].to_numpy()[::-1],
@@ -67,7 +68,7 @@ def test_intervals_cover_the_truth():
     held = 0
     for seed in range(200):
         ys, ps = sample(400, seed)
-        found = bootstrap_intervals(ys, ps, 200, seed)
+        found = bootstrap_intervals(ys, ps, Resampling(200, seed))
         held += found["roc_auc_low"] <= truth <= found["roc_auc_high"]
     assert 180 <= held <= 198
 
@@ -98,11 +99,11 @@ def test_plot_tables_hold_what_they_show():
     """Curves end where they must; the confusion counts add up; contributions are sorted."""
     y, p = sample(3000)
     contributions = pd.DataFrame({"a": p, "b": -2 * p, "bias": 1.0})
-    tables = plots.plot_tables(y, p, 0.5, contributions)
+    tables = plot_data.plot_tables(y, p, 0.5, contributions)
     assert tables["confusion"]["customers"].sum() == 3000
-    assert max(map(len, tables.values())) <= plots.POINTS
-    assert tables["roc"].iloc[[0, -1]].to_numpy().tolist() == [[0, 0], [1, 1]]
-    assert tables["gain"].iloc[[0, -1]].to_numpy().tolist() == [[0, 0], [1, 1]]
+    assert max(map(len, tables.values())) <= plot_data.POINTS
+    assert tables["roc"].iloc[[0, -1]].to_numpy().tolist() == [[0, 0, 0], [1, 1, 1]]
+    assert tables["gain"].iloc[[0, -1]].to_numpy().tolist() == [[0, 0, 0], [1, 1, 1]]
     assert tables["importance"]["feature"].tolist() == ["b", "a"]
 
 
@@ -141,10 +142,10 @@ def test_paired_bootstrap_sees_what_two_intervals_cannot():
     """On the same rows a slightly noisier model is told apart, where the models' own intervals overlap."""
     y, p = sample(2000)
     noisy = p + np.random.default_rng(1).normal(0, 0.12, len(p))
-    point, low, high = paired_differences(y, noisy, p, 500, 0)["roc_auc"]
+    point, low, high = paired_differences(y, noisy, p, Resampling(500, 0))["roc_auc"]
     assert low < point < high < 0
     a, b = (
-        bootstrap_intervals(y, p, 300, 0),
-        bootstrap_intervals(y, np.clip(noisy, 0.01, 0.99), 300, 0),
+        bootstrap_intervals(y, p, Resampling(300, 0)),
+        bootstrap_intervals(y, np.clip(noisy, 0.01, 0.99), Resampling(300, 0)),
     )
     assert b["roc_auc_high"] > a["roc_auc_low"]

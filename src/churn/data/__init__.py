@@ -1,0 +1,1 @@
+"""The data contract and everything that reads, checks, splits or writes tables of customers."""

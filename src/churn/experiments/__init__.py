@@ -1,0 +1,1 @@
+"""The search for hyperparameters, and DVC experiments that are started from Python."""

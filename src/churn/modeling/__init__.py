@@ -1,0 +1,1 @@
+"""The model: encoding, fitting, measuring, drawing, the gate, and the model that scores."""

@@ -1,115 +1,147 @@
-"""The model: encode, fit, save, load, predict and explain. The one place that does any of it."""
+"""The booster: fit, save, load, predict and explain gradient-boosted trees.
+
+Customer rows are encoded by encoding.py. What a version does when it scores is scoring.py.
+"""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from churn.data.contract import Contract, free_name
-from churn.modeling.encoding import _matrix
-
-# XGBoost's threads spin while they wait for each other: where another process has one of the cores, a fit of half a
-# second takes ten. Asleep they cost nothing that can be measured. Read when the library is loaded.
+# While they wait for one another, XGBoost's threads keep their cores busy: where another process has
+# one of the cores, a fit of half a second takes ten. Passive threads sleep, which costs nothing that
+# can be measured. OpenMP reads this once, when XGBoost is loaded: so it stands before the import.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import xgboost as xgb  # after the setting above
+import xgboost as xgb  # noqa: E402
+
+from churn.data.contract import Contract, free_name  # noqa: E402
+from churn.modeling.encoding import feature_matrix  # noqa: E402
+
+if TYPE_CHECKING:  # a logged model carries this module, and needs no pydantic
+    from churn.params import Train
+
+# Fields of the section `train` that xgboost.train takes by other names, or as arguments of its own.
+NOT_BOOSTER_SETTINGS = {"threads", "rounds", "early_stopping"}
+
+RoundCallback = Callable[[int, dict[str, float]], None]
 
 
 def fit_booster(
-    train: xgb.DMatrix,
-    watched: dict[str, xgb.DMatrix],
-    params,
+    training: xgb.DMatrix,
+    watched: Mapping[str, xgb.DMatrix],
+    train: "Train",
     seed: int,
-    each_round: Callable[[int, dict], None] = lambda round, scores: None,
+    after_round: RoundCallback | None = None,
 ) -> tuple[xgb.Booster, pd.DataFrame]:
-    """Fit gradient-boosted trees with early stopping on the validation split.
+    """Fit gradient-boosted trees with early stopping on the validation rows.
 
-    Histogram trees with native categorical splits (Chen and Guestrin, KDD 2016; XGBoost's documentation,
-    "Categorical Data"). The same rows, parameters and seed give the same bytes for any number of threads.
+    Histogram trees with native categorical splits (Chen and Guestrin, KDD 2016; XGBoost's
+    documentation, "Categorical Data"). The same rows, parameters and seed give the same bytes for
+    any number of threads.
 
     Args:
-        train: the rows to fit, from `matrix`.
-        watched: the rows to score after each round, by name; "valid" among them decides when to stop.
-        params: the `train` section of params.yaml.
-        each_round: called with the number of the round (from 0) and its scores by name.
+        training: the rows to fit, from `labelled_matrix`.
+        watched: the rows to score after each round, by name; "valid" decides when to stop.
+        train: the section `train` of params.yaml.
+        after_round: called with the number of the round (from 0) and its scores by name.
 
     Returns:
-        The booster, cut to its best round, and the learning curves: a row a round, columns round and, for each
-        watched name, <name>_logloss and <name>_auc.
+        The booster, cut to its best round, and the learning curves: one row per round, with the
+        columns round and, for each watched name, <name>_logloss and <name>_auc.
     """
+    callbacks: list[xgb.callback.TrainingCallback] = [
+        xgb.callback.EarlyStopping(
+            rounds=train.early_stopping,
+            metric_name="logloss",
+            data_name="valid",
+            save_best=True,
+        )
+    ]
+    if after_round is not None:
+        callbacks.append(AfterRound(after_round))
 
-    class Report(xgb.callback.TrainingCallback):
-        def after_iteration(self, model, epoch, evals_log):
-            each_round(
-                epoch,
-                {f"{s}_{m}": v[-1] for s, metrics in evals_log.items() for m, v in metrics.items()},
-            )
-            return False
-
-    settings = {
-        "objective": "binary:logistic",
-        "tree_method": "hist",
-        "eval_metric": ["auc", "logloss"],  # the last one decides early stopping
-        "seed": seed,
-        "device": params.device,
-        "nthread": params.threads,
-        "learning_rate": params.learning_rate,
-        "max_depth": params.max_depth,
-        "min_child_weight": params.min_child_weight,
-        "subsample": params.subsample,
-        "colsample_bytree": params.colsample_bytree,
-        "reg_lambda": params.reg_lambda,
-    }
-    history: dict = {}
-    stop = xgb.callback.EarlyStopping(
-        rounds=params.early_stopping, metric_name="logloss", data_name="valid", save_best=True
-    )
+    history: dict[str, dict[str, list[float]]] = {}
     booster = xgb.train(
-        settings,
-        train,
-        num_boost_round=params.rounds,
+        booster_settings(train, seed),
+        training,
+        num_boost_round=train.rounds,
         evals=[(rows, name) for name, rows in watched.items()],
         evals_result=history,
         verbose_eval=False,
-        callbacks=[stop, Report()],
+        callbacks=callbacks,
     )
-    curves = {
-        f"{name}_{metric}": history[name][metric]
-        for metric in ("logloss", "auc")
-        for name in watched
+
+    curves = pd.DataFrame()
+    for metric in ("logloss", "auc"):
+        for name in watched:
+            curves[f"{name}_{metric}"] = history[name][metric]
+    return booster, curves.rename_axis("round").reset_index()
+
+
+def booster_settings(train: "Train", seed: int) -> dict[str, object]:
+    """XGBoost's parameters: the fields of the section `train` by their own names, and what is fixed.
+
+    A field that is added to the section (gamma, say) reaches XGBoost without a change here.
+    """
+    return {
+        "objective": "binary:logistic",
+        "tree_method": "hist",
+        "eval_metric": ["auc", "logloss"],  # the last one decides when to stop
+        "seed": seed,
+        "nthread": train.threads,
+        **train.model_dump(exclude=NOT_BOOSTER_SETTINGS),
     }
-    return booster, pd.DataFrame(curves).rename_axis("round").reset_index()
+
+
+class AfterRound(xgb.callback.TrainingCallback):
+    """Hand the scores of each boosting round to a function."""
+
+    def __init__(self, report: RoundCallback) -> None:
+        self.report = report
+
+    def after_iteration(self, model: object, epoch: int, evals_log: dict) -> bool:
+        """Called by XGBoost after round number `epoch`; False goes on."""
+        scores = {}
+        for name, metrics in evals_log.items():
+            for metric, values in metrics.items():
+                scores[f"{name}_{metric}"] = values[-1]
+        self.report(epoch, scores)
+        return False
 
 
 def save_booster(booster: xgb.Booster, path: str | Path) -> None:
-    """Write UBJSON: the same booster, the same bytes (a pickle's bytes differ from run to run)."""
+    """Write UBJSON: the same booster gives the same bytes, which a pickle does not."""
     Path(path).write_bytes(booster.save_raw("ubj"))
 
 
 def load_booster(path: str | Path) -> xgb.Booster:
-    """Read a booster that `save` wrote."""
+    """Read a booster that `save_booster` wrote."""
     return xgb.Booster(model_file=path)
 
 
 def predict_probabilities(
     booster: xgb.Booster, rows: pd.DataFrame, contract: Contract
 ) -> np.ndarray:
-    """The churn probability of customer rows, float64, shape (rows,)."""
-    return booster.predict(_matrix(rows, contract)).astype("float64")
+    """The churn probabilities of customer rows: float64, shape (rows,)."""
+    return booster.predict(feature_matrix(rows, contract)).astype("float64")
 
 
 def feature_contributions(
     booster: xgb.Booster, rows: pd.DataFrame, contract: Contract
 ) -> pd.DataFrame:
-    """What each feature adds to each customer's log odds of churn: (rows, features), and a last column, the bias.
+    """What each feature adds to each customer's log odds of churn.
 
-    It is the last column whatever it is called: `bias`, or `bias_` beside a feature of that name.
+    Exact TreeSHAP values from XGBoost itself (Lundberg et al., Nature Machine Intelligence 2,
+    2020): the values of a row add up to the model's log odds for that customer.
 
-    Exact TreeSHAP values from XGBoost itself (Lundberg et al., Nature Machine Intelligence 2, 2020): a row of
-    them adds up to the model's log odds for that customer.
+    Returns:
+        Shape (rows, features + 1). The last column is the bias, called `bias`, or `bias_` beside a
+        feature of that name.
     """
-    values = booster.predict(_matrix(rows, contract), pred_contribs=True)
+    values = booster.predict(feature_matrix(rows, contract), pred_contribs=True)
     names = [column.name for column in contract.features]
     return pd.DataFrame(values, columns=[*names, free_name("bias", names)])

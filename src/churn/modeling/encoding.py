@@ -1,4 +1,4 @@
-"""Encode customer rows as the booster takes them."""
+"""Encode customer rows as XGBoost takes them, and refuse values that the contract does not allow."""
 
 import functools
 
@@ -9,113 +9,145 @@ import xgboost as xgb
 from churn.data.contract import Column, Contract
 from churn.errors import UserError, short
 
-FLOAT32_MAX = np.finfo(np.float32).max  # XGBoost holds single precision and refuses infinity
-REFUSED = str.maketrans(
-    {sign: f"%{ord(sign):02X}" for sign in "[]<%"}
-)  # the first three by XGBoost, in a name
+FLOAT32_MAX = np.finfo(np.float32).max  # XGBoost computes in single precision
+FLAG_VALUES = (0, 1)
+MOST_SHOWN = 3  # values in an error message
+
+# XGBoost refuses [ ] and < in the name of a feature; % is escaped too, so that names stay different.
+ESCAPED = str.maketrans({"[": "%5B", "]": "%5D", "<": "%3C", "%": "%25"})
 
 
 def encode_features(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """The feature columns of customer rows, in the contract's order and types: numbers as float64, text as the
-    contract's categories. Where the contract allows a null number it stays null; XGBoost learns where it belongs.
+    """Convert the feature columns to the contract's order and types.
+
+    Numbers and flags become float64, texts become the contract's categories. Where the contract
+    allows a null it stays a null: XGBoost learns on which side of a split nulls belong.
 
     Raises:
-        UserError: a missing column, a null where none is allowed, a text in a number, a number that is infinite or
-            not whole where it must be, a value that the contract does not list or that is out of its range; the
-            message names column and values.
+        UserError: a column is missing, or one of its values is null where none is allowed, a text
+            in a number, infinite, not whole where it must be, not listed or out of range. The
+            message names the column and the first such values.
     """
-    if missing := [c.name for c in contract.features if c.name not in rows]:
-        raise UserError(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}")
+    missing = [column.name for column in contract.features if column.name not in rows]
+    if missing:
+        columns = "columns" if len(missing) > 1 else "column"
+        raise UserError(f"missing {columns}: {', '.join(missing)}")
+
     encoded = {}
     for column in contract.features:
         values = rows[column.name]
-        null = values.isna().to_numpy()
         if not column.nullable:
-            _refuse(column, null, "null where none is allowed")
-        if column.kind == "text":
-            try:
-                codes = _categories(column.allowed).categories.get_indexer(values)
-            except TypeError:  # it cannot be looked up
-                raise UserError(f"column {column.name}: a list or an object, not a text") from None
-            _refuse(column, (codes < 0) & ~null, f"not one of {', '.join(column.allowed)}", values)
-            encoded[column.name] = pd.Categorical.from_codes(
-                codes, dtype=_categories(column.allowed)
-            )
-            continue
-        if values.dtype.kind not in "ifub":
-            _refuse(
-                column, values.map(lambda v: isinstance(v, str)), "a text, not a number", values
-            )
-        numbers = values.to_numpy("float64", na_value=np.nan)
-        _refuse(column, np.abs(numbers) > FLOAT32_MAX, "too large for the model", values)
-        if column.dtype == "int64":
-            _refuse(column, (numbers % 1 != 0) & ~null, "not a whole number", values)
-        if allowed := (0, 1) if column.kind == "flag" else column.allowed:
-            _refuse(
-                column,
-                ~np.isin(numbers, allowed) & ~null,
-                f"not one of {', '.join(map(str, allowed))}",
-                values,
-            )
-        _refuse(
-            column,
-            _outside(column, numbers),
-            f"not in the range {column.low:g} to {column.high:g}",
-            values,
-        )
-        encoded[column.name] = numbers
+            _refuse(column, values.isna().to_numpy(), "null where none is allowed")
+        encode = _encode_text if column.kind == "text" else _encode_number
+        encoded[column.name] = encode(column, values)
     return pd.DataFrame(encoded)
 
 
-def _outside(column: Column, numbers: np.ndarray) -> np.ndarray:
-    """Which numbers lie outside of a column's range. One of single precision, as a caller's float32 has, is what its
-    shortest text says: 0.1, and not 0.10000000149."""
-    outside = (numbers < column.low) | (numbers > column.high)
-    if outside.any():
-        far = numbers[outside]
-        single = far.astype("float32")
-        written = np.where(single == far, single.astype(str).astype("float64"), far)
-        outside[outside] = (written < column.low) | (written > column.high)
-    return outside
-
-
-@functools.cache  # making it anew for each column would take half the time of a small request's encoding
-def _categories(allowed: tuple) -> pd.CategoricalDtype:
-    return pd.CategoricalDtype(allowed)
-
-
-def _refuse(column: Column, bad: np.ndarray, why: str, values: pd.Series | None = None) -> None:
-    if bad.any():
-        found = (
-            ""
-            if values is None
-            else ", ".join(list(dict.fromkeys(map(short, values[bad])))[:3]) + " is "
-        )
-        raise UserError(f"column {column.name}: {found}{why}")
-
-
 def encode_labels(rows: pd.DataFrame, contract: Contract) -> np.ndarray:
-    """1.0 where the customer churned, 0.0 where the customer stayed; shape (rows,).
+    """1.0 for a customer who churned, 0.0 for one who stayed; shape (rows,).
 
     Raises:
         UserError: a customer has no label, or one that the contract does not list.
     """
     target = rows[contract.target]
-    if len(unknown := target[~target.isin(contract.labels)]):
-        found = ", ".join(list(dict.fromkeys(map(short, unknown)))[:3])
+    unknown = target[~target.isin(contract.labels)]
+    if len(unknown):
         known = ", ".join(map(short, contract.labels))
         raise UserError(
-            f"{len(unknown):,} customers have no label that is one of {known}; found {found}"
+            f"{len(unknown):,} customers have no label that is one of {known}; "
+            f"found {_first_values(unknown)}"
         )
     return (target == contract.positive).to_numpy(dtype="float64")
 
 
+def feature_matrix(rows: pd.DataFrame, contract: Contract) -> xgb.DMatrix:
+    """Encoded features as XGBoost takes them, shape (rows, features)."""
+    return xgb.DMatrix(_escaped_features(rows, contract), enable_categorical=True)
+
+
 def labelled_matrix(rows: pd.DataFrame, contract: Contract, threads: int = 0) -> xgb.DMatrix:
-    """Customer rows with the target as XGBoost takes them: encoded features and labels, (rows, features)."""
-    return _matrix(rows, contract, label=encode_labels(rows, contract), nthread=threads or None)
+    """Encoded features and labels as XGBoost takes them, shape (rows, features).
+
+    Args:
+        threads: to build it with; 0 for as many as the machine has.
+    """
+    return xgb.DMatrix(
+        _escaped_features(rows, contract),
+        label=encode_labels(rows, contract),
+        nthread=threads or None,
+        enable_categorical=True,
+    )
 
 
-def _matrix(rows: pd.DataFrame, contract: Contract, **how) -> xgb.DMatrix:
-    # Nobody sees the names in the booster: importance and explanations take them from the contract.
-    features = encode_features(rows, contract).rename(columns=lambda name: name.translate(REFUSED))
-    return xgb.DMatrix(features, enable_categorical=True, **how)
+def _escaped_features(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    # Nobody sees these names: importance and explanations take theirs from the contract.
+    return encode_features(rows, contract).rename(columns=lambda name: name.translate(ESCAPED))
+
+
+def _encode_text(column: Column, values: pd.Series) -> pd.Categorical:
+    categories = _category_type(column.allowed)
+    try:
+        codes = categories.categories.get_indexer(values)
+    except TypeError:  # of a value that has no hash
+        raise UserError(f"column {column.name}: a list or an object, not a text") from None
+
+    unknown = (codes < 0) & values.notna().to_numpy()
+    _refuse(column, unknown, f"not one of {', '.join(column.allowed)}", values)
+    return pd.Categorical.from_codes(codes, dtype=categories)
+
+
+def _encode_number(column: Column, values: pd.Series) -> np.ndarray:
+    if values.dtype.kind not in "ifub":  # neither integers, floats nor flags: look at each value
+        is_text = values.map(lambda value: isinstance(value, str)).to_numpy(dtype=bool)
+        _refuse(column, is_text, "a text, not a number", values)
+    numbers = values.to_numpy("float64", na_value=np.nan)
+    known = ~np.isnan(numbers)
+
+    _refuse(column, np.abs(numbers) > FLOAT32_MAX, "too large for the model", values)
+    if column.dtype == "int64":
+        _refuse(column, (numbers % 1 != 0) & known, "not a whole number", values)
+    allowed = FLAG_VALUES if column.kind == "flag" else column.allowed
+    if allowed:
+        unlisted = ~np.isin(numbers, allowed) & known
+        _refuse(column, unlisted, f"not one of {', '.join(map(str, allowed))}", values)
+    limits = f"{column.low:g} to {column.high:g}"
+    _refuse(column, _out_of_range(column, numbers), f"not in the range {limits}", values)
+    return numbers
+
+
+def _out_of_range(column: Column, numbers: np.ndarray) -> np.ndarray:
+    """Which numbers lie outside of a column's range; shape (rows,).
+
+    A number of single precision counts as its shortest text, 0.1 and not 0.10000000149: so a caller
+    who sends a float32 may send the end of a range.
+    """
+    outside = (numbers < column.low) | (numbers > column.high)
+    if outside.any():
+        suspects = numbers[outside]
+        single = suspects.astype("float32")
+        shortest = single.astype(str).astype("float64")
+        values = np.where(single == suspects, shortest, suspects)
+        outside[outside] = (values < column.low) | (values > column.high)
+    return outside
+
+
+@functools.cache  # made for each column anew, it would take half the time of a small request
+def _category_type(allowed: tuple[str, ...]) -> pd.CategoricalDtype:
+    return pd.CategoricalDtype(allowed)
+
+
+def _refuse(
+    column: Column, refused: np.ndarray, reason: str, values: pd.Series | None = None
+) -> None:
+    """Raise a UserError if any row is refused, with the first of its `values`, if they are given."""
+    if not refused.any():
+        return
+    if values is not None:
+        reason = f"{_first_values(values[refused])} is {reason}"
+    raise UserError(f"column {column.name}: {reason}")
+
+
+def _first_values(values: pd.Series) -> str:
+    """The first different values, as a message shows them."""
+    different = list(dict.fromkeys(map(short, values)))
+    return ", ".join(different[:MOST_SHOWN])

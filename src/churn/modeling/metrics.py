@@ -1,81 +1,116 @@
-"""What is measured: discrimination, calibration, and what the model is worth in money."""
+"""Point metrics of a classifier: discrimination, calibration, and its value in money.
+
+Labels are 1.0 for a customer who churned and 0.0 for one who stayed; probabilities are those of
+churn. Both have the shape (rows,). Confidence intervals are in bootstrap.py.
+"""
 
 import numpy as np
 import pandas as pd
+from sklearn import metrics as sklearn_metrics
 
-from churn.modeling.bootstrap import MAIN_METRICS, WeightedRanking
+from churn.modeling.bootstrap import MAIN_METRICS
+from churn.params import Costs
+
+COMPARED_METRICS = (*MAIN_METRICS, "value_per_customer")  # what tables of several models show
 
 
-def point_metrics(y: np.ndarray, p: np.ndarray, threshold: float, costs) -> dict[str, float]:
-    """Every point metric of probabilities `p` for labels `y` (0 or 1), both of shape (rows,).
+def point_metrics(
+    labels: np.ndarray, probabilities: np.ndarray, threshold: float, costs: Costs
+) -> dict[str, float]:
+    """Compute every metric of these customers.
 
     Args:
-        threshold: customers with p >= threshold are contacted.
-        costs: `evaluate.costs` of params.yaml, in money.
+        threshold: customers with at least this probability are contacted.
 
     Returns:
         roc_auc, average_precision, log_loss (nats), brier, calibration_error, lift_top_decile,
-        recall_top_decile, threshold, precision, recall, f1, and value and value_per_customer in money.
+        recall_top_decile, threshold, precision, recall, f1, and value and value_per_customer in
+        the currency of `costs`.
     """
-    contacted = p >= threshold
-    hits = float(y[contacted].sum())
-    top = np.argsort(-p, kind="stable")[: int(np.ceil(len(y) / 10))]
-    money = campaign_value(y, contacted, costs)
+    contacted = probabilities >= threshold
+    precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(
+        labels, contacted, average="binary", zero_division=0
+    )
+    value = campaign_value(labels, contacted, costs)
+    top_decile = labels[_riskiest_first(probabilities)][: int(np.ceil(len(labels) / 10))]
+
     return {
-        **WeightedRanking(y, p).metrics(np.ones(len(y))),
-        "calibration_error": calibration_error(y, p),
-        "lift_top_decile": y[top].mean() / y.mean(),
-        "recall_top_decile": y[top].sum() / y.sum(),
+        "roc_auc": sklearn_metrics.roc_auc_score(labels, probabilities),
+        "average_precision": sklearn_metrics.average_precision_score(labels, probabilities),
+        "log_loss": sklearn_metrics.log_loss(labels, probabilities),
+        "brier": sklearn_metrics.brier_score_loss(labels, probabilities),
+        "calibration_error": calibration_error(labels, probabilities),
+        "lift_top_decile": top_decile.mean() / labels.mean(),
+        "recall_top_decile": top_decile.sum() / labels.sum(),
         "threshold": threshold,
-        "precision": hits / max(contacted.sum(), 1),
-        "recall": hits / y.sum(),
-        "f1": 2 * hits / (contacted.sum() + y.sum()),
-        "value": money,
-        "value_per_customer": money / len(y),
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "value": value,
+        "value_per_customer": value / len(labels),
     }
 
 
-def campaign_value(y: np.ndarray, contacted: np.ndarray, costs) -> float:
-    """Expected money from contacting these customers: a contact costs, and with chance `save_chance` keeps one who
-    would have left."""
-    return float(gain_per_customer(y, contacted, costs).sum())
+def campaign_value(labels: np.ndarray, contacted: np.ndarray, costs: Costs) -> float:
+    """Expected money from contacting these customers.
 
-
-def gain_per_customer(y: np.ndarray, contacted: np.ndarray, costs) -> np.ndarray:
-    """Expected money from each customer when these are contacted, shape (rows,)."""
-    return contacted * (y * costs.save_chance * costs.saved_customer - costs.contact)
-
-
-def best_threshold(y: np.ndarray, p: np.ndarray, costs) -> float:
-    """The threshold that maximises `value` on these rows (Elkan, "The Foundations of Cost-Sensitive Learning",
-    IJCAI 2001, with the observed value in place of the expected one). 1.0, nobody is contacted, if no contact
-    pays. Rounded down to six digits, so that it reads the same everywhere.
+    A contact costs `costs.contact`, and with the probability `costs.save_chance` it keeps a
+    customer who would have left.
     """
-    order = np.argsort(-p, kind="stable")
-    gains = np.cumsum(y[order] * costs.save_chance * costs.saved_customer - costs.contact)
-    last_of_ties = np.append(np.diff(p[order]) != 0, True)
-    gains = np.where(last_of_ties, gains, -np.inf)
-    best = int(np.argmax(gains))
-    return 1.0 if gains[best] <= 0 else float(np.floor(p[order][best] * 1e6) / 1e6)
+    return float(gain_per_customer(labels, contacted, costs).sum())
 
 
-def calibration_bins(y: np.ndarray, p: np.ndarray, bins: int = 10) -> pd.DataFrame:
-    """Mean probability, churn rate and number of customers in each non-empty bin of equal width."""
-    which = np.minimum((p * bins).astype(int), bins - 1)
-    table = pd.DataFrame({"bin": which, "probability": p, "churn_rate": y}).groupby(
-        "bin", as_index=False
-    )
-    return table.agg(
+def gain_per_customer(labels: np.ndarray, contacted: np.ndarray, costs: Costs) -> np.ndarray:
+    """Expected money from each customer, 0 from those who are not contacted; shape (rows,)."""
+    saved = labels * costs.save_chance * costs.saved_customer
+    return contacted * (saved - costs.contact)
+
+
+def best_threshold(labels: np.ndarray, probabilities: np.ndarray, costs: Costs) -> float:
+    """The decision threshold with the highest campaign value on these customers.
+
+    Elkan, "The Foundations of Cost-Sensitive Learning", IJCAI 2001, with the observed value in
+    place of the expected one.
+
+    Returns:
+        The threshold, rounded down to six digits so that it reads the same everywhere; 1.0, where
+        nobody is contacted, if no contact pays.
+    """
+    order = _riskiest_first(probabilities)
+    everybody = np.ones(len(labels))
+    values = np.cumsum(gain_per_customer(labels[order], everybody, costs))
+
+    # Customers with equal probabilities are contacted together, so only the last of them counts.
+    is_last = np.append(np.diff(probabilities[order]) != 0, True)
+    values = np.where(is_last, values, -np.inf)
+
+    best = int(np.argmax(values))
+    if values[best] <= 0:
+        return 1.0
+    return float(np.floor(probabilities[order][best] * 1e6) / 1e6)
+
+
+def calibration_bins(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> pd.DataFrame:
+    """Mean probability, churn rate and number of customers of each non-empty bin of equal width.
+
+    The means are those of scikit-learn's `calibration_curve`, which gives no numbers of customers.
+    """
+    numbers = np.minimum((probabilities * bins).astype(int), bins - 1)
+    rows = pd.DataFrame({"bin": numbers, "probability": probabilities, "churn_rate": labels})
+    return rows.groupby("bin", as_index=False).agg(
         probability=("probability", "mean"),
         churn_rate=("churn_rate", "mean"),
         customers=("bin", "size"),
     )
 
 
-def calibration_error(y: np.ndarray, p: np.ndarray) -> float:
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Expected calibration error over ten bins of equal width (Naeini et al., AAAI 2015)."""
-    bins = calibration_bins(y, p)
-    return float((abs(bins.probability - bins.churn_rate) * bins.customers).sum() / len(y))
+    bins = calibration_bins(labels, probabilities)
+    gaps = (bins.probability - bins.churn_rate).abs()
+    return float((gaps * bins.customers).sum() / len(labels))
 
 
-COMPARED_METRICS = (*MAIN_METRICS, "value_per_customer")  # what a person compares
+def _riskiest_first(probabilities: np.ndarray) -> np.ndarray:
+    """The order of the rows by falling probability; shape (rows,)."""
+    return np.argsort(-probabilities, kind="stable")

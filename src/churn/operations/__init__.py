@@ -1,0 +1,1 @@
+"""Promotion of versions to production, and its history."""

@@ -17,7 +17,7 @@ import pandas as pd
 
 from churn.data.contract import Contract
 from churn.errors import UserError
-from churn.modeling.bootstrap import paired_differences
+from churn.modeling.bootstrap import Resampling, paired_differences
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import COMPARED_METRICS, gain_per_customer, point_metrics
 from churn.tracking import logged_model, registry
@@ -122,7 +122,7 @@ def comparison(
     gains = tuple(
         gain_per_customer(y, scores["churn"].to_numpy(), costs) for scores in (ours, theirs)
     )
-    gaps = paired_differences(y, p_ours, p_theirs, evaluate.bootstrap, seed, gains)
+    gaps = paired_differences(y, p_ours, p_theirs, Resampling(evaluate.bootstrap, seed), gains)
     other = point_metrics(y, p_theirs, float(production.tags["threshold"]), costs)
     lines = [f"{head} {f'production {production.version}':>14} {'difference':>12}   95 % interval"]
     for name in COMPARED_METRICS:

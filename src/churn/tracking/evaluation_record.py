@@ -1,67 +1,202 @@
-"""The record of an evaluation in MLflow: what identifies it, where it is kept, and how today's figures differ from it.
+"""The record of an evaluation in MLflow: what identifies it, and where it is kept.
 
-A record is never changed by a later evaluation. The first evaluation of a training run completes that run, so that a
-model is one row with everything. An evaluation with other code, test rows, settings or another production model is a
-run of its own (tag `stage` = evaluate), linked to the model by its md5. The same evaluation again adds nothing. A
-registered version carries the figures with which it was registered in its own tags.
+A record is never changed by a later evaluation. The first evaluation of a training run completes
+that run, so that a model is one row with everything. An evaluation with other code, test rows,
+settings or another production model is a run of its own (tag `stage` = evaluate), linked to the model
+by its md5. The same evaluation again adds nothing. A registered version carries the metrics with
+which it was registered in its own tags.
 """
+
+from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
 
 from churn import paths
+from churn.data.contract import Contract
 from churn.files import md5
-from churn.params import parameters_digest
-from churn.tracking import git_state, runs
+from churn.modeling.booster import load_booster
+from churn.params import Params, parameters_digest
+from churn.tracking import git_state, lineage, registry, run_log, runs
 
-# What must be equal for an evaluation to belong to the training run that it completes.
+if TYPE_CHECKING:  # MLflow takes two seconds to import, and evaluate has other work to begin with
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+# What must be equal for an evaluation to complete a training run.
 STATE = ("git_commit", "git_dirty", "patch_md5", "lock_md5", "environment")
-SAME = 1e-6  # metrics are written with six digits
+TOLERANCE = 1e-6  # metrics are written with six digits
 
 
-def model_tags(leaves: dict[str, object]) -> dict[str, str]:
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation read, and what it measured."""
+
+    params: Params
+    contract: Contract
+    data_tags: dict[str, str]  # dvc_lock.data_tags()
+    stage_tags: dict[str, str]  # lineage.stage_tags("evaluate")
+    results: dict[str, float]  # the numbers of reports/metrics.json
+    test: pd.DataFrame  # the rows of the test split
+    probabilities: np.ndarray  # of the test rows, shape (rows,)
+
+    @property
+    def model_name(self) -> str:
+        """The name of the registered model."""
+        return self.params.registry.model
+
+    @property
+    def customers(self) -> pd.DataFrame:
+        """The test rows as a caller of the model has them: without id and target."""
+        return self.test.drop(columns=[self.contract.id, self.contract.target])
+
+    @property
+    def model_identity(self) -> dict[str, str]:
+        """The tags by which an equal version is found."""
+        return registry.workspace_identity(self.results["threshold"])
+
+    def tags(self, production: ModelVersion | None) -> dict[str, str]:
+        """The tags by which an equal evaluation is found, compared with this production model."""
+        inputs = json.loads(self.stage_tags["evaluate.inputs"])
+        identity = evaluation_identity(self.params.flat(), inputs)
+        return identity | compared_with_tag(production, self.model_identity)
+
+
+def model_tags(parameters: dict[str, object]) -> dict[str, str]:
     """The tags by which the run of the workspace's model is found.
 
     Args:
-        leaves: every parameter by its dotted name.
+        parameters: every parameter by its dotted name.
     """
-    return {"model_md5": md5(paths.MODEL), "params_md5": parameters_digest(leaves)}
+    return {"model_md5": md5(paths.MODEL), "params_md5": parameters_digest(parameters)}
 
 
-def evaluation_identity(leaves: dict[str, object], inputs: dict[str, str]) -> dict[str, str]:
-    """The tags that identify the evaluation in the workspace: all that it read, and the figures that it wrote.
+def evaluation_identity(parameters: dict[str, object], inputs: dict[str, str]) -> dict[str, str]:
+    """The tags that identify the workspace's evaluation: all that it read, and what it measured.
 
     Args:
-        leaves: every parameter by its dotted name.
-        inputs: {path: md5} of what the stage evaluate reads (lineage.inputs).
+        parameters: every parameter by its dotted name.
+        inputs: {path: md5} of what the stage evaluate reads (dvc_lock.stage_inputs).
     """
-    read = parameters_digest({"inputs": inputs, "parameters": leaves})
-    return {**model_tags(leaves), "evaluation_md5": read, "metrics_md5": md5(paths.METRICS)}
+    digest = parameters_digest({"inputs": inputs, "parameters": parameters})
+    tags = {"evaluation_md5": digest, "metrics_md5": md5(paths.METRICS)}
+    return model_tags(parameters) | tags
 
 
-def unfinished_training(leaves: dict[str, object], state: dict[str, str]):
-    """The training run of this workspace that has no evaluation yet, or None.
+def compared_with_tag(
+    production: ModelVersion | None, model_identity: dict[str, str]
+) -> dict[str, str]:
+    """The tag that names the production model with which a model was compared.
+
+    The model in production itself is compared with nothing new, so any earlier record of it counts:
+    it has no such tag.
 
     Args:
-        state: tags of today's code and environment; a run of another state is not completed with today's figures.
+        model_identity: registry.workspace_identity of the model.
     """
-    found = runs.find_run(stage="train", **model_tags(leaves), **runs.workspace_tag())
-    if found is None or "gate" in found.data.tags:
+    if production is None:
+        return {"compared_with": "none"}
+    if model_identity.items() <= production.tags.items():
+        return {}
+    return {"compared_with": f"{production.name}/{production.version}"}
+
+
+def unfinished_training(parameters: dict[str, object], stage_tags: dict[str, str]) -> Run | None:
+    """The training run of this workspace that has no evaluation yet.
+
+    Args:
+        stage_tags: the tags of today's code and environment; a run of another state is not
+            completed with today's metrics.
+    """
+    run = runs.find_run(stage="train", **model_tags(parameters), **runs.workspace_tag())
+    if run is None or "gate" in run.data.tags:
         return None
-    unchanged = all(found.data.tags.get(name) == state.get(name) for name in STATE)
-    return found if unchanged else None
+    unchanged = all(run.data.tags.get(name) == stage_tags.get(name) for name in STATE)
+    return run if unchanged else None
 
 
-def registered_metrics(version) -> dict[str, float]:
-    """The test metrics with which a version was registered; empty if nobody knows them any more.
+def find_record(
+    params: Params,
+    model_identity: dict[str, str],
+    evaluation_tags: dict[str, str],
+    stage_tags: dict[str, str],
+) -> Run | None:
+    """The run that records the workspace's evaluation, if nothing is missing of it.
 
-    A version that carries none in its tags was registered by an earlier release, which let a later evaluation write
-    into the version's run: of such a run, the last values before the registration count.
+    Something is missing where a training run waits for its evaluation, or where the model passed
+    and has no version.
+
+    Args:
+        model_identity: registry.workspace_identity of the workspace's model.
+        evaluation_tags: the tags to find; without `compared_with` any production model counts.
+        stage_tags: the tags of today's code and environment.
+    """
+    if unfinished_training(params.flat(), stage_tags):
+        return None
+    record = runs.find_run(**evaluation_tags)
+    if record is None or "gate" not in record.data.tags:
+        return None
+    passed = record.data.tags["gate"] == "passed"
+    if passed and registry.find_version(params.registry.model, model_identity) is None:
+        return None
+    return record
+
+
+@contextmanager
+def evaluation_run(evaluation: Evaluation) -> Iterator[None]:
+    """Open the run that records an evaluation (see the module).
+
+    It is the training run that waits for its evaluation, or a run of its own. Where the store does
+    not know the model (a new store, a model from DVC's cache, other parameters that only evaluate
+    reads), a training run is made from the files that training left.
+    """
+    parameters = evaluation.params.flat()
+    training = unfinished_training(parameters, evaluation.stage_tags)
+    if training:
+        tags = {**evaluation.stage_tags, "stage": "train"}
+        with runs.open_run("train", tags, run_id=training.info.run_id):
+            yield
+        return
+
+    tags_of_model = model_tags(parameters)
+    tags = {
+        **evaluation.data_tags,
+        **lineage.stage_tags("train"),
+        **evaluation.stage_tags,
+        **tags_of_model,
+        **runs.workspace_tag(),
+    }
+    if runs.find_run(stage="train", **tags_of_model):
+        with runs.open_run("evaluate", tags):
+            run_log.log_inputs(parameters, evaluation.data_tags)
+            yield
+        return
+
+    with runs.open_run("train", {**tags, "stage": "train", "restored": "true"}):
+        booster = load_booster(paths.MODEL)
+        run_log.log_training(parameters, evaluation.data_tags, evaluation.contract, booster)
+        yield
+
+
+def registered_metrics(version: ModelVersion) -> dict[str, float]:
+    """The test metrics with which a version was registered; empty if they are lost.
+
+    A version without them in its tags was registered by an earlier release, in which a later
+    evaluation could write into the version's run. Of such a run, the last values before the
+    registration count.
     """
     import mlflow
 
     if "metrics" in version.tags:
-        return json.loads(version.tags["metrics"])
+        metrics: dict[str, float] = json.loads(version.tags["metrics"])
+        return metrics
     try:
         names = test_metrics(mlflow.get_run(version.run_id).data.metrics)
         return {name: _value_at_registration(version, name) for name in names}
@@ -69,56 +204,37 @@ def registered_metrics(version) -> dict[str, float]:
         return {}
 
 
-def _value_at_registration(version, name: str) -> float:
+def _value_at_registration(version: ModelVersion, name: str) -> float:
     import mlflow
 
     history = mlflow.MlflowClient().get_metric_history(version.run_id, name)
     before = [point for point in history if point.timestamp <= version.creation_timestamp]
-    return max(before or history, key=lambda point: point.timestamp).value
+    last = max(before or history, key=lambda point: point.timestamp)
+    return float(last.value)
 
 
 def test_metrics(metrics: dict[str, float]) -> dict[str, float]:
-    """What evaluate measured, without the learning curves that the same run holds."""
-    return {
-        name: value for name, value in metrics.items() if not name.startswith(("train_", "valid_"))
-    }
+    """The metrics of a run without the learning curves."""
+    curves = ("train_", "valid_")
+    return {name: value for name, value in metrics.items() if not name.startswith(curves)}
 
 
 def metric_changes(
     recorded: dict[str, float], today: dict[str, float], names: tuple[str, ...]
 ) -> list[str]:
-    """One line for each of these metrics that today's evaluation of a version does not give as it was recorded."""
+    """One line for each of these metrics whose value today is not the recorded one."""
     lines = []
     for name in names:
         before, now = recorded.get(name), today.get(name)
-        if before is None or now is None:
-            if before is not now:
-                state = (
-                    "was not measured when it was registered"
-                    if before is None
-                    else "is no longer measured"
-                )
-                lines.append(f"{name} {state}")
-        elif abs(before - now) > SAME:
+        if before is None and now is not None:
+            lines.append(f"{name} was not measured when it was registered")
+        elif before is not None and now is None:
+            lines.append(f"{name} is no longer measured")
+        elif before is not None and now is not None and abs(before - now) > TOLERANCE:
             lines.append(f"{name} is {now:.4f} today and was {before:.4f} when it was registered")
     return lines
 
 
-def compared_with_tag(production, made: dict[str, str]) -> dict[str, str]:
-    """The tag that names the production model that a candidate was compared with. The model in production itself is
-    compared with nothing new: any earlier record of it counts.
-
-    Args:
-        production: the version in production, or None.
-        made: registry.identity of the candidate.
-    """
-    if production is None:
-        return {"compared_with": "none"}
-    if made.items() <= production.tags.items():
-        return {}
-    return {"compared_with": f"{production.name}/{production.version}"}
-
-
 def is_experiment() -> bool:
-    """Whether this stage runs as part of a DVC experiment, or on what one left that was killed."""
+    """Whether this stage runs as part of a DVC experiment, or on what a killed one left."""
     return "DVC_EXP_NAME" in os.environ or git_state.unfinished_experiment()

@@ -1,225 +1,221 @@
-"""A model on its way into the registry: its one run, the gate's decision, its version. Shared by evaluate, which
-takes it there, and by report, which mends what a new store or a cached stage left out."""
+"""Register a model: log its evaluation, apply the gate, create the version, set `staging`.
+
+evaluate.py does this for a new model; report.py does it where a new store, or a stage that came from
+DVC's cache, left something out.
+"""
+
+from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from churn import paths
-from churn.data.contract import Contract
 from churn.errors import UserError
 from churn.files import read_metrics
 from churn.modeling import gate
-from churn.modeling.booster import load_booster
-from churn.modeling.bootstrap import paired_differences
+from churn.modeling.bootstrap import Resampling, paired_differences
 from churn.modeling.encoding import encode_labels
-from churn.params import Params
-from churn.tracking import evaluation_record, lineage, logged_model, registry, run_log, runs
+from churn.tracking import evaluation_record, lineage, logged_model, registry, run_log
+from churn.tracking.evaluation_record import Evaluation
+from churn.tracking.pictures import FinishDrawing
+
+if TYPE_CHECKING:  # MLflow takes two seconds to import, and evaluate has other work to begin with
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.pyfunc import PyFuncModel
+
+RESTORE_PRODUCTION = (
+    "`python src/promote.py --rollback` takes production back, `--stage VERSION` and a promotion "
+    "replace it"
+)
 
 
-@contextmanager
-def evaluation_run(
-    p: Params, contract: Contract, origin: dict[str, str], tags: dict[str, str]
-) -> Iterator:
-    """The run that an evaluation writes its record into (churn/evaluation.py): the training run that it completes, or
-    a run of its own; where the store does not know the model (a new store, a model from DVC's cache, other
-    parameters that only evaluate reads), that run is made from the files that training left.
+@dataclass(frozen=True)
+class Outcome:
+    """What the gate decided, in words, and the version of a model that passed."""
 
-    Args:
-        origin: lineage.data().
-        tags: lineage.tags("evaluate").
+    gate: str
+    version: ModelVersion | None
+
+
+def find_outcome(evaluation: Evaluation) -> Outcome | None:
+    """The outcome of an equal evaluation that was recorded before, if nothing is missing of it."""
+    name, identity = evaluation.model_name, evaluation.model_identity
+    production = registry.version_with_alias(name, "production")
+    record = evaluation_record.find_record(
+        evaluation.params, identity, evaluation.tags(production), evaluation.stage_tags
+    )
+    if record is None:
+        return None
+
+    text = f"{record.data.tags['gate_reason']}, as recorded before in run {record.info.run_name}"
+    passed = record.data.tags["gate"] == "passed"
+    return Outcome(text, registry.find_version(name, identity) if passed else None)
+
+
+def record_evaluation(evaluation: Evaluation, finish_drawing: FinishDrawing) -> Outcome:
+    """Log an evaluation, apply the gate, and register the model if it passes.
+
+    Raises:
+        UserError: an input of the stage changed meanwhile, the production model is not what was
+            registered, or drawing failed.
     """
-    leaves = p.flat()
-    if training := evaluation_record.unfinished_training(leaves, tags):
-        with runs.open_run(
-            "train", {**tags, "stage": "train"}, run_id=training.info.run_id
-        ) as opened:
-            yield opened
-        return
+    production = registry.version_with_alias(evaluation.model_name, "production")
+    tags = evaluation.tags(production)
+    with evaluation_record.evaluation_run(evaluation):
+        scoring_model = _verified_scoring_model(evaluation)
+        comparison = _compare_with_production(evaluation, production)
+        lineage.check_inputs_unchanged(evaluation.stage_tags)
 
-    found = evaluation_record.model_tags(leaves)
-    tags = {**origin, **lineage.stage_tags("train"), **tags, **found, **runs.workspace_tag()}
-    if runs.find_run(stage="train", **found):
-        with runs.open_run("evaluate", tags) as opened:
-            run_log.log_inputs(leaves, origin)
-            yield opened
-        return
-
-    with runs.open_run("train", {**tags, "stage": "train", "restored": "true"}) as opened:
-        run_log.log_training(leaves, origin, contract, load_booster(paths.MODEL))
-        yield opened
+        decision = gate.decide(evaluation.results, evaluation.params.gate, *comparison)
+        run_log.log_evaluation(evaluation.results, finish_drawing())
+        _log_decision(decision, tags)
+        version = _register(evaluation, scoring_model) if decision.passed else None
+    return Outcome(str(decision), version)
 
 
-def compare_with_production(
-    p: Params, contract: Contract, test: pd.DataFrame, ours, production
-) -> tuple[tuple | None, str]:
-    """How this model stands to production on the same test rows.
+def _verified_scoring_model(evaluation: Evaluation) -> tuple[str, str]:
+    """Log the scoring model, or find the registered one, and check that it scores as was measured.
 
-    Args:
-        ours: this model's probabilities of the test rows, shape (rows,).
-        production: the version in production, or None.
+    It is loaded as a consumer loads it, and must give the test rows the measured probabilities.
 
     Returns:
-        The difference in ROC AUC with its interval (metrics.differences), or None and why there is none.
+        Its URI, and the digest of its files.
+    """
+    identity, customers = evaluation.model_identity, evaluation.customers
+    registered = registry.find_version(evaluation.model_name, identity)
+    if registered:
+        uri, tags = registered.source, registered.tags
+    else:
+        threshold = evaluation.results["threshold"]
+        example = customers.head(3)
+        uri = logged_model.log_scoring_model(evaluation.contract, threshold, example)
+        tags = identity
+
+    description = "the scoring model of this evaluation"
+    with logged_model.verified_copy(uri, tags, description) as folder:
+        digest = logged_model.files_digest(folder)
+        served = logged_model.load_scoring_model(folder).predict(customers)
+    if not np.array_equal(served["churn_probability"], evaluation.probabilities):
+        raise AssertionError("the scoring model gives other probabilities than were measured")
+    return uri, digest
+
+
+def _compare_with_production(
+    evaluation: Evaluation, production: ModelVersion | None
+) -> tuple[tuple[float, float, float] | None, str]:
+    """Compare the model with the one in production on the same test rows.
+
+    Returns:
+        The difference in ROC AUC with its interval (bootstrap.paired_differences), or None and
+        the reason why they cannot be compared.
 
     Raises:
         UserError: the production model is not what was registered.
     """
     if production is None:
         return None, "no production model to compare with"
-    predictor = production_predictor(production)
+    predictor = _production_predictor(production)
     try:
-        theirs = logged_model.score_rows(production, predictor, test)[
-            "churn_probability"
-        ].to_numpy()
-    except UserError as error:  # the contract has moved on: a person decides at promotion
+        scores = logged_model.score_rows(production, predictor, evaluation.test)
+    except UserError as error:  # its contract is another: a person decides at promotion
         return None, str(error)
-    gaps = paired_differences(
-        encode_labels(test, contract), ours, theirs, p.evaluate.bootstrap, p.seed
+
+    params = evaluation.params
+    differences = paired_differences(
+        encode_labels(evaluation.test, evaluation.contract),
+        evaluation.probabilities,
+        scores["churn_probability"].to_numpy(),
+        Resampling(params.evaluate.bootstrap, params.seed),
     )
-    return gaps["roc_auc"], ""
+    return differences["roc_auc"], ""
 
 
-def find_record(p: Params, identity: dict[str, str], made: dict[str, str], state: dict[str, str]):
-    """The record of the workspace's evaluation with what the gate decided, if there is nothing to add to it, or None.
-
-    Something is to be added where a training run waits for its evaluation, or where the model passed and has no version.
-
-    Args:
-        identity: evaluation.identity, with or without evaluation.production_key.
-        made: registry.identity of the workspace's model.
-        state: tags of today's code and environment.
-    """
-    leaves = p.flat()
-    if evaluation_record.unfinished_training(leaves, state):
-        return None
-    found = runs.find_run(**identity)
-    if found is None or "gate" not in found.data.tags:
-        return None
-    passed = found.data.tags["gate"] == "passed"
-    return None if passed and registry.find_version(p.registry.model, made) is None else found
-
-
-def production_predictor(version):
-    """The scoring model in production, checked.
+def _production_predictor(version: ModelVersion) -> PyFuncModel:
+    """Load the scoring model in production.
 
     Raises:
-        UserError: it is not what was registered; nothing may be compared with it, and nothing passes without that.
+        UserError: it is not what was registered. Nothing passes the gate then: a missing comparison
+            would let every model pass.
     """
     try:
         return logged_model.load_predictor(version)
     except UserError as error:
-        cure = "`python src/promote.py --rollback` takes production back, `--stage VERSION` and a promotion replace it"
         raise UserError(
-            f"no model can be compared with the one in production: {error}. {cure}"
+            f"no model can be compared with the one in production: {error}. {RESTORE_PRODUCTION}"
         ) from None
 
 
-def verified_scoring_model(
-    p: Params,
-    contract: Contract,
-    threshold: float,
-    customers: pd.DataFrame,
-    probability: np.ndarray,
-) -> tuple[str, str]:
-    """The scoring model of today's files: the registered version if they were registered before, else logged into the
-    active run. It is loaded as a consumer does, and must say of the test rows what was measured.
+def _log_decision(decision: gate.Decision, evaluation_tags: dict[str, str]) -> None:
+    """Tag the active run with what was evaluated and decided; from now on it is a whole record."""
+    import mlflow
+
+    verdict = "passed" if decision.passed else "failed"
+    mlflow.set_tags({**evaluation_tags, "gate": verdict, "gate_reason": str(decision)})
+
+
+def _register(evaluation: Evaluation, scoring_model: tuple[str, str]) -> ModelVersion:
+    """Register the active run's model, unless an equal version is there.
+
+    The same booster, contract, scoring code and threshold are one version, whoever registers them.
 
     Args:
-        customers: the test rows without id and target.
-        probability: what was measured of them, shape (rows,).
-
-    Returns:
-        Its URI, and the digest of its files.
-    """
-    made = registry.workspace_identity(threshold)
-    known = registry.find_version(p.registry.model, made)
-    uri = (
-        known.source
-        if known
-        else logged_model.log_scoring_model(contract, threshold, customers.head(3))
-    )
-    with logged_model.verified_copy(
-        uri, known.tags if known else made, "the scoring model of this evaluation"
-    ) as folder:
-        digest = logged_model.files_digest(folder)
-        served = logged_model.load_scoring_model(folder).predict(customers)
-    if not np.array_equal(served["churn_probability"], probability):
-        raise AssertionError(
-            "the scoring model gives other probabilities than the booster that was measured"
-        )
-    return uri, digest
-
-
-def record_and_register(
-    p: Params,
-    logged: tuple[str, str],
-    results: dict[str, float],
-    decision: gate.Decision,
-    identity: dict[str, str],
-):
-    """Write what the gate decided into the active run, which is a whole record from then on, and register what passed.
-
-    Registration is idempotent: the same booster, contract, scoring code and threshold are one version, whoever asks.
-
-    Args:
-        logged: what `scoring_model` returned.
-        results: the numbers of reports/metrics.json.
-        identity: evaluation.identity with evaluation.production_key.
-
-    Returns:
-        The model version, or None when the gate refused.
+        scoring_model: what `_verified_scoring_model` returned.
     """
     import mlflow
 
-    verdict = {"gate": "passed" if decision.passed else "failed", "gate_reason": str(decision)}
-    mlflow.set_tags({**identity, **verdict})
-    if not decision.passed:
-        return None
-    made = registry.workspace_identity(results["threshold"])
-    version = registry.find_version(p.registry.model, made)
+    identity = evaluation.model_identity
+    version = registry.find_version(evaluation.model_name, identity)
     if version is None:
-        run = mlflow.get_run(mlflow.active_run().info.run_id)
-        tags = {
-            key: value
-            for key, value in run.data.tags.items()
-            if not key.startswith("mlflow.") and key != "stage"
-        }
-        leaves = p.flat()
-        tags |= {
-            **made,
-            "seed": str(p.seed),
-            "params": json.dumps(leaves),
-            "metrics": json.dumps(results),
-        }
-        model_uri, tags[logged_model.SEAL] = logged
-        version = registry.register_version(p.registry.model, model_uri, tags)
+        uri, digest = scoring_model
+        tags = _lineage_of_active_run() | identity
+        tags["seed"] = str(evaluation.params.seed)
+        tags["params"] = json.dumps(evaluation.params.flat())
+        tags["metrics"] = json.dumps(evaluation.results)
+        tags[logged_model.SEAL] = digest
+        version = registry.register_version(evaluation.model_name, uri, tags)
     mlflow.set_tag("model_version", f"{version.name}/{version.version}")
     return version
 
 
-def stage_version(version, experiment: bool) -> str:
-    """Let `staging` name a version that passed. An experiment gets it only in a registry that has neither staging nor
-    production: trying something out must not displace a candidate (`promote.py --stage` does that when asked).
+def _lineage_of_active_run() -> dict[str, str]:
+    """The tags of the active run that a version carries too: neither MLflow's own nor its stage."""
+    import mlflow
+
+    active = mlflow.active_run()
+    tags = mlflow.get_run(active.info.run_id).data.tags
+    return {
+        key: value
+        for key, value in tags.items()
+        if not key.startswith("mlflow.") and key != "stage"
+    }
+
+
+def stage_version(version: ModelVersion, is_experiment: bool) -> str:
+    """Let `staging` name a version that passed the gate.
+
+    Trying something out must not displace a candidate: the version of an experiment gets `staging`
+    only in a registry that has neither staging nor production.
 
     Returns:
-        Where the version stands, in words.
+        The stage of the version, in words.
     """
-    if not experiment or registry.has_no_stage(version.name):
+    if not is_experiment or registry.has_no_stage(version.name):
         return registry.set_staging(version.name, version.version)
-    holders = (
-        registry.version_with_alias(version.name, alias) for alias in ("staging", "production")
-    )
-    if any(holder and holder.version == version.version for holder in holders):
-        return "where it was"
-    return f"registered, and not staged, as an experiment: `python src/promote.py --stage {version.version}` does that"
+    for alias in ("staging", "production"):
+        holder = registry.version_with_alias(version.name, alias)
+        if holder and holder.version == version.version:
+            return "where it was"
+    command = f"`python src/promote.py --stage {version.version}`"
+    return f"registered, and not staged, as an experiment: {command} does that"
 
 
 def stage_workspace(name: str) -> None:
     """Let `staging` name the version of the workspace's model, if it passed and so has one."""
     threshold = read_metrics(paths.METRICS)["threshold"]
-    if version := registry.find_version(name, registry.workspace_identity(threshold)):
-        print(f"{name} version {version.version} is {registry.set_staging(name, version.version)}")
+    version = registry.find_version(name, registry.workspace_identity(threshold))
+    if version:
+        stage = registry.set_staging(name, version.version)
+        print(f"{name} version {version.version} is {stage}")

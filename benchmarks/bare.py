@@ -1,4 +1,6 @@
-"""Comparator *bare*: the same work in one script with no DVC and no MLflow. Read, clean, split, fit, score, save.
+"""Comparator *bare*: the same work in one script with no DVC and no MLflow.
+
+Read, clean, split, fit, score, save.
 
 python bare.py RAW.parquet OUTPUT_FOLDER
 """

@@ -1,10 +1,11 @@
-"""How good a model the search finds from a cold start: ROC AUC, cross-validated with other seeds, beside the defaults.
+"""How good a model the search finds from a cold start: ROC AUC, cross-validated with other seeds,
+beside the defaults.
 
     python benchmarks/quality.py [--trials 100] [--seeds 42 1 2]
 
-Each seed is a search of its own, on splits of its own, that never opens its test split. What it found and params.yaml's
-defaults are then scored by 5 folds, mean over 5 seeds that no search used: of the training and validation split
-together, as the search itself scores, and of the whole table.
+Each seed is a search of its own, on splits of its own, that never opens its test split. What it
+found and params.yaml's defaults are then scored by 5 folds, mean over 5 seeds that no search used:
+of the training and validation split together, as the search itself scores, and of the whole table.
 """
 
 import argparse

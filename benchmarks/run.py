@@ -2,8 +2,9 @@
 
     python benchmarks/run.py [--rounds 5]
 
-bare: one script, no DVC, no MLflow. textbook: the usual three-script DVC + MLflow project. empty: a DVC project of
-three stages that do nothing. Each round runs every case once, so that a machine that slows down slows all of them.
+bare: one script, no DVC, no MLflow. textbook: the usual three-script DVC + MLflow project. empty: a
+DVC project of three stages that do nothing. Each round runs every case once, so that a machine that
+slows down slows all of them.
 """
 
 import argparse

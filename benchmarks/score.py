@@ -1,9 +1,10 @@
-"""Time src/score.py on a large table against a bare Booster.predict on the same rows, and watch both memories.
+"""Time src/score.py on a large table against a bare Booster.predict on the same rows, and watch
+both memories.
 
     python benchmarks/score.py [--rows 5000000]
 
-bare: a script that reads the whole table, makes one DMatrix, predicts, and writes the probabilities; no contract, no
-registry, no rejected rows, no lineage.
+bare: a script that reads the whole table, makes one DMatrix, predicts, and writes the
+probabilities; no contract, no registry, no rejected rows, no lineage.
 """
 
 import argparse

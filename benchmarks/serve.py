@@ -1,9 +1,11 @@
-"""Load the scoring server, next to a bare `Booster.predict`, and say where the time of a request goes.
+"""Load the scoring server, next to a bare `Booster.predict`, and say where the time of a request
+goes.
 
     python benchmarks/serve.py [--alias production] [--seconds 5]
 
-wrk sends requests of 1 and of 100 customers over one and over four connections, on loopback. In the same run, on the
-same rows: XGBoost alone (a DMatrix of encoded rows and `Booster.predict`), and the steps of a request one by one.
+wrk sends requests of 1 and of 100 customers over one and over four connections, on loopback. In the
+same run, on the same rows: XGBoost alone (a DMatrix of encoded rows and `Booster.predict`), and the
+steps of a request one by one.
 """
 
 import argparse
@@ -93,7 +95,9 @@ def load(url: str, body: bytes, connections: int, seconds: int) -> dict[str, flo
 
 
 def in_turn(calls: dict[str, Callable], seconds: int) -> dict:
-    """Wall milliseconds of each call, an array each; made in turn, so that a busy moment meets them all."""
+    """Wall milliseconds of each call, an array each; made in turn, so that a busy moment meets them
+    all.
+    """
     import numpy as np
 
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -107,7 +111,9 @@ def in_turn(calls: dict[str, Callable], seconds: int) -> dict:
 
 
 def steps_of(body: bytes, loaded, seconds: int) -> dict:
-    """The steps of a request in this process, `in_turn`: `whole` is all that the server does but HTTP."""
+    """The steps of a request in this process, `in_turn`: `whole` is all that the server does but
+    HTTP.
+    """
     import xgboost as xgb
     from mlflow.pyfunc import _validate_prediction_input, scoring_server
 

@@ -1,8 +1,10 @@
-"""Plant causes in commits of this project, alone and in pairs, and see what src/why.py finds, in how many runs.
+"""Plant causes in commits of this project, alone and in pairs, and see what src/why.py finds, in
+how many runs.
 
     python benchmarks/why.py [--pairs] [--seeds 5]
 
-Prints a Markdown table: what was planted, what was found, by how much the metric changed, runs and seconds.
+Prints a Markdown table: what was planted, what was found, by how much the metric changed, runs and
+seconds.
 """
 
 import argparse

@@ -1,4 +1,5 @@
-"""Measure the model, check that it is served as it was measured, and register it if it passes the gate.
+"""Measure the model, check that it is served as it was measured, and register it if it passes the
+gate.
 
     python src/evaluate.py    (as a stage: dvc repro evaluate)
 

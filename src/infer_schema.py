@@ -32,7 +32,9 @@ from churn.params import Data, load_params
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes every text so that it is read as it was: a few signs that YAML takes for line ends must be escaped."""
+    """Writes every text so that it is read as it was: a few signs that YAML takes for line ends
+    must be escaped.
+    """
 
     def represent_text(self, text: str) -> yaml.Node:
         style = '"' if set(text) & set("\x85\u2028\u2029\ufeff") else None
@@ -88,8 +90,8 @@ def validated(table: pq.ParquetFile, written: str, data: Data) -> tuple[Violatio
 
 
 def infer(path: Path, data: Data) -> tuple[str, str]:
-    """A contract for the table at `path`, as YAML; and what to say of it: the labels of its target with their counts,
-    and the columns that may have been taken for something else.
+    """A contract for the table at `path`, as YAML; and what to say of it: the labels of its target
+    with their counts, and the columns that may have been taken for something else.
 
     Raises:
         UserError: everything that is wrong with the table.

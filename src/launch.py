@@ -1,10 +1,12 @@
-"""Run the pipeline up to a stage, as `mlflow run` asks: entry points main, preprocess, train and evaluate call this.
+"""Run the pipeline up to a stage, as `mlflow run` asks: entry points main, preprocess, train and
+evaluate call this.
 
-    mlflow run . -P max_depth=6    (python src/launch.py evaluate, within a run of MLflow's launcher)
+    mlflow run . -P max_depth=6    (python src/launch.py evaluate, within a run of MLflow's
+    launcher)
 
-With the parameters of params.yaml this is `dvc repro`, with others a DVC experiment. The launching run becomes the
-parent of every stage's run. It gets parameters, metrics and dvc.lock, also when every stage came from DVC's cache; when
-a stage fails it is FAILED and says why.
+With the parameters of params.yaml this is `dvc repro`, with others a DVC experiment. The launching
+run becomes the parent of every stage's run. It gets parameters, metrics and dvc.lock, also when
+every stage came from DVC's cache; when a stage fails it is FAILED and says why.
 """
 
 import difflib
@@ -39,7 +41,8 @@ def changes(given: dict[str, str], leaves: dict[str, object]) -> dict[str, str]:
     """The parameters that were asked for and differ from params.yaml, by dotted name.
 
     Args:
-        given: what MLflow noted in the launching run, by the last part of a parameter's name, as text.
+        given: what MLflow noted in the launching run, by the last part of a parameter's name, as
+            text.
         leaves: params.yaml, flattened.
 
     Raises:
@@ -73,8 +76,9 @@ def check(asked: dict[str, str]) -> None:
 def fetch_table() -> None:
     """Bring the raw table into the workspace, if it is missing.
 
-    The sample is in this repository, under the remote `sample`. Its pointer does not name that remote: `dvc add` of
-    another table would keep the name, and `dvc push` would take the table there, where no colleague gets it.
+    The sample is in this repository, under the remote `sample`. Its pointer does not name that
+    remote: `dvc add` of another table would keep the name, and `dvc push` would take the table
+    there, where no colleague gets it.
 
     Raises:
         UserError: no remote has it, or what came is not the table that the pointer names.
@@ -113,7 +117,9 @@ def pipeline(stage: str, asked: dict[str, str]) -> None:
 
 
 def launch(stage: str, launcher: str) -> None:
-    """Run the pipeline as the launching run's parameters say, and write into that run what came of it."""
+    """Run the pipeline as the launching run's parameters say, and write into that run what came of
+    it.
+    """
     import mlflow
 
     given, leaves = mlflow.get_run(launcher).data.params, load_params().flat()
@@ -154,7 +160,8 @@ def main() -> None:
         mlflow.MlflowClient().set_tag(launcher, "error", str(error))
         raise
     finally:
-        # `mlflow run` was killed, and nobody else closes its run. (Where it is process 1 and lives, it closes it next.)
+        # `mlflow run` was killed, and nobody else closes its run. (Where it is process 1 and lives,
+        # it closes it next.)
         if os.getppid() != mlflow_run or mlflow_run == 1:
             mlflow.MlflowClient().set_terminated(launcher, "KILLED")
 

@@ -3,9 +3,10 @@
     python src/monitor.py customers.parquet scores.parquet
     python src/monitor.py customers.parquet scores.parquet --labels churned.parquet
 
-The scores name the model version that made them, the version's tags name the md5 of its training rows, and DVC has
-those. Prints a table of the columns, the most drifted first; draws the worst into scores.drift.png; logs both to
-MLflow. With --labels, a table of id and target, also the metrics of `evaluate` with their intervals.
+The scores name the model version that made them, the version's tags name the md5 of its training
+rows, and DVC has those. Prints a table of the columns, the most drifted first; draws the worst into
+scores.drift.png; logs both to MLflow. With --labels, a table of id and target, also the metrics of
+`evaluate` with their intervals.
 
 Exit code 4: something is above the thresholds of `monitor:` in params.yaml.
 """
@@ -84,7 +85,9 @@ def origin(scores: str, customers: str) -> dict:
 def count(
     table: customer_table.CustomerTable, rules: Contract, bins: dict[str, Bins]
 ) -> tuple[dict, Counter, int]:
-    """Counts of each column's bins over a table, of its values that break the contract, and its rows."""
+    """Counts of each column's bins over a table, of its values that break the contract, and its
+    rows.
+    """
     checks = pandera_schema(rules, without={rules.target, rules.id})
     counts = {name: np.zeros(len(column.labels), int) for name, column in bins.items()}
     invalid, rows = Counter(), 0
@@ -108,8 +111,9 @@ def count(
 
 
 def drifts(expected: dict, actual: dict, invalid: Counter, rows: int) -> pd.DataFrame:
-    """What each column did, the most drifted first: psi, js_distance and noise (drift.compare), and the shares of its
-    values that break the contract (invalid) and that are null, now and in training.
+    """What each column did, the most drifted first: psi, js_distance and noise (drift.compare), and
+    the shares of its values that break the contract (invalid) and that are null, now and in
+    training.
 
     Args:
         expected, actual: counts of its bins in the training rows and in the batch, by column.
@@ -175,7 +179,10 @@ def labelled(
 
 
 def alarms(found: pd.DataFrame, later: dict, at_training: dict, limits) -> list[str]:
-    """Everything that is above the thresholds. A PSI that chance explains in a batch of this size is no alarm."""
+    """Everything that is above the thresholds.
+
+    A PSI that chance explains in a batch of this size is no alarm.
+    """
     lines = []
     for name, row in found.iterrows():
         if row.psi > max(limits.max_psi, row.noise):
@@ -193,7 +200,9 @@ def alarms(found: pd.DataFrame, later: dict, at_training: dict, limits) -> list[
 
 
 def table_text(found: pd.DataFrame, later: dict, at_training: dict) -> str:
-    """The columns, the most drifted first, and below them the metrics of labelled customers beside the test split's."""
+    """The columns, the most drifted first, and below them the metrics of labelled customers beside
+    the test split's.
+    """
     text = found.to_string(
         formatters={
             **dict.fromkeys(("psi", "noise", "js_distance"), "{:.4f}".format),

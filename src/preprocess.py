@@ -2,8 +2,9 @@
 
     python src/preprocess.py    (as a stage: dvc repro preprocess)
 
-Reads data/raw.parquet and data/schema.yaml; writes data/prepared/{train,valid,test}.parquet; logs a run to MLflow.
-A table that breaks its contract is refused with every violation in one message, and nothing is written.
+Reads data/raw.parquet and data/schema.yaml; writes data/prepared/{train,valid,test}.parquet; logs a
+run to MLflow. A table that breaks its contract is refused with every violation in one message, and
+nothing is written.
 """
 
 from collections import Counter

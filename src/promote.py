@@ -1,13 +1,17 @@
 """Move the model in `staging` to `production`, take production back, and show who did what and why.
 
     python src/promote.py --reason "higher value on the test rows"     staging becomes production
-    python src/promote.py --rollback --reason "complaints"             the version before becomes production again
-    python src/promote.py --stage deeper                               a version or an experiment becomes staging
+    python src/promote.py --rollback --reason "complaints"             the version before becomes
+    production again
+    python src/promote.py --stage deeper                               a version or an experiment
+    becomes staging
     python src/promote.py --history                                    every promotion and rollback
-    python src/promote.py --status                                     workspace, staging, production and previous
+    python src/promote.py --status                                     workspace, staging,
+    production and previous
 
-Promotion shows how the candidate compares with production on today's test rows and asks; `--yes` answers in
-advance, `--dry-run` changes nothing. A command that was cut off is finished by the next one.
+Promotion shows how the candidate compares with production on today's test rows and asks; `--yes`
+answers in advance, `--dry-run` changes nothing. A command that was cut off is finished by the next
+one.
 """
 
 import argparse
@@ -56,8 +60,9 @@ def candidate(name: str, require_reproduced: bool):
     """The version in staging, fit to be promoted.
 
     Raises:
-        UserError: there is none, it is in production, the gate did not pass it, it was judged on other test rows
-            than today's, or nobody has rebuilt it identically where that is required.
+        UserError: there is none, it is in production, the gate did not pass it, it was judged on
+            other test rows than today's, or nobody has rebuilt it identically where that is
+            required.
     """
     version = registry.version_with_alias(name, "staging")
     if version is None:
@@ -91,7 +96,9 @@ def candidate(name: str, require_reproduced: bool):
 
 
 def passed_on(version, test_md5: str) -> bool:
-    """Whether a later evaluation of a version passed the gate on other test rows than those of its registration."""
+    """Whether a later evaluation of a version passed the gate on other test rows than those of its
+    registration.
+    """
     found = runs.find_run(
         model_version=f"{version.name}/{version.version}", test_md5=test_md5, gate="passed"
     )

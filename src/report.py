@@ -4,8 +4,9 @@
 
 It also makes what is missing. A stage that DVC took from its cache ran no code and logged nothing,
 and a store may be new: whatever run, version or first `staging` is missing for the model in the
-workspace is made from DVC's files. An alias that exists is never moved: looking at an old commit must
-not roll staging back. Under `mlflow run` the launching run gets parameters, metrics and dvc.lock.
+workspace is made from DVC's files. An alias that exists is never moved: looking at an old commit
+must not roll staging back. Under `mlflow run` the launching run gets parameters, metrics and
+dvc.lock.
 """
 
 from __future__ import annotations

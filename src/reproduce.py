@@ -1,12 +1,14 @@
 """Rebuild a model from what its lineage says, and prove that it is the same.
 
     python src/reproduce.py models:/ChurnXGB@production
-    python src/reproduce.py 3          (a version; also an alias, a run id, a DVC experiment, a git revision)
+    python src/reproduce.py 3          (a version; also an alias, a run id, a DVC experiment, a git
+    revision)
 
-Takes the code of the recorded commit with its logged patch, the data by md5, the parameters and the locked packages
-into a temporary clone, runs the pipeline there from the start, and compares md5 by md5 and metrics digit by digit.
-What differs is named with what is to blame. A registered version gets the result as tags (`reproduced`,
-`reproduced_at`, `reproduced_on`); nothing else changes: workspace, DVC cache and registry stay as they are.
+Takes the code of the recorded commit with its logged patch, the data by md5, the parameters and the
+locked packages into a temporary clone, runs the pipeline there from the start, and compares md5 by
+md5 and metrics digit by digit. What differs is named with what is to blame. A registered version
+gets the result as tags (`reproduced`, `reproduced_at`, `reproduced_on`); nothing else changes:
+workspace, DVC cache and registry stay as they are.
 
 Exit code 5: the rebuilt model is another one. Exit code 1: it cannot be rebuilt here, and why.
 """

@@ -3,10 +3,11 @@
     python src/score.py customers.parquet scores.parquet
     python src/score.py s3://crm/customers.csv scores.parquet --alias staging --explain
 
-Reads Parquet or CSV, a local path or any fsspec URL, in record batches; writes the id, the churn probability and the
-decision at the model's threshold, and with --explain the three features that move each customer's score most. Rows
-that break the model's contract go to scores.rejected.parquet with their reasons: scored + rejected = read. Both files
-appear whole or not at all, and the same input gives the same bytes. Logs a run to MLflow.
+Reads Parquet or CSV, a local path or any fsspec URL, in record batches; writes the id, the churn
+probability and the decision at the model's threshold, and with --explain the three features that
+move each customer's score most. Rows that break the model's contract go to scores.rejected.parquet
+with their reasons: scored + rejected = read. Both files appear whole or not at all, and the same
+input gives the same bytes. Logs a run to MLflow.
 
 Exit code 3: more than --max-rejected (a share) of the rows were rejected.
 """
@@ -61,8 +62,10 @@ def arguments() -> argparse.Namespace:
 
 
 def reasons(booster, frame: pd.DataFrame, rules: Contract) -> dict[str, np.ndarray]:
-    """The features that move each customer's score most, the strongest first: reason_1 ("contract = One year") and
-    contribution_1, what it adds to the log odds of churn (TreeSHAP), and so on; each of shape (rows,)."""
+    """The features that move each customer's score most, the strongest first: reason_1 ("contract =
+    One year") and contribution_1, what it adds to the log odds of churn (TreeSHAP), and so on; each
+    of shape (rows,).
+    """
     values = feature_contributions(booster, frame, rules).to_numpy()[:, :-1]  # less the bias
     strongest = np.argsort(-np.abs(values), axis=1, kind="stable")[:, :REASONS]
     texts = np.column_stack(
@@ -119,7 +122,8 @@ def score(
         advance: called with the number of rows of each batch.
 
     Returns:
-        rows_read, rows_scored, rows_rejected, rows_contacted (at or above the threshold) and probability, their sum.
+        rows_read, rows_scored, rows_rejected, rows_contacted (at or above the threshold) and
+        probability, their sum.
     """
     checks = pandera_schema(rules, without={rules.target})
     again = duplicate_ids(lambda: ids(table, rules))
@@ -192,7 +196,9 @@ def score(
 
 
 def progress(rows: int | None):
-    """A callback that shows the rows: a bar with rows a second on a terminal, a line every million in a log."""
+    """A callback that shows the rows: a bar with rows a second on a terminal, a line every million
+    in a log.
+    """
     bar = tqdm(
         total=rows, unit=" rows", unit_scale=True, disable=not sys.stderr.isatty(), leave=False
     )

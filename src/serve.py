@@ -2,8 +2,10 @@
 
     python src/serve.py    (or make serve; --alias staging to look at a candidate, --port 5001)
 
-The server is MLflow's own (`mlflow models serve`); docs/serving.md says how to ask it. The version is looked up once,
-here: every response names it in the headers x-model-version and x-model-md5. Start again after a promotion.
+The server is MLflow's own (`mlflow models serve`); docs/serving.md says how to ask it. The version
+is looked up once,
+here: every response names it in the headers x-model-version and x-model-md5. Start again after a
+promotion.
 """
 
 import argparse
@@ -32,7 +34,9 @@ def arguments() -> argparse.Namespace:
 
 
 def check_port(port: int) -> None:
-    """Refuse a port that cannot be listened on: the server itself would say so in a traceback, some seconds later."""
+    """Refuse a port that cannot be listened on: the server itself would say so in a traceback, some
+    seconds later.
+    """
     if not 1 <= port <= 65535:
         raise UserError(f"port {port}: must be 1 to 65535")
     with socket.socket() as probe:
@@ -71,7 +75,8 @@ def settings(headers: str) -> dict[str, str]:
         headers: those of every response.
     """
     return {
-        # The server is started by uvicorn's command line, which takes every option from the environment too.
+        # The server is started by uvicorn's command line, which takes every option from the
+        # environment too.
         "UVICORN_HEADERS": headers,
         # Requests run side by side, each on one thread: XGBoost's own would wait for one another's.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),

@@ -1,13 +1,16 @@
-"""Say what is different between two models and, with --attribute, how much of a metric's change each difference made.
+"""Say what is different between two models and, with --attribute, how much of a metric's change
+each difference made.
 
     python src/why.py models:/ChurnXGB@production models:/ChurnXGB@staging --attribute
 
-A and B are versions, aliases, MLflow runs, DVC experiments or git revisions. Without --attribute nothing is run: a
-table of code, data, parameters, randomness and environment. With it, every combination of A's and B's is run by the
-pipeline's own stages in temporary checkouts and scored by them; the contributions (Shapley values) add up to the change
-exactly. Beside each stands its noise, from reruns of the same combinations with other seeds.
+A and B are versions, aliases, MLflow runs, DVC experiments or git revisions. Without --attribute
+nothing is run: a table of code, data, parameters, randomness and environment. With it, every
+combination of A's and B's is run by the pipeline's own stages in temporary checkouts and scored by
+them; the contributions (Shapley values) add up to the change exactly. Beside each stands its noise,
+from reruns of the same combinations with other seeds.
 
-The answer is printed, drawn (why.png) and logged to MLflow. Results are kept in .dvc/tmp/why: the second time is free.
+The answer is printed, drawn (why.png) and logged to MLflow. Results are kept in .dvc/tmp/why: the
+second time is free.
 """
 
 import argparse
@@ -137,7 +140,9 @@ def attribute(comparison: Comparison, folder: Path) -> dict:
 
 
 def log(answer: dict, a: difference.Side, b: difference.Side, text: str, picture: Path) -> None:
-    """One run in MLflow. It has no tag `stage` and no md5 of a model: nothing takes it for a model's run."""
+    """One run in MLflow. It has no tag `stage` and no md5 of a model: nothing takes it for a
+    model's run.
+    """
     with runs.open_run(
         "why", {"why": answer["sentence"], "why.a": a.recipe.label, "why.b": b.recipe.label}
     ):

@@ -1,4 +1,6 @@
-"""Fixtures: real clones of this project, each with its own git, DVC cache, MLflow store and registry."""
+"""Fixtures: real clones of this project, each with its own git, DVC cache, MLflow store and
+registry.
+"""
 
 import importlib
 import os
@@ -24,7 +26,8 @@ ROOT = Path(__file__).parent.parent
 SAMPLE = (ROOT / "data/sample").exists()  # else this project has a table of its own
 BIN = Path(sys.prefix, "bin")
 
-# Nothing of the caller's MLflow, DVC or make may reach a test, and nothing of a test's may reach the caller's.
+# Nothing of the caller's MLflow, DVC or make may reach a test, and nothing of a test's may reach
+# the caller's.
 for name in [n for n in os.environ if n.startswith(("MLFLOW_", "DVC_", "OMP_", "MAKE", "MFLAGS"))]:
     del os.environ[name]
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -32,7 +35,8 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # Whether the tests' parameters are those that the committed dvc.lock was made with.
 PARAMETERS = read_yaml(Path(__file__).with_name("params.yaml"))
 AS_COMMITTED = (read_yaml(ROOT / "params.yaml") | PARAMETERS) == read_yaml(ROOT / "params.yaml")
-# The modules that take longest, the longest first: the others fill what is left of the workers' time.
+# The modules that take longest, the longest first: the others fill what is left of the workers'
+# time.
 LONGEST = (
     "docs",
     "reproduce",
@@ -48,8 +52,11 @@ TINY = {"train.rounds": 20, "train.learning_rate": 0.3, "evaluate.bootstrap": 10
 
 
 def pytest_collection_modifyitems(items):
-    """Tests marked `sample` prove something about the sample table. Without it they are skipped; a project with its
-    own table never gets a module that is marked as a whole."""
+    """Tests marked `sample` prove something about the sample table.
+
+    Without it they are skipped; a project with its own table never gets a module that is marked as
+    a whole.
+    """
     names = [f"test_{name}" for name in LONGEST]
     items.sort(
         key=lambda item: (
@@ -93,9 +100,11 @@ class Project:
 
     @classmethod
     def clone(cls, folder: Path, tiny: bool = False, committed: bool = False) -> "Project":
-        """What git would commit now, so that the tests see uncommitted changes too, with the tests' own parameters.
+        """What git would commit now, so that the tests see uncommitted changes too, with the tests'
+        own parameters.
 
-        A tiny project has a quick model's parameters, and its data pulled; `committed` leaves params.yaml alone.
+        A tiny project has a quick model's parameters, and its data pulled; `committed` leaves
+        params.yaml alone.
         """
         self = cls(folder)
         listed = self.out(
@@ -111,7 +120,8 @@ class Project:
         self.out("git", "add", "-A")
         if SAMPLE:
             self.out("git", "add", "-f", "data/sample")
-        # The default remote is an empty folder: the table is in the clone's cache, so that `dvc pull` finds it.
+        # The default remote is an empty folder: the table is in the clone's cache, so that `dvc
+        # pull` finds it.
         md5 = read_yaml(folder / "data/raw.parquet.dvc")["outs"][0]["md5"]
         blob = Path("files/md5", md5[:2], md5[2:])
         table = ROOT / "data/raw.parquet"
@@ -290,7 +300,9 @@ def project(tmp_path) -> Project:
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], None]], Path]:
-    """A folder for all the processes of this test run (pytest-xdist), filled by the first one that asks for it."""
+    """A folder for all the processes of this test run (pytest-xdist), filled by the first one that
+    asks for it.
+    """
     root = tmp_path_factory.getbasetemp()
     root = root if worker_id == "master" else root.parent
 
@@ -320,8 +332,10 @@ def tiny_pipeline(once) -> Project:
 
 @pytest.fixture(scope="session")
 def pipelines(once) -> list[Project]:
-    """Two clones in different folders after `dvc repro --force` with the committed parameters, run at once: one
-    with one thread, the other with two and another order of Python's sets. To be looked at or copied."""
+    """Two clones in different folders after `dvc repro --force` with the committed parameters, run
+    at once: one with one thread, the other with two and another order of Python's sets. To be
+    looked at or copied.
+    """
     folder = once("pipelines", fill_pipelines)
     return [Project(folder / threads) for threads in ("1", "2")]
 
@@ -356,7 +370,9 @@ def pipeline(pipelines) -> Project:
 
 @pytest.fixture
 def inside(monkeypatch):
-    """Enter a project: the current folder and the tracking store of code that a test calls in this process."""
+    """Enter a project: the current folder and the tracking store of code that a test calls in this
+    process.
+    """
 
     def enter(project: Project) -> Project:
         monkeypatch.chdir(project.folder)
@@ -368,7 +384,9 @@ def inside(monkeypatch):
 
 @pytest.fixture
 def call(monkeypatch) -> Callable[..., str]:
-    """Call a command of src/ in this process, in the current folder: its message, or its exit code as text."""
+    """Call a command of src/ in this process, in the current folder: its message, or its exit code
+    as text.
+    """
 
     def called(command: str, *arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", [f"src/{command}.py", *arguments])

@@ -9,8 +9,9 @@ BLOCK = re.compile(
 
 
 def comparable(text: str) -> list[str]:
-    """The lines of an output, without what differs from day to day: times, ages, commits, names that DVC draws, and the
-    widths they take."""
+    """The lines of an output, without what differs from day to day: times, ages, commits, names
+    that DVC draws, and the widths they take.
+    """
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "<time>", text)
     text = re.sub(r" \d+ (min|h|d) +[0-9a-f]{8}\+?", " <age> <commit>", text)
     text = re.sub(r"\b[0-9a-f]{7} \[", "<commit> [", text)
@@ -19,6 +20,8 @@ def comparable(text: str) -> list[str]:
 
 
 def missing(shown: str, printed: str) -> list[str]:
-    """The lines that a page shows and that were not printed, in this order; `...` stands for any lines."""
+    """The lines that a page shows and that were not printed, in this order; `...` stands for any
+    lines.
+    """
     lines = iter(comparable(printed))
     return [line for line in comparable(shown) if line != "..." and line not in lines]

@@ -1,4 +1,6 @@
-"""Comparator *textbook*, stage 2: fit, log one value at a time, log the model with MLflow's defaults."""
+"""Comparator *textbook*, stage 2: fit, log one value at a time, log the model with MLflow's
+defaults.
+"""
 
 import pickle
 

@@ -14,11 +14,12 @@ from churn.files import explain_dvc_error
 
 
 def run_command(main: Callable[[], None], *explainers: Callable[[Exception], str]) -> None:
-    """Run a command. A mistake of the user, a store that fails and a process that failed become one message on stderr
-    and exit code 1; Ctrl-C becomes exit code 130.
+    """Run a command. A mistake of the user, a store that fails and a process that failed become one
+    message on stderr and exit code 1; Ctrl-C becomes exit code 130.
 
     Args:
-        explainers: each gives the message for an exception of the library that it knows, "" for any other.
+        explainers: each gives the message for an exception of the library that it knows, "" for any
+            other.
     """
     try:
         main()
@@ -51,7 +52,8 @@ def progress(total: int | None, unit: str, line_every: int, done: int = 0) -> Ca
         done: how many were done before.
 
     Returns:
-        A function to call with the number of units done so far, and with a text that says what was reached.
+        A function to call with the number of units done so far, and with a text that says what was
+        reached.
     """
     terminal = sys.stderr.isatty()
     bar = tqdm(
@@ -72,7 +74,8 @@ def progress(total: int | None, unit: str, line_every: int, done: int = 0) -> Ca
 
 
 def text_table(rows: Sequence[Mapping[str, object]], number_format: str = ".4f") -> str:
-    """Rows as an aligned text table: numbers to the right, texts to the left, "-" for what is missing.
+    """Rows as an aligned text table: numbers to the right, texts to the left, "-" for what is
+    missing.
 
     Args:
         rows: one mapping per row, {column: value}; the first row names the columns.

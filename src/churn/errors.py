@@ -14,8 +14,9 @@ def short(value: object) -> str:
 
 
 def bounded(message: str) -> str:
-    """A message that fits on a screen or two, whatever a table has in it: its long lines cut, and of many lines the
-    first and the last."""
+    """A message that fits on a screen or two, whatever a table has in it: its long lines cut, and
+    of many lines the first and the last.
+    """
     lines = message.split("\n")
     if len(lines) > MOST_LINES:
         left_out = len(lines) - MOST_LINES
@@ -30,7 +31,10 @@ def bounded(message: str) -> str:
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: the message says what is wrong, where, and what to do. It is bounded."""
+    """A mistake that the user can mend: the message says what is wrong, where, and what to do.
+
+    It is bounded.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(bounded(message))

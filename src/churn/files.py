@@ -1,4 +1,6 @@
-"""Reading the project's own files: one that cannot be read is named, with what is wrong and what brings it back."""
+"""Reading the project's own files: one that cannot be read is named, with what is wrong and what
+brings it back.
+"""
 
 import hashlib
 import json
@@ -24,7 +26,8 @@ DVC_LIBRARIES = {"dvc", "dvc_data", "dvc_objects", "scmrepo"}
 
 @contextmanager
 def reading(path: str | Path, remedy: str = "") -> Iterator[None]:
-    """Say which file of the project could not be read in the body, instead of what a parser says of its content.
+    """Say which file of the project could not be read in the body, instead of what a parser says of
+    its content.
 
     Args:
         remedy: what to do; else the one of REMEDIES.
@@ -106,7 +109,8 @@ def explain_dvc_error(error: BaseException) -> str:
 
 
 def read_yaml(path: str | Path) -> dict:
-    """A YAML file as DVC reads it: YAML 1.2, where Yes is a text (in YAML 1.1, and so in PyYAML, it is true).
+    """A YAML file as DVC reads it: YAML 1.2, where Yes is a text (in YAML 1.1, and so in PyYAML, it
+    is true).
 
     Raises:
         UserError: it is none, or holds no names with values.
@@ -121,7 +125,9 @@ def parse_yaml(text: str):
 
 
 def md5(path: str | Path) -> str:
-    """The md5 of a file's bytes, as DVC computes it; read in blocks, so the file may be larger than memory."""
+    """The md5 of a file's bytes, as DVC computes it; read in blocks, so the file may be larger than
+    memory.
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
 

@@ -1,4 +1,6 @@
-"""params.yaml, typed and checked: an unknown name, a wrong type or a value out of range ends the run."""
+"""params.yaml, typed and checked: an unknown name, a wrong type or a value out of range ends the
+run.
+"""
 
 import difflib
 import hashlib
@@ -185,7 +187,8 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     """Read and check the parameters.
 
     Raises:
-        UserError: every unknown, missing, mistyped or out-of-range parameter, with the nearest valid name.
+        UserError: every unknown, missing, mistyped or out-of-range parameter, with the nearest
+            valid name.
     """
     if not Path(path).exists():
         raise UserError(f"{path}: No such file or directory; run this from the root of the project")

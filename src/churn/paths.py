@@ -13,5 +13,7 @@ PLOTS = Path("reports/plots")
 
 
 def project_root() -> Path:
-    """The project's root; DVC_ROOT names it also inside the temporary copies that `dvc exp run --temp` works in."""
+    """The project's root; DVC_ROOT names it also inside the temporary copies that `dvc exp run
+    --temp` works in.
+    """
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()

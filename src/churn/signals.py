@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: what is open is closed, what is temporary removed."""
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: what is open is closed, what is
+    temporary removed.
+    """
 
     def stop(number, frame):
         raise KeyboardInterrupt
@@ -25,9 +27,9 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[Callable]:
-    """Let Ctrl-C end the work only where the function is called that this gives (its arguments do not matter), or at
-    the end. In the middle of a write to SQLite, it would leave the file locked for the rest of this process. A second
-    Ctrl-C does not wait.
+    """Let Ctrl-C end the work only where the function is called that this gives (its arguments do
+    not matter), or at the end. In the middle of a write to SQLite, it would leave the file locked
+    for the rest of this process. A second Ctrl-C does not wait.
     """
     asked = False
 

@@ -1,4 +1,5 @@
-"""Planted causes: commits of a project, each of which differs from its first one in ways that are known.
+"""Planted causes: commits of a project, each of which differs from its first one in ways that are
+known.
 
 Used by tests/test_why.py and benchmarks/why.py.
 """
@@ -135,7 +136,9 @@ def names(planted: tuple[PlantedCause, ...], found: Cause) -> bool:
 
 
 def explain(a: str, b: str, workers: Callable, metric: str = "roc_auc", seeds: int = 3) -> Answer:
-    """Attribution in this process and with workers that are already started; without the table of two by two."""
+    """Attribution in this process and with workers that are already started; without the table of
+    two by two.
+    """
     with ExitStack() as stack:
         sides = [
             difference.side(recipe, stack.enter_context(workspace.checkout(recipe)))
@@ -161,8 +164,9 @@ def start(stack: ExitStack) -> tuple[Callable, Callable]:
 
 
 def overlay(project: Project, caches: Path) -> None:
-    """An environment for the lock in the project's workspace, where `environment.locked` looks for it: this one,
-    with tqdm under another version. To install the whole lock would take minutes."""
+    """An environment for the lock in the project's workspace, where `environment.locked` looks for
+    it: this one, with tqdm under another version. To install the whole lock would take minutes.
+    """
     name = f"{md5(project.folder / 'requirements.txt')}-{sys.version_info.major}.{sys.version_info.minor}"
     folder = caches / "churn-environments" / name
     if folder.exists():
@@ -175,10 +179,12 @@ def overlay(project: Project, caches: Path) -> None:
 
 
 def plant(project: Project, branch: str, run: Callable, *causes: PlantedCause) -> str:
-    """Commit the project's first commit with these changes, and with what its stages make of it, on a branch.
+    """Commit the project's first commit with these changes, and with what its stages make of it, on
+    a branch.
 
     Args:
-        run: a worker (workspace.worker); `dvc repro` would give the same and take five times as long.
+        run: a worker (workspace.worker); `dvc repro` would give the same and take five times as
+            long.
     """
     project.out("git", "checkout", "-q", "-f", "-B", branch, "main")
     table = pd.read_parquet(project.folder / "first.parquet")

@@ -1,5 +1,6 @@
-"""reproduce.py rebuilds a model from its lineage alone, proves that it is the same or says what is to blame, and
-changes nothing but three tags."""
+"""reproduce.py rebuilds a model from its lineage alone, proves that it is the same or says what is
+to blame, and changes nothing but three tags.
+"""
 
 import dataclasses
 import os
@@ -35,8 +36,10 @@ def caches(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def clone(tiny_pipeline, tmp_path_factory, caches) -> Project:
-    """Four models: version 1 of a commit; version 2 of a tree that differed from it in code, parameters and lock;
-    version 3 of an experiment; version 4 of a commit whose training draws from a clock."""
+    """Four models: version 1 of a commit; version 2 of a tree that differed from it in code,
+    parameters and lock; version 3 of an experiment; version 4 of a commit whose training draws from
+    a clock.
+    """
     clone = tiny_pipeline.copy(tmp_path_factory.mktemp("reproduce") / "clone")
     clone.set(**{"gate.min_roc_auc": 0.5})
     clone.out("dvc", "repro")
@@ -76,8 +79,10 @@ def edit(clone: Project, name: str, old: str, new: str) -> None:
 
 @pytest.fixture
 def reproduce(clone, caches, tmp_path):
-    """Call the command, with temporary files in a folder of this test: how it ended. It must be empty afterwards, and
-    everything of the project as before."""
+    """Call the command, with temporary files in a folder of this test: how it ended.
+
+    It must be empty afterwards, and everything of the project as before.
+    """
     temporary = tmp_path / "temporary"
     temporary.mkdir()
 
@@ -93,8 +98,9 @@ def reproduce(clone, caches, tmp_path):
 
 
 def snapshot(clone: Project) -> dict:
-    """Every file of the project but the MLflow store and DVC's scratch folder, git's state, and the registry but for
-    the three tags."""
+    """Every file of the project but the MLflow store and DVC's scratch folder, git's state, and the
+    registry but for the three tags.
+    """
     skipped = {".dvc/tmp", "mlflow.db", ".git/index"}  # `git status` itself refreshes the index
     files = {
         str(path.relative_to(clone.folder)): (path.stat().st_mtime_ns, path.stat().st_size)
@@ -126,7 +132,9 @@ def tags(clone: Project, number: int) -> dict[str, str]:
 
 
 def test_a_version_is_identical(clone, reproduce):
-    """Of another commit than the one that is checked out: md5 by md5, digit by digit, and the tags say so."""
+    """Of another commit than the one that is checked out: md5 by md5, digit by digit, and the tags
+    say so.
+    """
     result = reproduce("models:/ChurnXGB/1")
     assert result.returncode == 0, result.stdout + result.stderr
     assert (
@@ -157,7 +165,9 @@ def test_an_experiment_whose_data_only_a_remote_has(clone, reproduce):
 
 
 def test_a_changed_tree_and_another_lock(clone, reproduce):
-    """By its run id: code and parameters from the logged patch, in the environment of that tree's lock."""
+    """By its run id: code and parameters from the logged patch, in the environment of that tree's
+    lock.
+    """
     result = reproduce(tags_run(clone, 2))
     assert result.returncode == 0, result.stdout + result.stderr
     assert (
@@ -194,7 +204,9 @@ def tags_run(clone: Project, number: int) -> str:
 
 
 def test_chance_is_blamed(clone, reproduce):
-    """Training that draws from a clock: exit code 5, the model is the first that differs, randomness is to blame."""
+    """Training that draws from a clock: exit code 5, the model is the first that differs,
+    randomness is to blame.
+    """
     result = reproduce("4")
     assert result.returncode == 5, result.stdout + result.stderr
     assert "the first that differs is models/churn.ubj. To blame: randomness" in result.stdout
@@ -203,8 +215,10 @@ def test_chance_is_blamed(clone, reproduce):
 
 
 def test_what_cannot_be_done_is_said(clone, reproduce, monkeypatch, tmp_path):
-    """Data that nobody has: the md5 and every place that was asked. A commit that is not here. Nothing of the name. A
-    run without a model. Exit code 1, no tag."""
+    """Data that nobody has: the md5 and every place that was asked.
+
+    A commit that is not here. Nothing of the name. A run without a model. Exit code 1, no tag.
+    """
     store = tmp_path / "mlflow.db"
     shutil.copy(clone.folder / "mlflow.db", store)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
@@ -228,7 +242,9 @@ def test_what_cannot_be_done_is_said(clone, reproduce, monkeypatch, tmp_path):
     ("number", "during"), [(signal.SIGINT, "train"), (signal.SIGTERM, "preprocess")]
 )
 def test_interrupted(clone, tmp_path, number, during):
-    """Ctrl-C, or a scheduler's SIGTERM, while a stage runs: exit code 130, no folder, and no process goes on."""
+    """Ctrl-C, or a scheduler's SIGTERM, while a stage runs: exit code 130, no folder, and no
+    process goes on.
+    """
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
     before, pipes = (
         snapshot(clone),
@@ -255,7 +271,9 @@ def test_interrupted(clone, tmp_path, number, during):
 
 
 def test_promotion_can_demand_it(clone):
-    """gate.require_reproduced is no parameter of a model (nothing runs again), and only an identical rebuild passes."""
+    """gate.require_reproduced is no parameter of a model (nothing runs again), and only an
+    identical rebuild passes.
+    """
     promote = ["python", "src/promote.py", "--reason", "x", "--dry-run"]
     clone.client.set_registered_model_alias("ChurnXGB", "staging", "4")
     for tag in ("reproduced", "reproduced_at", "reproduced_on"):
@@ -344,7 +362,9 @@ OTHER = {"outs": RECIPE.outs | {MODEL: "e" * 32}, "metrics": {"roc_auc": 0.7}}
     ],
 )
 def test_blame(recorded, rebuilt, second, tag):
-    """The first artifact that differs, and the cause, for each cause; a second rebuild only when none is known."""
+    """The first artifact that differs, and the cause, for each cause; a second rebuild only when
+    none is known.
+    """
 
     def again():
         assert second is not None, "there was no need for another rebuild"

@@ -1,4 +1,6 @@
-"""src/why.py: planted causes are found, what changes nothing is called noise, and nothing of the project is touched."""
+"""src/why.py: planted causes are found, what changes nothing is called noise, and nothing of the
+project is touched.
+"""
 
 import itertools
 import json
@@ -22,8 +24,9 @@ pytestmark = pytest.mark.sample
 
 
 def test_shapley_values_add_up():
-    """What two axes do only together is shared; what one does alone is its own; the steps of an axis are told apart;
-    all of it is the whole change. Four axes need 16 runs, two of them four."""
+    """What two axes do only together is shared; what one does alone is its own; the steps of an
+    axis are told apart; all of it is the whole change. Four axes need 16 runs, two of them four.
+    """
     table = {(0, 0): 1.0, (1, 0): 1.5, (0, 1): 1.0, (1, 1): 2.5}
     assert attribution.shapley(table.__getitem__, [1, 1]) == [[1.0], [0.5]]
     assert (
@@ -41,8 +44,9 @@ def test_shapley_values_add_up():
 
 
 def test_noise_has_the_promised_rate_of_false_alarms():
-    """Of contributions that are luck alone, 5 % are called a cause at most, with any number of reruns; of those that
-    are twice as large as their noise, nine of ten are found with five reruns."""
+    """Of contributions that are luck alone, 5 % are called a cause at most, with any number of
+    reruns; of those that are twice as large as their noise, nine of ten are found with five reruns.
+    """
     for reruns in (3, 5):
         luck = np.random.default_rng(1).normal(size=(4000, reruns + 1))
         assert np.mean([not attribution.within_noise(list(row)) for row in luck]) <= 0.05
@@ -64,8 +68,11 @@ def test_noise_has_the_promised_rate_of_false_alarms():
 
 @pytest.fixture
 def sides(tmp_path):
-    """Two sides without a recipe: tables and contracts only. The contract of A has a column that B has not, and the
-    other way round; one customer came, one went."""
+    """Two sides without a recipe: tables and contracts only.
+
+    The contract of A has a column that B has not, and the other way round; one customer came, one
+    went.
+    """
 
     def make(name: str, table: pd.DataFrame, columns: dict) -> difference.Side:
         folder = tmp_path / name / "project"
@@ -143,7 +150,9 @@ def labels(project, workers):
 
 
 def found(project: Project, workers, *names: str) -> planted.Answer:
-    """Plant causes and explain the change of the first one's metric; recorded figures must come out, and add up."""
+    """Plant causes and explain the change of the first one's metric; recorded figures must come
+    out, and add up.
+    """
     causes = [CAUSES[name] for name in names]
     branch = planted.plant(project, "planted", workers[1], *causes)
     answer = planted.explain("main", branch, workers[0], causes[0].metric)
@@ -175,7 +184,9 @@ def test_a_planted_cause_is_found(project, workers, name):
     ],
 )
 def test_two_planted_causes(project, workers, names):
-    """Both before anything else, and 80 % of the change is theirs; one that does nothing is noise beside the other."""
+    """Both before anything else, and 80 % of the change is theirs; one that does nothing is noise
+    beside the other.
+    """
     causes, answer = tuple(CAUSES[name] for name in names), found(project, workers, *names)
     real = tuple(cause for cause in causes if cause.real)
     for cause in answer.causes:
@@ -192,8 +203,10 @@ def test_two_planted_causes(project, workers, names):
 
 
 def test_the_command(project, labels, monkeypatch, capsys):
-    """The sentence on top, JSON, the picture and the run in MLflow; free the second time; and neither git, nor the
-    registry, nor DVC's cache, nor a file of the workspace is another one afterwards."""
+    """The sentence on top, JSON, the picture and the run in MLflow; free the second time; and
+    neither git, nor the registry, nor DVC's cache, nor a file of the workspace is another one
+    afterwards.
+    """
 
     def state() -> tuple:
         cache = sorted(
@@ -272,8 +285,11 @@ def test_a_figure_that_does_not_come_again_is_said_loudly(project, workers, labe
 
 
 def test_fifty_commits_and_a_parameter_that_only_one_side_knows(project, workers):
-    """Fifty commits are one switch: as many runs as with one. The one that touches a stage is named. What only the
-    newer code knows is left at its default under the older, and said."""
+    """Fifty commits are one switch: as many runs as with one.
+
+    The one that touches a stage is named. What only the newer code knows is left at its default
+    under the older, and said.
+    """
     project.out("git", "checkout", "-q", "-f", "-B", "many", "main")
     for number in range(50):
         project.out("git", "commit", "-q", "--allow-empty", "-m", f"commit {number}")

@@ -32,7 +32,8 @@ def server_of(project: Project, *options: str, **settings: str):
         server.stop()
 
 
-# Imports once, then runs two pieces of code at the same moment, each in a process and a folder of its own.
+# Imports once, then runs two pieces of code at the same moment, each in a process and a folder of
+# its own.
 BOTH = """
 import json, os, sys, time
 import mlflow, evaluate, promote
@@ -63,8 +64,9 @@ for line in sys.stdin:
 
 @contextlib.contextmanager
 def starter(address: str, folder: Path):
-    """A function that runs two pieces of code at the same moment, each (folder, command line, code): the exit codes
-    and what each printed."""
+    """A function that runs two pieces of code at the same moment, each (folder, command line,
+    code): the exit codes and what each printed.
+    """
     env = {
         **os.environ,
         "MLFLOW_TRACKING_URI": address,
@@ -113,8 +115,9 @@ print(made.version, registry.set_staging("ChurnXGB", made.version))
 
 
 def test_one_model_registered_at_once(clone, other):
-    """Ten rounds of two people who register and stage one new model at the same moment: one version each time, which
-    is in staging alone."""
+    """Ten rounds of two people who register and stage one new model at the same moment: one version
+    each time, which is in staging alone.
+    """
     with server_of(clone, "--workers", "2") as address, starter(address, clone.folder) as call:
         clone.uri = address
         (version,) = clone.versions()
@@ -132,7 +135,9 @@ def test_one_model_registered_at_once(clone, other):
 
 
 def test_evaluations_at_once(clone, other):
-    """Two clones evaluate one new model at the same moment: one version, in staging, and no run is left open."""
+    """Two clones evaluate one new model at the same moment: one version, in staging, and no run is
+    left open.
+    """
     with server_of(clone, "--workers", "2") as address, starter(address, clone.folder) as call:
         clone.uri = address
         for number in range(2):
@@ -170,7 +175,9 @@ def versions(clone):
 
 
 def test_promotion_and_rollback_at_once(clone, other, versions, monkeypatch):
-    """Ten rounds: at most one of them happens, who is refused is told why, and alias, stages and history agree."""
+    """Ten rounds: at most one of them happens, who is refused is told why, and alias, stages and
+    history agree.
+    """
     happened = 0
     with server_of(clone, "--workers", "2") as address, starter(address, clone.folder) as call:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
@@ -213,8 +220,9 @@ def test_promotion_and_rollback_at_once(clone, other, versions, monkeypatch):
 
 
 def test_who_may_not_take_an_alias_away(clone, versions, inside, monkeypatch, capsys, tmp_path):
-    """A server that knows who may do what, and a user who may edit: a promotion is refused before it changes anything,
-    looking works, and somebody with the right to manage can do it."""
+    """A server that knows who may do what, and a user who may edit: a promotion is refused before
+    it changes anything, looking works, and somebody with the right to manage can do it.
+    """
     config = tmp_path / "auth.ini"
     config.write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{tmp_path}/auth.db\nadmin_username = admin\n"

@@ -1,4 +1,6 @@
-"""Drift: planted faults are found and named, an unchanged batch raises no alarm, late labels are measured."""
+"""Drift: planted faults are found and named, an unchanged batch raises no alarm, late labels are
+measured.
+"""
 
 import sys
 
@@ -66,7 +68,9 @@ def order(printed: str) -> list[str]:
 
 
 def test_no_change_is_no_alarm(trained, customers, monitor, tmp_path):
-    """Exit code 0; the table names every feature and the score, the plot is drawn, metrics are in MLflow."""
+    """Exit code 0; the table names every feature and the score, the plot is drawn, metrics are in
+    MLflow.
+    """
     code, printed = monitor(customers)
     assert code == 0 and "alarm: " not in printed
     assert set(order(printed)) == {*customers, "churn_probability"} - {"customer_id", "churn"}
@@ -102,7 +106,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_planted_faults_come_first_and_alarm(trained, customers, monitor, fault):
-    """The changed columns, and no others but the score, are the first of the table and in the alarms: exit code 4."""
+    """The changed columns, and no others but the score, are the first of the table and in the
+    alarms: exit code 4.
+    """
     changes, expected = FAULTS[fault]
     code, printed = monitor(
         customers.assign(**{name: change(customers[name]) for name, change in changes.items()})
@@ -130,8 +136,10 @@ def test_invalid_values_are_a_share_of_their_column(customers, monitor):
 
 @pytest.mark.parametrize("size", [50, 1000])
 def test_false_alarms(trained, customers, size):
-    """100 draws from customers that the model has not seen, nothing changed: at most 5 raise any alarm, whatever the
-    size of the batch. The fault of half a standard deviation in one column is found in each draw of 1,000."""
+    """100 draws from customers that the model has not seen, nothing changed: at most 5 raise any
+    alarm, whatever the size of the batch. The fault of half a standard deviation in one column is
+    found in each draw of 1,000.
+    """
     p = load_params()
     rules = load_contract(paths.SCHEMA, "customer_id", "churn", "Yes")
     train, valid, test = (pd.read_parquet(path) for path in paths.SPLITS.values())
@@ -172,7 +180,9 @@ def test_index_and_distance_against_their_definitions():
 
 
 def test_bins():
-    """A category, a value of few, a tenth of many; what no training row had, and nulls, have bins of their own."""
+    """A category, a value of few, a tenth of many; what no training row had, and nulls, have bins
+    of their own.
+    """
     column = Column("x", "str", "text", True, ("a", "b"))
     assert fit_bins(pd.Series(["a"]), column).count(pd.Series(["b", "?", None, "b"])).tolist() == [
         0,
@@ -188,7 +198,9 @@ def test_bins():
 
 
 def test_labels(trained, customers, monitor, tmp_path):
-    """Metrics of the customers whose labels are known, with intervals; a model that no longer ranks them alarms."""
+    """Metrics of the customers whose labels are known, with intervals; a model that no longer ranks
+    them alarms.
+    """
     known = customers[["customer_id", "churn"]].head(1500)
     known.to_csv(tmp_path / "l.csv", index=False)
     code, printed = monitor(customers, "--labels", tmp_path / "l.csv")

@@ -1,4 +1,6 @@
-"""staging to production and back: what is refused, what is shown, what the history holds, and what a crash leaves."""
+"""staging to production and back: what is refused, what is shown, what the history holds, and what
+a crash leaves.
+"""
 
 import argparse
 import contextlib
@@ -71,7 +73,9 @@ def refused(call, *arguments: str) -> str:
 
 
 def test_promotion_moves_staging_to_production(project, promote):
-    """Alias, stage tag, the old stage URI, who and why; staging is then empty, and the next version is compared."""
+    """Alias, stage tag, the old stage URI, who and why; staging is then empty, and the next version
+    is compared.
+    """
     assert stages(project) == {"1": "None", "2": "None", "3": "Staging"}
     stage(project, "1")
     printed = promote("--reason", "first", "--yes")
@@ -99,7 +103,9 @@ def test_forced_evaluation_leaves_production_where_it_is(project, promote):
 
 
 def test_asking(project, promote, monkeypatch):
-    """No terminal and no --yes, or an answer that is not yes: nothing is changed. --dry-run asks nothing."""
+    """No terminal and no --yes, or an answer that is not yes: nothing is changed. --dry-run asks
+    nothing.
+    """
     assert "add --yes" in refused(promote, "--reason", "x")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: "")
@@ -144,7 +150,9 @@ def test_no_model_and_no_user_name(project, promote, monkeypatch, tmp_path):
 
 
 def test_history_of_twenty_moves(project, promote):
-    """Promotions and rollbacks in a drawn order: each is in the registry, and a rollback goes where an undo would."""
+    """Promotions and rollbacks in a drawn order: each is in the registry, and a rollback goes where
+    an undo would.
+    """
     draw, pile, expected = random.Random(0), [], []
     while len(expected) < 20:
         old = pile[-1] if pile else None
@@ -205,8 +213,9 @@ WRITES = [
 
 
 def killed_at(write: int, act) -> bool:
-    """Call `act` in a process of its own that is killed before its write number `write`; False if it ended before
-    that."""
+    """Call `act` in a process of its own that is killed before its write number `write`; False if
+    it ended before that.
+    """
     if (child := os.fork()) == 0:
         written = 0
 
@@ -266,8 +275,9 @@ def promote_staging() -> None:
 
 
 def test_killed_between_any_two_writes(project, promote, attempts, monkeypatch):
-    """At each step production names the old or the new version, what only shows changes nothing, and the next command
-    that changes something finishes the move first."""
+    """At each step production names the old or the new version, what only shows changes nothing,
+    and the next command that changes something finishes the move first.
+    """
     monkeypatch.setattr(promotion, "PATIENCE", 0)
     stage(project, "1")
     promote("--reason", "first", "--yes")
@@ -306,7 +316,9 @@ def test_killed_while_staging(project, promote, attempts):
 
 
 def test_what_changed_while_a_person_thought(project, promote, monkeypatch):
-    """Somebody takes production back, or stages another version, between the question and the answer: refused."""
+    """Somebody takes production back, or stages another version, between the question and the
+    answer: refused.
+    """
     stage(project, "1")
     promote("--reason", "first", "--yes")
     stage(project, "2")
@@ -336,7 +348,9 @@ def test_what_changed_while_a_person_thought(project, promote, monkeypatch):
 
 
 def test_a_move_in_hand_keeps_others_out(project):
-    """Somebody else's intention that appears while a person answers: refused, and nothing is left behind."""
+    """Somebody else's intention that appears while a person answers: refused, and nothing is left
+    behind.
+    """
     move = promotion.Move(promotion.now(), "promote", "Bob", "his", None, "1", {})
     project.client.set_registered_model_tag(
         "ChurnXGB", f"{promotion.PENDING}.x", json.dumps(move.__dict__)
@@ -350,8 +364,9 @@ def test_a_move_in_hand_keeps_others_out(project):
 
 
 def test_an_interrupted_move_does_not_undo_what_came_after(project, promote, monkeypatch):
-    """Cut off, and then production set to a third version by hand: the old intention is dropped, and said so. The tag
-    is one of an earlier release."""
+    """Cut off, and then production set to a third version by hand: the old intention is dropped,
+    and said so. The tag is one of an earlier release.
+    """
     monkeypatch.setattr(promotion, "PATIENCE", 0)
     move = promotion.Move(promotion.now(), "promote", "Ada", "cut off", None, "1", {})
     project.client.set_registered_model_tag(

@@ -1,4 +1,6 @@
-"""Batch scoring: what it writes, what it sets aside and why, what it refuses, and what a killed run leaves."""
+"""Batch scoring: what it writes, what it sets aside and why, what it refuses, and what a killed run
+leaves.
+"""
 
 import http.server
 import json
@@ -43,7 +45,10 @@ def customers(trained, inside) -> pd.DataFrame:
 
 @pytest.fixture
 def score(trained, inside, capsys, monkeypatch):
-    """Call the command in this process: its exit code and what it printed. A mistake is a UserError."""
+    """Call the command in this process: its exit code and what it printed.
+
+    A mistake is a UserError.
+    """
     inside(trained)
 
     def call(*arguments) -> tuple[int, str]:
@@ -65,7 +70,9 @@ def rejected(path) -> pd.Series:
 
 
 def test_scores_are_the_models(customers, score, tmp_path):
-    """Id, the booster's own probability, and the decision at the version's threshold, for every row in its order."""
+    """Id, the booster's own probability, and the decision at the version's threshold, for every row
+    in its order.
+    """
     customers.to_parquet(tmp_path / "c.parquet")
     code, printed = score(tmp_path / "c.parquet", tmp_path / "s.parquet")
     assert (
@@ -84,7 +91,9 @@ def test_scores_are_the_models(customers, score, tmp_path):
 
 
 def test_lineage_is_in_the_file_and_in_mlflow(trained, customers, score, tmp_path):
-    """Model version and the md5s of model and input, in the Parquet metadata and in the run; and the counts."""
+    """Model version and the md5s of model and input, in the Parquet metadata and in the run; and
+    the counts.
+    """
     customers.to_parquet(tmp_path / "c.parquet")
     score(tmp_path / "c.parquet", tmp_path / "s.parquet")
     written = json.loads(pq.read_metadata(tmp_path / "s.parquet").metadata[b"churn_lineage"])
@@ -104,7 +113,9 @@ def test_lineage_is_in_the_file_and_in_mlflow(trained, customers, score, tmp_pat
 
 
 def test_reasons_are_the_strongest_contributions(customers, score, tmp_path):
-    """--explain names the three features with the largest TreeSHAP values, with their values, strongest first."""
+    """--explain names the three features with the largest TreeSHAP values, with their values,
+    strongest first.
+    """
     some = customers.head(50)
     some.to_parquet(tmp_path / "c.parquet")
     score(tmp_path / "c.parquet", tmp_path / "s.parquet", "--explain")
@@ -136,8 +147,9 @@ BROKEN = {  # column: value, and what the reason says
 def test_broken_rows_are_set_aside_with_their_reasons(
     customers, score, tmp_path, form, monkeypatch
 ):
-    """Each kind of fault in a row of its own, one row with two, over several batches: nobody is lost, all the others
-    are scored, and each reason names column and value."""
+    """Each kind of fault in a row of its own, one row with two, over several batches: nobody is
+    lost, all the others are scored, and each reason names column and value.
+    """
     monkeypatch.setattr(customer_table, "BATCH_ROWS", 1000)
     table = customers.astype({"tenure": float, "partner": float})
     expected = {}
@@ -165,7 +177,9 @@ def test_broken_rows_are_set_aside_with_their_reasons(
 
 
 def test_csv_cells_and_lines_that_are_none(customers, score, tmp_path):
-    """A text in a number, and lines with too few or too many cells: set aside, counted, their rows numbered."""
+    """A text in a number, and lines with too few or too many cells: set aside, counted, their rows
+    numbered.
+    """
     lines = customers.head(20).to_csv(index=False).splitlines()
     cells = lines[3].split(",")
     cells[customers.columns.get_loc("tenure")] = "twelve"
@@ -226,7 +240,9 @@ def test_tables_that_cannot_be_read(score, tmp_path, name, content, says):
 
 
 def test_tables_that_do_not_fit(customers, score, tmp_path):
-    """Missing columns and columns of another type, all in one message; no rows; a quote that swallows lines."""
+    """Missing columns and columns of another type, all in one message; no rows; a quote that
+    swallows lines.
+    """
     table = customers.drop(columns=["contract", "tenure"]).assign(partner="yes")
     table.to_parquet(tmp_path / "c.parquet")
     with pytest.raises(UserError) as caught:
@@ -286,7 +302,9 @@ def test_a_url(customers, score, tmp_path):
 
 
 def test_a_killed_run_leaves_no_half_file(trained, customers, tmp_path):
-    """SIGKILL in the middle: neither file is there, an earlier one is whole, and a rerun goes through."""
+    """SIGKILL in the middle: neither file is there, an earlier one is whole, and a rerun goes
+    through.
+    """
     parts = [customers.assign(customer_id=customers["customer_id"] + f"-{i}") for i in range(60)]
     pd.concat(parts).to_parquet(tmp_path / "c.parquet")
     (tmp_path / "s.parquet").write_bytes(b"yesterday's")

@@ -1,4 +1,6 @@
-"""The production model over real HTTP: the right answer, or a 4xx that says what is wrong; never a wrong number."""
+"""The production model over real HTTP: the right answer, or a 4xx that says what is wrong; never a
+wrong number.
+"""
 
 import contextlib
 import http.client
@@ -57,8 +59,9 @@ class Server:
 
 @contextlib.contextmanager
 def started(project: Project, *command: str, stop: int = signal.SIGTERM):
-    """Start a server by a command in which <port> stands for a free port; end it by a signal to its process group, as
-    Ctrl-C does, and see that nothing is left of it."""
+    """Start a server by a command in which <port> stands for a free port; end it by a signal to its
+    process group, as Ctrl-C does, and see that nothing is left of it.
+    """
     port = free_port()
     command = [word.replace("<port>", str(port)) for word in command]
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "MLFLOW_TRACKING_URI": project.uri}
@@ -611,7 +614,8 @@ def test_a_bad_row_among_good_ones_refuses_them_all(server):
     assert len(server.probabilities(records(rows))) == 3000
 
 
-# What MLflow's server makes of odd values before the model sees them: (request, content type, the rows it scores).
+# What MLflow's server makes of odd values before the model sees them: (request, content type, the
+# rows it scores).
 READ = {
     "number as text": (records(with_cell(tenure="12")), JSON, with_cell(tenure=12)),
     "true for 1": (records(with_cell(female=True)), JSON, with_cell(female=1)),
@@ -682,8 +686,10 @@ def test_odd_values_are_read_as_documented(server, project, name):
 
 
 def test_mlflows_own_faults(server):
-    """The two requests that MLflow's server answers with 500, before it asks the model. When this fails, MLflow has
-    mended them: take them out of docs/serving.md."""
+    """The two requests that MLflow's server answers with 500, before it asks the model.
+
+    When this fails, MLflow has mended them: take them out of docs/serving.md.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     connection.putrequest("POST", "/invocations")
     connection.putheader("Content-Length", "2")
@@ -695,7 +701,9 @@ def test_mlflows_own_faults(server):
 
 
 def test_every_response_names_the_version(server, project):
-    """Good or bad, the headers say which version answered and the md5 of its model, which is dvc.lock's."""
+    """Good or bad, the headers say which version answered and the md5 of its model, which is
+    dvc.lock's.
+    """
     md5 = project.outs()["models/churn.ubj"]
     for headers in (
         server.ask(records(ROWS))[2],
@@ -748,8 +756,9 @@ def test_no_model_at_all(tmp_path):
 
 
 def test_a_restarted_server_has_the_new_production_model(server, project, customers):
-    """Another version is promoted: the running server stays what its headers say, one started by `mlflow run`
-    answers with the new model, and `--alias` shows any other version."""
+    """Another version is promoted: the running server stays what its headers say, one started by
+    `mlflow run` answers with the new model, and `--alias` shows any other version.
+    """
     project.set(**{"train.max_depth": 2})
     project.out("dvc", "repro")
     project.out("python", "src/promote.py", "--yes", "--reason", "shallower trees")
@@ -774,7 +783,9 @@ def test_a_restarted_server_has_the_new_production_model(server, project, custom
 
 
 def test_a_killed_parent_leaves_no_worker(project):
-    """SIGTERM to the one process that was started (as systemd or Docker sends it): the server behind it ends too."""
+    """SIGTERM to the one process that was started (as systemd or Docker sends it): the server
+    behind it ends too.
+    """
     with started(project, "python", "src/serve.py", "--port", "<port>") as server:
         server.process.terminate()
         server.process.wait(30)

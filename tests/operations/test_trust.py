@@ -33,8 +33,9 @@ def scored(tiny_pipeline, tmp_path_factory) -> Project:
 
 @pytest.fixture
 def project(scored, inside, monkeypatch, tmp_path) -> Project:
-    """The same with a registry of the test's own, temporary files in a folder of its own, and the files of version 1
-    put back afterwards."""
+    """The same with a registry of the test's own, temporary files in a folder of its own, and the
+    files of version 1 put back afterwards.
+    """
     shutil.copy(scored.folder / "mlflow.db", tmp_path / "mlflow.db")
     monkeypatch.setattr(scored, "uri", f"sqlite:///{tmp_path}/mlflow.db")
     inside(scored)
@@ -68,8 +69,9 @@ def command(monkeypatch, main, *arguments: str) -> str:
 
 
 def test_every_changed_added_or_removed_file_is_noticed(project, tmp_path):
-    """Each file of the model in turn, new ones beside them, and MLmodel naming another loader: found before anything
-    is imported."""
+    """Each file of the model in turn, new ones beside them, and MLmodel naming another loader:
+    found before anything is imported.
+    """
     folder, good, canary = files(project), tmp_path / "good", tmp_path / "canary"
     version = registry.version_by_number("ChurnXGB", "1")
     logged_model.load_predictor(version)
@@ -116,8 +118,9 @@ def test_every_changed_added_or_removed_file_is_noticed(project, tmp_path):
 
 
 def test_compiled_code_never_runs(project, tmp_path):
-    """Python runs a .pyc instead of the source beside it, and writes one whenever a model is loaded where it lies: it
-    is neither a change of the version, nor read."""
+    """Python runs a .pyc instead of the source beside it, and writes one whenever a model is loaded
+    where it lies: it is neither a change of the version, nor read.
+    """
     cache = files(project) / "code/churn/__pycache__"
     cache.mkdir(exist_ok=True)
     (cache / f"model.{sys.implementation.cache_tag}.pyc").write_bytes(b"no code at all")
@@ -125,8 +128,10 @@ def test_compiled_code_never_runs(project, tmp_path):
 
 
 def test_no_command_runs_a_changed_version(project, tmp_path, monkeypatch, capsys):
-    """score, serve, monitor, promote, rollback and an evaluation that compares with production: each refuses, and the
-    canary in the model's own scoring.py stays silent. A person can still replace what is in production."""
+    """score, serve, monitor, promote, rollback and an evaluation that compares with production:
+    each refuses, and the canary in the model's own scoring.py stays silent. A person can still
+    replace what is in production.
+    """
     canary, path = tmp_path / "canary", files(project) / "scoring.py"
     path.write_text(CANARY.format(str(canary)) + path.read_text())
     says = "ChurnXGB version 1 is not what was registered"
@@ -159,7 +164,9 @@ def test_no_copy_of_a_model_is_left(project, tmp_path, monkeypatch, capsys):
 
 
 def test_a_version_of_an_earlier_release(project, tmp_path, capsys):
-    """Without the tag of the whole, what its tags do tell of is checked, and that this is less is said."""
+    """Without the tag of the whole, what its tags do tell of is checked, and that this is less is
+    said.
+    """
     mlflow.MlflowClient().delete_model_version_tag("ChurnXGB", "1", logged_model.SEAL)
     version = registry.version_by_number("ChurnXGB", "1")
     logged_model.load_predictor(version)

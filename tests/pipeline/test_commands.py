@@ -1,4 +1,6 @@
-"""Every make target and every command of the README runs, in fresh clones; what they leave is whole."""
+"""Every make target and every command of the README runs, in fresh clones; what they leave is
+whole.
+"""
 
 import os
 import re
@@ -20,7 +22,10 @@ README = (ROOT / "README.md").read_text()
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A fresh clone after `make repro`. Its .venv is this environment; .ci/run builds real ones, by uv and by pip."""
+    """A fresh clone after `make repro`.
+
+    Its .venv is this environment; .ci/run builds real ones, by uv and by pip.
+    """
     clone = Project.clone(tmp_path_factory.mktemp("newcomer"))
     (clone.folder / ".venv").symlink_to(sys.prefix)
     if not Path(sys.prefix, "requirements.txt").exists():
@@ -53,7 +58,9 @@ def test_readme_from_top_to_bottom(clone):
 
 
 def test_second_repro_adds_nothing(clone):
-    """`make repro` again, after the experiments: no stage runs, no version is added, no alias moves."""
+    """`make repro` again, after the experiments: no stage runs, no version is added, no alias
+    moves.
+    """
     clone.out("git", "checkout", "-q", ".")
     clone.out("dvc", "checkout", "-q")
     clone.out("make", "repro")
@@ -73,7 +80,9 @@ def test_second_repro_adds_nothing(clone):
 
 
 def test_make_ui_serves_the_runs(clone):
-    """The MLflow page answers on loopback, and through it, as a team's server, the pipeline's commands find it all."""
+    """The MLflow page answers on loopback, and through it, as a team's server, the pipeline's
+    commands find it all.
+    """
     port = free_port()
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     server = subprocess.Popen(
@@ -108,7 +117,9 @@ def test_make_ui_serves_the_runs(clone):
     not shutil.which("chromium"), reason="no browser: install chromium to see the plots drawn"
 )
 def test_make_plots_draws_offline(clone, tmp_path):
-    """The page loads nothing from elsewhere, and a real browser without a network draws all eight plots."""
+    """The page loads nothing from elsewhere, and a real browser without a network draws all eight
+    plots.
+    """
     clone.out("make", "plots")
     page = clone.folder / "dvc_plots/index.html"
     assert not re.search(r"<(script|link)[^>]+(src|href)\s*=", page.read_text())
@@ -130,7 +141,9 @@ def test_make_plots_draws_offline(clone, tmp_path):
 
 
 def test_make_clean_loses_nothing(clone):
-    """After `make clean` the pipeline is restored from the cache without a stage being run; the store stays."""
+    """After `make clean` the pipeline is restored from the cache without a stage being run; the
+    store stays.
+    """
     clone.out("make", "clean")
     assert not (clone.folder / "models/churn.ubj").exists()
     assert clone.executed() == []
@@ -211,7 +224,9 @@ def test_stores_made_at_once_are_whole(project):
 
 
 def test_an_input_edited_while_its_stage_runs_is_an_error(project):
-    """DVC hashes dependencies after a stage: what was edited meanwhile must not enter dvc.lock as its input."""
+    """DVC hashes dependencies after a stage: what was edited meanwhile must not enter dvc.lock as
+    its input.
+    """
     project.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     running = subprocess.Popen(

@@ -1,4 +1,6 @@
-"""A file of the project that is damaged: each command that reads it names the file, what is wrong and what mends it."""
+"""A file of the project that is damaged: each command that reads it names the file, what is wrong
+and what mends it.
+"""
 
 import subprocess
 from pathlib import Path
@@ -22,8 +24,9 @@ def clone(tiny_pipeline, tmp_path_factory) -> Project:
 
 @pytest.fixture
 def damaged(clone, inside, request):
-    """A function that writes other bytes into a file of the project, or calls a function with its bytes; the file is
-    what it was afterwards."""
+    """A function that writes other bytes into a file of the project, or calls a function with its
+    bytes; the file is what it was afterwards.
+    """
     inside(clone)
 
     def damage(name: str, change) -> None:
@@ -116,7 +119,9 @@ def test_what_is_named_mends_it(clone, damaged, name, change, remedy):
 
 
 def test_the_store(tiny_pipeline, tmp_path):
-    """A damaged SQLite file, in processes of their own (MLflow keeps a store open); then what the message says."""
+    """A damaged SQLite file, in processes of their own (MLflow keeps a store open); then what the
+    message says.
+    """
     own = tiny_pipeline.copy(tmp_path)
     path = own.folder / "mlflow.db"
     before = path.read_bytes()

@@ -1,4 +1,6 @@
-"""What was measured when a version was registered never changes; another evaluation is a record of its own."""
+"""What was measured when a version was registered never changes; another evaluation is a record of
+its own.
+"""
 
 import json
 import re
@@ -64,8 +66,10 @@ REMOVED = ('        "f1": 2 * hits / (contacted.sum() + y.sum()),\n', "")
 
 
 def test_changed_metrics_code_is_a_record_of_its_own(clone):
-    """Lower, then back, then a metric added and one removed: version 1 keeps its figures and its run, `--status` and
-    `promote` say what is different today, `why.py` names the code, and the same evaluation again adds nothing."""
+    """Lower, then back, then a metric added and one removed: version 1 keeps its figures and its
+    run, `--status` and `promote` say what is different today, `why.py` names the code, and the same
+    evaluation again adds nothing.
+    """
     first, before = evaluations(clone), own_figures(clone)
     tuesday = written(clone)["roc_auc"]
     edit(clone, *LOWER)
@@ -100,7 +104,9 @@ def test_changed_metrics_code_is_a_record_of_its_own(clone):
 
 
 def test_the_same_evaluation_adds_nothing(clone):
-    """A second training is a row with its own evaluation, and the first stays; evaluating it once more adds nothing."""
+    """A second training is a row with its own evaluation, and the first stays; evaluating it once
+    more adds nothing.
+    """
     first = evaluations(clone)
     clone.out("dvc", "repro", "--force")
     twice = evaluations(clone)
@@ -113,7 +119,9 @@ def test_the_same_evaluation_adds_nothing(clone):
 
 
 def test_changed_test_rows_are_a_record_of_their_own(clone):
-    """Other test rows, the same model: version 1 keeps its figures, and can be promoted on what it was judged on last."""
+    """Other test rows, the same model: version 1 keeps its figures, and can be promoted on what it
+    was judged on last.
+    """
     first, before = evaluations(clone), own_figures(clone)
     table = pd.read_parquet(clone.folder / "data/raw.parquet")
     test = pd.read_parquet(clone.folder / "data/prepared/test.parquet")
@@ -146,7 +154,9 @@ print(json.dumps([move.metrics for move in promotion.history("ChurnXGB")]))
 
 
 def test_changed_gate_and_costs_leave_the_version_alone(clone):
-    """A stricter gate refuses what was registered, other costs make another version: version 1 stays as it was."""
+    """A stricter gate refuses what was registered, other costs make another version: version 1
+    stays as it was.
+    """
     first, before = evaluations(clone), dict(clone.versions()[0].tags)
     clone.set(**{"gate.min_roc_auc": 0.99})
     assert clone.executed() == ["evaluate"]
@@ -160,7 +170,9 @@ def test_changed_gate_and_costs_leave_the_version_alone(clone):
 
 
 def test_an_experiment_does_not_displace_a_candidate(clone):
-    """It is registered, staging stays, and what to type is said; asked for by its name, it takes staging."""
+    """It is registered, staging stays, and what to type is said; asked for by its name, it takes
+    staging.
+    """
     printed = clone.out("dvc", "exp", "run", "--name", "deeper", "-S", "train.max_depth=3")
     assert (
         "ChurnXGB version 2 is registered, and not staged" in printed
@@ -181,7 +193,9 @@ def test_an_experiment_does_not_displace_a_candidate(clone):
 
 
 def test_registered_at_once_is_one_version(clone, inside):
-    """Ten rounds of two registrations of one model at the same moment: one version stays, and both were told which."""
+    """Ten rounds of two registrations of one model at the same moment: one version stays, and both
+    were told which.
+    """
     inside(clone)
     mlflow.set_tracking_uri(clone.uri)
     (version,) = clone.versions()
@@ -205,7 +219,9 @@ def test_registered_at_once_is_one_version(clone, inside):
 
 
 def test_a_version_of_an_earlier_release_keeps_its_figures(clone, inside):
-    """It has no figures in its tags, and a later evaluation wrote into its run: those before its registration count."""
+    """It has no figures in its tags, and a later evaluation wrote into its run: those before its
+    registration count.
+    """
     inside(clone)
     store.connect()
     (version,) = clone.versions()

@@ -56,7 +56,9 @@ def launched(project: Project, *arguments: str):
 
 
 def test_entry_points():
-    """Each command is there; those of the pipeline take any parameter, and repeat no value of params.yaml."""
+    """Each command is there; those of the pipeline take any parameter, and repeat no value of
+    params.yaml.
+    """
     written = read_yaml(ROOT / "MLproject")["entry_points"]
     assert set(written) == VERBS
     project = load_project(str(ROOT))
@@ -112,7 +114,9 @@ def test_it_is_never_empty(clone):
 
 
 def test_a_stage(clone):
-    """`-e train` runs the pipeline up to train; what ran is a child of the parent and does not log into it."""
+    """`-e train` runs the pipeline up to train; what ran is a child of the parent and does not log
+    into it.
+    """
     clone.set(**{"train.max_depth": 3})
     result, parent = launched(clone, "-e", "train")
     assert result.returncode == 0, result.stderr
@@ -129,7 +133,9 @@ def given(**parameters: object) -> list[str]:
 
 
 def test_without_changes_it_is_dvc_repro(clone):
-    """No experiment; run, version and staging as ever; the parent says that train came from the cache."""
+    """No experiment; run, version and staging as ever; the parent says that train came from the
+    cache.
+    """
     result, parent = launched(clone)
     assert result.returncode == 0, result.stderr
     assert parent.data.tags["executed"] == "evaluate" and clone.alias("staging") == "2"
@@ -137,7 +143,9 @@ def test_without_changes_it_is_dvc_repro(clone):
 
 
 def test_with_changes_it_is_an_experiment(clone):
-    """-P max_depth=2: one DVC experiment, one model run of its name under the parent, the same figures in all three."""
+    """-P max_depth=2: one DVC experiment, one model run of its name under the parent, the same
+    figures in all three.
+    """
     result, parent = launched(clone, *given(max_depth=2))
     assert result.returncode == 0, result.stderr
     (name,) = clone.out("dvc", "exp", "list", "--name-only").split()
@@ -162,8 +170,9 @@ def test_with_changes_it_is_an_experiment(clone):
     ],
 )
 def test_wrong_parameters(clone, wrong, says):
-    """One clear line, no traceback of ours; the launching run is FAILED and says why, no run is left RUNNING, and
-    params.yaml is as it was."""
+    """One clear line, no traceback of ours; the launching run is FAILED and says why, no run is
+    left RUNNING, and params.yaml is as it was.
+    """
     before = (clone.folder / "params.yaml").read_bytes()
     result, parent = launched(clone, *given(**wrong))
     assert result.returncode != 0 and says in result.stderr and 'File "src/' not in result.stderr
@@ -176,7 +185,9 @@ def test_wrong_parameters(clone, wrong, says):
 
 
 def test_sweep(clone):
-    """The search by the launcher: its run is the launcher's child, its trials are that run's, in one experiment."""
+    """The search by the launcher: its run is the launcher's child, its trials are that run's, in
+    one experiment.
+    """
     before = (clone.folder / "params.yaml").read_bytes()
     clone.set(**{"sweep.trials": 2, "sweep.folds": 1})
     result, parent = launched(clone, "-e", "sweep")
@@ -192,7 +203,9 @@ def test_sweep(clone):
 
 
 def test_operations(clone):
-    """promote and score by the launcher: production is set; the parent of a command that failed is FAILED."""
+    """promote and score by the launcher: production is set; the parent of a command that failed is
+    FAILED.
+    """
     result, _ = launched(clone, "-e", "promote", "-P", "reason=first model", "-P", "by=Ada")
     assert result.returncode == 0, result.stderr
     assert clone.alias("production") == "2", "the experiment's version 3 was never put into staging"
@@ -230,8 +243,11 @@ def test_a_path_from_outside(fresh):
 
 @pytest.mark.sample  # own data is on a remote that a test does not reach
 def test_a_git_url_from_outside(fresh, tmp_path):
-    """`mlflow run URL` clones the project into a temporary folder. When that is gone, the version still has its
-    artifacts, and names the commit that it was made of."""
+    """`mlflow run URL` clones the project into a temporary folder.
+
+    When that is gone, the version still has its artifacts, and names the commit that it was made
+    of.
+    """
     port, temporary = free_port(), tmp_path / "temporary"
     temporary.mkdir()
     daemon = Path(fresh.out("git", "--exec-path").strip(), "git-daemon")

@@ -62,7 +62,9 @@ def status(stage: str) -> tuple[str, str | None]:
 
 
 def test_runs_of_killed_processes(own_store, monkeypatch):
-    """The next run of the project closes them, with the launching run of one; those of living processes go on."""
+    """The next run of the project closes them, with the launching run of one; those of living
+    processes go on.
+    """
     with mlflow.start_run(experiment_id=store.connect(), tags={"stage": "launch"}) as launching:
         pass
     mlflow.MlflowClient().update_run(launching.info.run_id, status="RUNNING")
@@ -113,7 +115,9 @@ def test_temporary_folders(tmp_path):
 
 
 def test_checkouts_of_killed_rebuilds(tmp_path, monkeypatch):
-    """What a killed reproduce.py or why.py left in the folder of temporary files goes with the next one."""
+    """What a killed reproduce.py or why.py left in the folder of temporary files goes with the next
+    one.
+    """
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with workspace.temporary() as living:
         (tmp_path / "churn-rebuild-dead/project").mkdir(parents=True)
@@ -123,7 +127,9 @@ def test_checkouts_of_killed_rebuilds(tmp_path, monkeypatch):
 
 
 def test_a_stage_that_was_killed(tiny_pipeline, tmp_path):
-    """`kill -9` of preprocess leaves a run and a folder; the next one closes the run, removes the folder, and works."""
+    """`kill -9` of preprocess leaves a run and a folder; the next one closes the run, removes the
+    folder, and works.
+    """
     project = tiny_pipeline.copy(tmp_path)
     assert project.run(sys.executable, "-c", KILLED_AT_WORK).returncode == -signal.SIGKILL
     assert len(list((project.folder / "data").glob(".prepared-*"))) == 1
@@ -151,8 +157,9 @@ def test_artifacts_that_cannot_be_written(own_store):
 
 
 def test_an_experiment_that_was_killed(tiny_pipeline, tmp_path):
-    """`kill -9` of `dvc exp run` leaves git on no branch with the experiment's files: report.py and make say how to get
-    back, the command does it, and the user's own edit is still there."""
+    """`kill -9` of `dvc exp run` leaves git on no branch with the experiment's files: report.py and
+    make say how to get back, the command does it, and the user's own edit is still there.
+    """
     project = tiny_pipeline.copy(tmp_path)
     with open(project.folder / "README.md", "a") as readme:
         readme.write("mine")

@@ -85,7 +85,9 @@ def test_serving(on_server, address):
 
 
 def test_an_experiment_by_the_launcher(on_server, address):
-    """`mlflow run . -P max_depth=2` is `dvc exp run`: its run on the server is the launching run's child."""
+    """`mlflow run . -P max_depth=2` is `dvc exp run`: its run on the server is the launching run's
+    child.
+    """
     start = [
         sys.executable,
         "-m",

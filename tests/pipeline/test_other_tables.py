@@ -1,5 +1,8 @@
-"""Tables that other people have: their labels, index columns, column names and types. Each either makes a contract that
-it fits, and a model, or is refused in one short message that says what to do."""
+"""Tables that other people have: their labels, index columns, column names and types.
+
+Each either makes a contract that it fits, and a model, or is refused in one short message that says
+what to do.
+"""
 
 import datetime
 import decimal
@@ -38,7 +41,9 @@ ROLES = {"id": "id", "target": "left", "positive": "Yes", "negative": None, "unl
 
 
 def customers(**columns) -> pd.DataFrame:
-    """600 customers with an id, two features and a target, and these columns (values, or a function of the table)."""
+    """600 customers with an id, two features and a target, and these columns (values, or a function
+    of the table).
+    """
     random = np.random.default_rng(0)
     x = random.normal(size=ROWS)
     left = np.where(x + random.normal(size=ROWS) > 0.8, "Yes", "No")
@@ -229,7 +234,9 @@ def test_index_columns_are_refused(place, table, says):
 
 
 def test_what_only_looks_like_an_index_is_data(place, tmp_path):
-    """An id that counts the rows or is pandas' index; whole numbers that come twice, whatever their name."""
+    """An id that counts the rows or is pandas' index; whole numbers that come twice, whatever their
+    name.
+    """
     ages = np.random.default_rng(2).integers(18, 90, ROWS)
     for table in (customers(id=range(ROWS), index=ages), customers(index=ages).set_index("id")):
         place.infer(table)
@@ -342,8 +349,10 @@ def test_contract_and_parameters_name_the_same_labels(place, tmp_path, data):
 
 
 def test_labelling_belongs_to_the_data(tmp_path):
-    """For why.py, two models differ in their data where another label means: stayed. A checkout that is older than
-    these parameters does not."""
+    """For why.py, two models differ in their data where another label means: stayed.
+
+    A checkout that is older than these parameters does not.
+    """
     own = {"data.id": "id", "data.target": "left", "data.positive": "Yes"}
     older, today, other = (
         difference.Side(None, tmp_path, {}, {}, own | more, None)
@@ -468,7 +477,9 @@ NAMES += [
 
 
 def test_column_names_of_every_kind(place, tmp_path):
-    """XGBoost and MLflow get names that they take, each its own; people see theirs in tables and pictures."""
+    """XGBoost and MLflow get names that they take, each its own; people see theirs in tables and
+    pictures.
+    """
     from mlflow.utils.validation import _validate_metric_name
 
     random = np.random.default_rng(4)
@@ -514,7 +525,9 @@ def test_column_names_of_every_kind(place, tmp_path):
 
 
 def test_messages_are_bounded(place, tmp_path):
-    """A cell of 10 MB, 5,000 unknown columns: a message fits on the screen and says how much more there is."""
+    """A cell of 10 MB, 5,000 unknown columns: a message fits on the screen and says how much more
+    there is.
+    """
     huge = "z" * 10_000_000
     for table in (
         customers(w=[huge, *TEXTS[1:]]),
@@ -567,7 +580,9 @@ def test_damaged_table_is_refused(place, tmp_path):
 
 
 def test_check_and_output_replace_no_contract(place, capsys):
-    """--check writes nothing and --output elsewhere, also where there is a contract; umlauts stay umlauts."""
+    """--check writes nothing and --output elsewhere, also where there is a contract; umlauts stay
+    umlauts.
+    """
     table = customers(Größe=np.where(yes, "groß", "klein"))
     text = place.infer(table)
     assert "Größe:" in text and "- groß" in text
@@ -611,7 +626,9 @@ def test_slips_in_a_contract_are_refused(place, tmp_path, old, new, says):
 
 
 def test_the_pipeline_on_such_a_table(project: Project, inside, capsys):
-    """Odd names, null labels: every stage runs, MLflow has the counts, the report says who was left out."""
+    """Odd names, null labels: every stage runs, MLflow has the counts, the report says who was left
+    out.
+    """
     clone = inside(project)
     tree = read_yaml(clone.folder / "params.yaml")
     wanted = {f"data.{name}": value for name, value in (ROLES | {"unlabelled": "drop"}).items()}
@@ -645,7 +662,9 @@ def test_the_pipeline_on_such_a_table(project: Project, inside, capsys):
 
 
 def test_preprocess_refuses_what_the_contract_came_to_accept(project: Project, inside):
-    """A contract of an earlier release that lists an index, a nullable target: refused by the stage, with the way out."""
+    """A contract of an earlier release that lists an index, a nullable target: refused by the
+    stage, with the way out.
+    """
     clone = inside(project)
     clone.set(**{f"data.{name}": value for name, value in ROLES.items()})
     table = missing_labels(customers(**{"__index_level_0__": range(ROWS)}))

@@ -1,5 +1,6 @@
-"""Other people's tables: every type of id and label from Parquet and CSV, columns that are called like the product's
-own, and CSV files as they come."""
+"""Other people's tables: every type of id and label from Parquet and CSV, columns that are called
+like the product's own, and CSV files as they come.
+"""
 
 import decimal
 import gzip
@@ -158,7 +159,9 @@ def test_single_precision_is_what_its_text_says(tmp_path):
 
 
 def test_labels_that_cannot_be_used(tmp_path):
-    """A cell that is no label of that type, a broken line and a repeated id are said, not passed over."""
+    """A cell that is no label of that type, a broken line and a repeated id are said, not passed
+    over.
+    """
     frame = own_frame()
     frame["left"] = (frame["left"] == "yes").astype(int)
     own = Own(tmp_path, frame, positive=1)
@@ -207,8 +210,9 @@ def test_unknown_labels_are_left_out_on_request(tmp_path, capsys):
 
 
 def test_columns_called_like_the_products(tmp_path):
-    """bias, row, reason, churn_probability, churn and the names of reasons: the user's columns keep their names and
-    their values."""
+    """bias, row, reason, churn_probability, churn and the names of reasons: the user's columns keep
+    their names and their values.
+    """
     random = np.random.default_rng(1)
     names = [
         "bias",
@@ -266,7 +270,9 @@ def test_few_features_and_nulls_among_the_reasons(tmp_path, features):
 
 
 def test_null_tokens_mean_the_same_when_training_and_when_scoring(tmp_path):
-    """NA and its like are null at intake and at scoring; where the contract lists NA as a value, it is that value."""
+    """NA and its like are null at intake and at scoring; where the contract lists NA as a value, it
+    is that value.
+    """
     random = np.random.default_rng(2)
     frame = own_frame(
         usage=random.choice(["1.5", "2", *NULLS], ROWS), plan=random.choice(["a", "NA"], ROWS)

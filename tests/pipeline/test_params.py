@@ -25,7 +25,8 @@ from churn.params import (
 )
 from conftest import Project, flat
 
-# Values that are not "a bit more", the first that is not the one there; the rest follow from `turned`.
+# Values that are not "a bit more", the first that is not the one there; the rest follow from
+# `turned`.
 OTHERS = {"data.id": ("number", "nr"), "data.target": ("gone", "left"), "data.positive": (1, 3)}
 OTHERS |= {
     "data.negative": ([0, 2], [0]),
@@ -81,7 +82,9 @@ def test_mistakes_are_refused_with_the_name(project, old, new, says):
 
 
 def test_typo_in_set_param_is_refused(project):
-    """DVC refuses an unknown name in -S by itself; one that is forced in with + is refused by the first stage."""
+    """DVC refuses an unknown name in -S by itself; one that is forced in with + is refused by the
+    first stage.
+    """
     refused = project.run("dvc", "exp", "run", "-S", "train.max_dept=6")
     assert refused.returncode != 0 and "train.max_dept" in refused.stderr
     assert project.out("git", "status", "--short") == ""
@@ -91,7 +94,9 @@ def test_typo_in_set_param_is_refused(project):
 
 
 def test_stages_declare_what_they_read(tiny_pipeline, tmp_path, inside, monkeypatch):
-    """Each stage, run for real while every access to a parameter is noted, reads exactly the leaves it declares."""
+    """Each stage, run for real while every access to a parameter is noted, reads exactly the leaves
+    it declares.
+    """
     import mlflow
 
     clone = inside(tiny_pipeline.copy(tmp_path))
@@ -139,7 +144,9 @@ def test_stages_declare_what_they_read(tiny_pipeline, tmp_path, inside, monkeypa
 
 
 def test_stages_seed_the_global_generators(project, inside, monkeypatch):
-    """A line in a stage that draws from `random` or NumPy's global generator draws the same numbers in every run."""
+    """A line in a stage that draws from `random` or NumPy's global generator draws the same numbers
+    in every run.
+    """
     inside(project)
     drawn = []
 

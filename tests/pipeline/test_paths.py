@@ -21,7 +21,9 @@ NAMES = ["my project", "Kündigung", "100%churn", "100%20churn", "a#b?c", "{a} &
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_uri_and_its_path(tmp_path, monkeypatch, name):
-    """The URI of a file names that file to SQLAlchemy; a relative one and MLflow's own lead to it as well."""
+    """The URI of a file names that file to SQLAlchemy; a relative one and MLflow's own lead to it
+    as well.
+    """
     folder = tmp_path / name
     monkeypatch.setenv("DVC_ROOT", str(folder))
     path = folder / "mlflow.db"
@@ -37,7 +39,9 @@ def test_a_uri_and_its_path(tmp_path, monkeypatch, name):
 
 
 def test_a_store_in_an_odd_folder(tmp_path, monkeypatch):
-    """A run and its artifact are in the project's folder, by the URI that MLflow's launcher hands on."""
+    """A run and its artifact are in the project's folder, by the URI that MLflow's launcher hands
+    on.
+    """
     folder = tmp_path / "my Kündigung 100% a#b"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -69,7 +73,9 @@ def test_a_queue_that_dvc_cannot_run(tmp_path, monkeypatch, name):
 
 
 def test_mlflow_run_in_an_odd_folder(tmp_path):
-    """`mlflow run .` without a store of the user's, from a folder with a blank and a letter beyond ASCII."""
+    """`mlflow run .` without a store of the user's, from a folder with a blank and a letter beyond
+    ASCII.
+    """
     project = Project.clone(tmp_path / "my Kündigung", tiny=True)
     project.out("mlflow", "run", ".", "--env-manager", "local", "-e", "preprocess")
     (run,) = project.runs("preprocess")
@@ -81,8 +87,9 @@ def test_mlflow_run_in_an_odd_folder(tmp_path):
 
 @pytest.fixture(scope="module")
 def bigger(tiny_pipeline, tmp_path_factory) -> Project:
-    """A tiny project as the folder teams/churn of a bigger repository, which has files of its own; version 2 is of a
-    tree that differed from the commit, inside the project and outside."""
+    """A tiny project as the folder teams/churn of a bigger repository, which has files of its own;
+    version 2 is of a tree that differed from the commit, inside the project and outside.
+    """
     top = tmp_path_factory.mktemp("bigger")
     (top / "other").mkdir()
     (top / "other/notes.txt").write_text("one\n")
@@ -119,8 +126,9 @@ def test_what_differs_is_the_projects_own(bigger, inside):
 
 
 def test_a_checkout_of_a_folder(bigger, inside):
-    """Versions and commits can be checked out, with the files that their stages read: what is made of this tree, and
-    the version of a commit in which the project was the repository's root."""
+    """Versions and commits can be checked out, with the files that their stages read: what is made
+    of this tree, and the version of a commit in which the project was the repository's root.
+    """
     inside(bigger)
     for what, place in (("2", "teams/churn/"), ("HEAD", "teams/churn/"), ("1", "")):
         made = resolve_recipe(what)

@@ -21,7 +21,9 @@ pytestmark = pytest.mark.sample
 
 @pytest.fixture
 def clone(project, inside, monkeypatch):
-    """An entered project with the real table, and small batches, so that every test crosses several."""
+    """An entered project with the real table, and small batches, so that every test crosses
+    several.
+    """
     project.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
     monkeypatch.setattr(parquet, "BATCH_ROWS", 1000)
     return inside(project)
@@ -41,7 +43,9 @@ def splits(table: pd.DataFrame, folder, seed: int = 42) -> dict[str, set[str]]:
 
 
 def test_customers_stay_where_they_are(clone, tmp_path):
-    """A new customer moves nobody; a shuffled table gives the same splits as sets; every customer is in one split."""
+    """A new customer moves nobody; a shuffled table gives the same splits as sets; every customer
+    is in one split.
+    """
     table = pd.read_parquet(paths.RAW)
     first = splits(table, tmp_path / "a")
     assert sum(map(len, first.values())) == len(set.union(*first.values())) == len(table) == 7043
@@ -184,7 +188,9 @@ def test_exit_code_of_a_refusal(project):
 
 
 def test_numbers_of_other_widths_and_dictionaries_pass(clone, tmp_path):
-    """int32, float32 without loss and dictionary-encoded text are the same table; the splits are the same files."""
+    """int32, float32 without loss and dictionary-encoded text are the same table; the splits are
+    the same files.
+    """
     table = pq.read_table(paths.RAW)
     splits(table.to_pandas(), tmp_path / "a")
     narrow = [f.with_type(pa.int32()) if f.type == pa.int64() else f for f in table.schema]
@@ -202,7 +208,9 @@ def test_numbers_of_other_widths_and_dictionaries_pass(clone, tmp_path):
 
 
 def test_inferred_contract_fits_its_table(clone):
-    """infer_schema.py writes a contract that the table passes and a changed table does not, and overwrites none."""
+    """infer_schema.py writes a contract that the table passes and a changed table does not, and
+    overwrites none.
+    """
     exists = clone.run("python", "src/infer_schema.py", "data/raw.parquet")
     assert exists.returncode == 1 and "data/schema.yaml exists" in exists.stderr
     paths.SCHEMA.unlink()

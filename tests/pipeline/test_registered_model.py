@@ -21,7 +21,9 @@ from churn.tracking import environment, logged_model, registry
 
 @pytest.fixture
 def scorer(pipeline, inside, monkeypatch):
-    """The model that `staging` names, loaded as any consumer does with pickles forbidden, and the test rows."""
+    """The model that `staging` names, loaded as any consumer does with pickles forbidden, and the
+    test rows.
+    """
     import mlflow
 
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
@@ -157,8 +159,9 @@ def test_contributions_add_up_to_the_score(rules):
 
 
 def test_flags_and_ranges_of_another_contract(tmp_path):
-    """A flag is served as a double (MLflow's server would make true of "false" for a boolean) and must be 0 or 1; a
-    range is kept, its open ends too."""
+    """A flag is served as a double (MLflow's server would make true of "false" for a boolean) and
+    must be 0 or 1; a range is kept, its open ends too.
+    """
 
     (tmp_path / "schema.yaml").write_text(
         "columns:\n  id: {dtype: str}\n  left: {dtype: bool, isin: [false, true]}\n  plan: {dtype: bool}\n"

@@ -11,7 +11,10 @@ BAD = {"train.rounds": 1, "train.max_depth": 1}
 
 @pytest.fixture(scope="module")
 def clone(tiny_pipeline, tmp_path_factory):
-    """A project with one good model in staging. The tests of this module go on from one another, in order."""
+    """A project with one good model in staging.
+
+    The tests of this module go on from one another, in order.
+    """
     return tiny_pipeline.copy(tmp_path_factory.mktemp("registry"))
 
 
@@ -20,7 +23,9 @@ def test_the_pipeline_never_sets_production(clone):
 
 
 def test_a_rejected_model_is_in_no_registry(clone):
-    """The bad model has its run and its reasons, but no version and no alias; `dvc repro` itself succeeds."""
+    """The bad model has its run and its reasons, but no version and no alias; `dvc repro` itself
+    succeeds.
+    """
     clone.set(**BAD)
     printed = clone.out("dvc", "repro")
     assert "not registered" in printed and "below gate.min_roc_auc" in printed
@@ -40,7 +45,9 @@ def test_a_rejected_model_is_in_no_registry(clone):
 
 
 def test_good_again_is_the_same_version(clone):
-    """Restored from DVC's cache, no stage runs: staging is still the good model, and nothing was registered twice."""
+    """Restored from DVC's cache, no stage runs: staging is still the good model, and nothing was
+    registered twice.
+    """
     clone.set(**GOOD)
     assert clone.executed() == []
     clone.out("python", "src/report.py")
@@ -51,7 +58,9 @@ def test_good_again_is_the_same_version(clone):
 
 
 def test_changed_costs_are_another_version(clone):
-    """The same booster with another decision threshold decides otherwise, so it is another version and run."""
+    """The same booster with another decision threshold decides otherwise, so it is another version
+    and run.
+    """
     clone.set(**{"evaluate.costs.contact": 80.0})
     assert clone.executed() == ["evaluate"]
     newest, first = clone.versions()
@@ -65,7 +74,9 @@ def test_changed_costs_are_another_version(clone):
 
 
 def test_the_reconciler_moves_no_alias(clone):
-    """Back to the first parameters, from the cache: the workspace is version 1, staging stays version 2."""
+    """Back to the first parameters, from the cache: the workspace is version 1, staging stays
+    version 2.
+    """
     clone.set(**{"evaluate.costs.contact": 40.0})
     assert clone.executed() == []
     printed = clone.out("python", "src/report.py")
@@ -75,7 +86,9 @@ def test_the_reconciler_moves_no_alias(clone):
 
 
 def test_worse_than_production_is_refused(clone):
-    """Above every threshold and yet worse than production on the same rows: the paired bootstrap says no."""
+    """Above every threshold and yet worse than production on the same rows: the paired bootstrap
+    says no.
+    """
     clone.client.set_registered_model_alias("ChurnXGB", "production", "1")
     clone.set(**{"gate.min_roc_auc": 0.5, **BAD})
     printed = clone.out("dvc", "repro")
@@ -88,12 +101,15 @@ def test_worse_than_production_is_refused(clone):
 
 
 def test_a_wiped_store_is_filled_again(clone):
-    """A new store and a cached pipeline: run, metrics, plots, version and staging come from DVC's files."""
+    """A new store and a cached pipeline: run, metrics, plots, version and staging come from DVC's
+    files.
+    """
     clone.set(**GOOD, **{"gate.min_roc_auc": 0.8})
     assert clone.executed() == []
     (clone.folder / "mlflow.db").unlink()
     shutil.rmtree(clone.folder / "mlartifacts")
-    clone.uri = f"sqlite:///{clone.folder}/./mlflow.db"  # another name, or MLflow here would go on reading the old file
+    # another name, or MLflow here would go on reading the old file
+    clone.uri = f"sqlite:///{clone.folder}/./mlflow.db"
     clone.out("python", "src/report.py")
     (version,) = clone.versions()
     (run,) = clone.runs("train")
@@ -109,7 +125,9 @@ def test_a_wiped_store_is_filled_again(clone):
 
 
 def test_a_filled_store_keeps_its_staging(clone):
-    """Another model from the cache, unknown to the new store: the reconciler registers it, and staging stays."""
+    """Another model from the cache, unknown to the new store: the reconciler registers it, and
+    staging stays.
+    """
     clone.set(**{"evaluate.costs.contact": 80.0})
     assert clone.executed() == []
     clone.out("python", "src/report.py")
@@ -119,7 +137,9 @@ def test_a_filled_store_keeps_its_staging(clone):
 
 
 def test_changed_scoring_code_is_another_version(clone):
-    """A mended src/churn/modeling/scoring.py must reach the registry, though booster, contract and threshold are the same."""
+    """A mended src/churn/modeling/scoring.py must reach the registry, though booster, contract and
+    threshold are the same.
+    """
     before = clone.versions()
     with (clone.folder / "src/churn/modeling/scoring.py").open("a") as code:
         code.write("# mended\n")

@@ -1,4 +1,6 @@
-"""The same inputs give the same bytes, on any path, with any number of threads; other inputs give others."""
+"""The same inputs give the same bytes, on any path, with any number of threads; other inputs give
+others.
+"""
 
 import pandas as pd
 import pytest
@@ -7,7 +9,9 @@ from conftest import AS_COMMITTED, Project
 
 
 def test_two_clones_make_the_same_bytes(pipelines):
-    """Another folder, another number of threads, another order of Python's sets: every output has the same md5."""
+    """Another folder, another number of threads, another order of Python's sets: every output has
+    the same md5.
+    """
     one, two = (clone.outs() for clone in pipelines)
     assert one == two
 
@@ -58,8 +62,9 @@ def tiny(tiny_pipeline, tmp_path_factory):
 
 
 def test_repro_runs_what_changed_and_nothing_else(tiny):
-    """Nothing without a change; evaluate alone for a cost; train and evaluate for a learning rate; all for a seed.
-    And a changed seed changes every split, the model and the metrics."""
+    """Nothing without a change; evaluate alone for a cost; train and evaluate for a learning rate;
+    all for a seed. And a changed seed changes every split, the model and the metrics.
+    """
     assert tiny.executed() == []
     tiny.set(**{"evaluate.costs.contact": 41.0})
     assert tiny.executed() == ["evaluate"]
@@ -73,7 +78,9 @@ def test_repro_runs_what_changed_and_nothing_else(tiny):
 
 
 def test_exp_run_leaves_one_run_named_after_the_experiment(tiny):
-    """`dvc exp run --temp` works in a copy that is deleted; its run is in the project's store all the same."""
+    """`dvc exp run --temp` works in a copy that is deleted; its run is in the project's store all
+    the same.
+    """
     tiny.out("git", "checkout", "-q", ".")
     tiny.out("dvc", "exp", "run", "--temp", "-n", "deeper", "-S", "train.max_depth=5")
     named = [run for run in tiny.runs() if run.info.run_name == "deeper"]

@@ -43,8 +43,9 @@ def refused(monkeypatch, address: str) -> str:
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """Answers every request with the status and the body that the first part of the path names: /404, /html, /json;
-    /gone closes the connection."""
+    """Answers every request with the status and the body that the first part of the path names:
+    /404, /html, /json; /gone closes the connection.
+    """
 
     def do_GET(self):
         kind = self.path.split("/")[1]
@@ -155,7 +156,9 @@ COMMANDS = {
 
 
 def test_every_command_says_it_in_one_message(clone, inside, no_mlflow, monkeypatch, call):
-    """Of a store that is none, each command says the same, and nothing of ours or of MLflow's internals."""
+    """Of a store that is none, each command says the same, and nothing of ours or of MLflow's
+    internals.
+    """
     inside(clone)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{no_mlflow}/404")
     for command, variants in COMMANDS.items():
@@ -203,7 +206,9 @@ def test_an_experiment_that_was_deleted(own, inside, monkeypatch):
 
 
 def test_quotes_in_names(clone, inside):
-    """A name with a quote is searched for, one with both kinds is refused; neither breaks MLflow's filter."""
+    """A name with a quote is searched for, one with both kinds is refused; neither breaks MLflow's
+    filter.
+    """
     inside(clone)
     assert runs.find_run(dvc_experiment="it's") is None
     assert runs.find_run(dvc_experiment='the "new" one') is None
@@ -221,7 +226,9 @@ def damage(path: Path) -> None:
 
 @pytest.fixture
 def pushed(own, inside) -> tuple[Path, Path]:
-    """The training split in the cache of a project whose outputs were pushed: there, and in the remote's folder."""
+    """The training split in the cache of a project whose outputs were pushed: there, and in the
+    remote's folder.
+    """
     inside(own)
     own.out("dvc", "remote", "modify", "--local", "storage", "url", str(own.folder / "storage"))
     own.out("dvc", "push", "-q", "data/prepared/train.parquet")
@@ -233,8 +240,11 @@ def pushed(own, inside) -> tuple[Path, Path]:
 
 
 def test_a_damaged_file_of_the_cache(own, pushed):
-    """A byte flipped in the cached training split: an intact copy comes from the remote. Where the remote's is damaged as
-    well, it is refused before anything is computed from it, with every place and its state."""
+    """A byte flipped in the cached training split: an intact copy comes from the remote.
+
+    Where the remote's is damaged as well, it is refused before anything is computed from it, with
+    every place and its state.
+    """
     cached, remote = pushed
     digest = own.outs()["data/prepared/train.parquet"]
     damage(cached)
@@ -254,7 +264,9 @@ def test_a_damaged_file_of_the_cache(own, pushed):
 
 
 def test_a_damaged_table_is_not_checked_out(own, inside, call):
-    """DVC checks a damaged file out without a word: what `make repro` fetches is compared with its pointer."""
+    """DVC checks a damaged file out without a word: what `make repro` fetches is compared with its
+    pointer.
+    """
     inside(own)
     digest = md5(paths.RAW)
     cached = own.folder / ".dvc/cache/files/md5" / digest[:2] / digest[2:]

@@ -1,4 +1,6 @@
-"""What MLflow holds after the pipeline: one row a model, with everything side by side, joined to DVC by md5."""
+"""What MLflow holds after the pipeline: one row a model, with everything side by side, joined to
+DVC by md5.
+"""
 
 import json
 
@@ -53,7 +55,9 @@ def test_version_names_the_four_moving_parts(pipeline):
 
 
 def test_one_row_a_model_with_everything(pipeline):
-    """Parameters, test metrics equal to metrics.json, both learning curves in full, plots, data sets, the model."""
+    """Parameters, test metrics equal to metrics.json, both learning curves in full, plots, data
+    sets, the model.
+    """
     run = model_run(pipeline)
     written = json.loads((pipeline.folder / "reports/metrics.json").read_text())
     del written["gate_thresholds"]
@@ -82,7 +86,9 @@ def test_one_row_a_model_with_everything(pipeline):
 
 @pytest.mark.sample
 def test_interval_holds_the_cross_validated_auc(pipeline):
-    """0.848 is the 5-fold mean ROC AUC of such a model on this table; no seed was chosen for its score."""
+    """0.848 is the 5-fold mean ROC AUC of such a model on this table; no seed was chosen for its
+    score.
+    """
     metrics = json.loads((pipeline.folder / "reports/metrics.json").read_text())
     assert metrics["roc_auc_low"] < 0.848 < metrics["roc_auc_high"]
 

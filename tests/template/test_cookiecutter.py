@@ -1,4 +1,6 @@
-"""A project that is generated from this one works, is nobody else's, and is not generated from bad answers."""
+"""A project that is generated from this one works, is nobody else's, and is not generated from bad
+answers.
+"""
 
 import importlib
 import json
@@ -29,7 +31,9 @@ OWN = {
 
 
 class Workshop:
-    """A clone of this repository as the template, a home with a git identity, and folders to generate into."""
+    """A clone of this repository as the template, a home with a git identity, and folders to
+    generate into.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -92,7 +96,9 @@ def table(workshop) -> Path:
 
 @pytest.fixture(scope="module")
 def projects(workshop, table) -> dict[str, Project]:
-    """A project with every default, and one with the second table; in both, `make repro`, at the same time."""
+    """A project with every default, and one with the second table; in both, `make repro`, at the
+    same time.
+    """
     made = {
         "sample": workshop.project("customer-churn"),
         "own": workshop.project("leavers", **OWN, data=table.name),
@@ -122,7 +128,9 @@ def test_with_the_sample_it_is_this_project(projects):
 
 
 def test_with_another_table_it_is_another_project(projects, table):
-    """Its contract, names, remote and licence; its model is registered under its name, made from its table."""
+    """Its contract, names, remote and licence; its model is registered under its name, made from
+    its table.
+    """
     project = projects["own"]
     (version,) = project.client.search_model_versions("name = 'LeaverModel'")
     assert version.tags["data_md5"] == md5(table)
@@ -149,7 +157,9 @@ def test_with_another_table_it_is_another_project(projects, table):
 
 @pytest.mark.parametrize("name", ["sample", "own"])
 def test_nothing_is_left_over(projects, workshop, name):
-    """No Jinja, no mark, no test of cookiecutter, no benchmark; with own data no word and no byte of the sample."""
+    """No Jinja, no mark, no test of cookiecutter, no benchmark; with own data no word and no byte
+    of the sample.
+    """
     project = projects[name]
     files = project.out("git", "ls-files", "--cached", "--others", "--exclude-standard").split()
     assert not [
@@ -187,8 +197,10 @@ def test_nothing_is_left_over(projects, workshop, name):
 
 @pytest.mark.parametrize("name", ["sample", "own"])
 def test_its_tests_can_be_run(projects, name):
-    """Every test of the new project is collected, about a table of one's own none that proves the sample's; those that
-    need no pipeline pass. (The whole `make test` takes as long as this project's: see docs/start-a-project.md.)"""
+    """Every test of the new project is collected, about a table of one's own none that proves the
+    sample's; those that need no pipeline pass. (The whole `make test` takes as long as this
+    project's: see docs/start-a-project.md.)
+    """
     project = projects[name]
     listed = project.out("python", "-m", "pytest", "--collect-only", "-q", "-n0")
     assert "test_registered_model.py" in listed
@@ -424,8 +436,11 @@ def test_csv_with_numbers_as_labels(workshop, tmp_path):
 
 
 def test_enter_is_an_answer_and_columns_are_left_out(workshop, tmp_path):
-    """Own data and Enter for all else: the sample's column names fit by chance. Columns of dates and free text are
-    left out on request; of the template's last experiment nothing comes along; the workflow says what it needs."""
+    """Own data and Enter for all else: the sample's column names fit by chance.
+
+    Columns of dates and free text are left out on request; of the template's last experiment
+    nothing comes along; the workflow says what it needs.
+    """
     rows = [
         f"{i:03},{i % 7},2026-01-{i % 28 + 1:02},said {i},{'Yes' if i % 3 else 'No'}"
         for i in range(300)
@@ -455,7 +470,9 @@ def test_enter_is_an_answer_and_columns_are_left_out(workshop, tmp_path):
 
 
 def test_labels_of_more_than_two_kinds(workshop, tmp_path):
-    """Several labels may mean: stayed; who has none is left out on request; a column's name may have a comma."""
+    """Several labels may mean: stayed; who has none is left out on request; a column's name may
+    have a comma.
+    """
     labels = ["Yes", "No", "No, paused", ""]
     rows = [f'{i},{i % 7},said {i},"{labels[i % 4]}"' for i in range(300)]
     (tmp_path / "t.csv").write_text("\n".join(['customer_id,usage,"a, b",churn', *rows]))
@@ -472,7 +489,9 @@ def test_labels_of_more_than_two_kinds(workshop, tmp_path):
 
 
 def test_later_changes_of_the_template_are_merged(workshop, tmp_path):
-    """The commands of docs/template.md: a change of the template and one of the project's own are both there."""
+    """The commands of docs/template.md: a change of the template and one of the project's own are
+    both there.
+    """
     project = workshop.project("customer-churn", cwd=tmp_path)
     params = project.folder / "params.yaml"
     params.write_text(re.sub("max_depth: [0-9]+", "max_depth: 9", params.read_text(), count=1))

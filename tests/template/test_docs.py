@@ -1,4 +1,6 @@
-"""The pages of docs/ that tell a story: every command runs, in order, and prints what the page shows below it."""
+"""The pages of docs/ that tell a story: every command runs, in order, and prints what the page
+shows below it.
+"""
 
 import os
 import subprocess
@@ -34,7 +36,9 @@ def follow(page: str, clone: Project, blocks: int) -> None:
 
 
 def test_operations(clone):
-    """docs/operations.md: promote, serve, score, shift the data, monitor, train again, promote, roll back."""
+    """docs/operations.md: promote, serve, score, shift the data, monitor, train again, promote,
+    roll back.
+    """
     follow("docs/operations.md", clone, 7)
     assert (clone.alias("production"), clone.alias("staging")) == ("1", None)
     assert {str(v.version): v.tags["stage"] for v in clone.versions()} == {
@@ -45,7 +49,9 @@ def test_operations(clone):
 
 
 def test_tuesday_and_friday(clone):
-    """docs/tuesday-friday.md: two models 0.10 apart, the cause found, the old one rebuilt; git is clean."""
+    """docs/tuesday-friday.md: two models 0.10 apart, the cause found, the old one rebuilt; git is
+    clean.
+    """
     follow("docs/tuesday-friday.md", clone, 4)
     assert clone.out("git", "status", "--short") == ""
     assert clone.alias("staging") == "1" and clone.versions()[0].tags["reproduced"] == "identical"
@@ -60,7 +66,9 @@ def test_experiments(clone):
 
 
 def test_reset(clone):
-    """`make reset` asks, and brings a clone back to what git has; the experiments are gone, the commits are not."""
+    """`make reset` asks, and brings a clone back to what git has; the experiments are gone, the
+    commits are not.
+    """
     upstream = clone.folder.with_name(f"{clone.folder.name}-upstream")
     clone.out("git", "clone", "-q", "--bare", ".", str(upstream))
     clone.out("git", "remote", "add", "origin", str(upstream))
@@ -99,7 +107,9 @@ def test_reset(clone):
 
 
 def test_an_experiment_is_undone_whole(tiny_pipeline, tmp_path):
-    """The one command of README: afterwards DVC and git say that nothing is changed, and nothing runs."""
+    """The one command of README: afterwards DVC and git say that nothing is changed, and nothing
+    runs.
+    """
     clone = tiny_pipeline.copy(tmp_path)
     (undo,) = [
         b["command"]

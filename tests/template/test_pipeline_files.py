@@ -43,14 +43,18 @@ def modules(script: Path, seen: set[Path]) -> set[Path]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_name_every_module(stage):
-    """A stage depends on every file of code that it runs, and on no other: no change goes unseen, none is feigned."""
+    """A stage depends on every file of code that it runs, and on no other: no change goes unseen,
+    none is feigned.
+    """
     ran = {str(path.relative_to(ROOT)) for path in modules(ROOT / "src" / f"{stage}.py", set())}
     assert {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")} == ran
     assert STAGES[stage]["desc"]
 
 
 def test_lock_conda_and_pyproject_agree():
-    """pyproject.toml is the one source of versions; the lock pins everything by hash and names no index."""
+    """pyproject.toml is the one source of versions; the lock pins everything by hash and names no
+    index.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = project["dependencies"] + project["optional-dependencies"]["test"]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
@@ -66,7 +70,9 @@ def test_lock_conda_and_pyproject_agree():
 
 
 def test_no_big_data_in_git():
-    """Git holds text and the one small sample at most; tables, models and databases are DVC's and MLflow's."""
+    """Git holds text and the one small sample at most; tables, models and databases are DVC's and
+    MLflow's.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
@@ -90,8 +96,9 @@ def pushed_to(bucket: Path, project: Project) -> None:
 
 @pytest.mark.parametrize("noted_by", ["dvc add", "dvc repro"])
 def test_own_table_reaches_a_colleague(tiny_pipeline, tmp_path, noted_by):
-    """Another table in the sample's place is pushed to the default remote; a second clone pulls it from there, and
-    nothing of it enters git."""
+    """Another table in the sample's place is pushed to the default remote; a second clone pulls it
+    from there, and nothing of it enters git.
+    """
     mine = tiny_pipeline.copy(tmp_path / "mine")
     table = pd.read_parquet(mine.folder / "data/raw.parquet").iloc[:-3]
     table.to_parquet(mine.folder / "data/raw.parquet")
@@ -124,7 +131,9 @@ def test_the_sample_needs_no_remote_of_ones_own(tmp_path):
 
 
 def test_push_and_pull_work_at_once(pipeline, tmp_path):
-    """`dvc push` fills the default remote, and a second clone gets the outputs from there without running."""
+    """`dvc push` fills the default remote, and a second clone gets the outputs from there without
+    running.
+    """
     pipeline.out("dvc", "push", "-q")
     other = Project.clone(tmp_path)
     other.out(

@@ -1,4 +1,6 @@
-"""The measures equal scikit-learn's, the threshold is the best there is, and the gate decides as it says."""
+"""The measures equal scikit-learn's, the threshold is the best there is, and the gate decides as it
+says.
+"""
 
 import numpy as np
 import pandas as pd
@@ -31,7 +33,9 @@ def sample(rows: int, seed: int = 0, ties: bool = False) -> tuple[np.ndarray, np
 
 @pytest.mark.parametrize("ties", [False, True])
 def test_weighted_metrics_equal_scikit_learn(ties):
-    """The bootstrap's metrics are scikit-learn's with the resample as sample weights, tied scores included."""
+    """The bootstrap's metrics are scikit-learn's with the resample as sample weights, tied scores
+    included.
+    """
     y, p = sample(500, ties=ties)
     ranking = WeightedRanking(y, p)
     for weights in bootstrap_weights(y, Resampling(5, seed=1)):
@@ -131,7 +135,9 @@ def test_plot_tables_hold_what_they_show():
     ],
 )
 def test_gate(results, difference, reasons):
-    """Every missed threshold is a reason; "not worse than production" is decided by the interval, not the point."""
+    """Every missed threshold is a reason; "not worse than production" is decided by the interval,
+    not the point.
+    """
     decision = gate.decide(results, LIMITS, difference, "no production model")
     assert decision.passed == (not reasons)
     assert len(decision.failures) == len(reasons)
@@ -139,7 +145,9 @@ def test_gate(results, difference, reasons):
 
 
 def test_paired_bootstrap_sees_what_two_intervals_cannot():
-    """On the same rows a slightly noisier model is told apart, where the models' own intervals overlap."""
+    """On the same rows a slightly noisier model is told apart, where the models' own intervals
+    overlap.
+    """
     y, p = sample(2000)
     noisy = p + np.random.default_rng(1).normal(0, 0.12, len(p))
     point, low, high = paired_differences(y, noisy, p, Resampling(500, 0))["roc_auc"]

@@ -4,8 +4,11 @@ from churn.data.contract import Contract
 
 
 def arrow_schema(contract: Contract):
-    """The pyarrow schema of the splits. Every number and flag is a double, as a caller of the model sends it: an
-    integer column could hold no missing value. Only id and target keep their types."""
+    """The pyarrow schema of the splits.
+
+    Every number and flag is a double, as a caller of the model sends it: an integer column could
+    hold no missing value. Only id and target keep their types.
+    """
     import pyarrow as pa
 
     fields = {
@@ -19,7 +22,9 @@ def arrow_schema(contract: Contract):
 
 
 def kind_of(arrow_type) -> str:
-    """What a column of a pyarrow type holds: number, text, flag, null (nothing at all), or "" where it is none."""
+    """What a column of a pyarrow type holds: number, text, flag, null (nothing at all), or "" where
+    it is none.
+    """
     import pyarrow.types as at
 
     if at.is_dictionary(arrow_type):
@@ -33,11 +38,12 @@ def kind_of(arrow_type) -> str:
 
 
 def convert_column(values, arrow_type):
-    """The values (a pyarrow array) of a column that `check_columns` lets pass, in a type of `arrow_schema`. A number
-    becomes the nearest double.
+    """The values (a pyarrow array) of a column that `check_columns` lets pass, in a type of
+    `arrow_schema`. A number becomes the nearest double.
 
     Raises:
-        pyarrow.ArrowInvalid: a number is not whole, or too large, where the type is a whole number (an id).
+        pyarrow.ArrowInvalid: a number is not whole, or too large, where the type is a whole number
+            (an id).
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -54,9 +60,10 @@ def convert_column(values, arrow_type):
 
 
 def _doubles(values):
-    """Numbers as the doubles that their shortest texts mean: 0.1 of a float32 or of a decimal in a Parquet file is the
-    0.1 of a CSV, as an id, a label, at the end of a range. (A cast makes 0.10000000149 of the one, and of the other
-    now and then the double beside it.)"""
+    """Numbers as the doubles that their shortest texts mean: 0.1 of a float32 or of a decimal in a
+    Parquet file is the 0.1 of a CSV, as an id, a label, at the end of a range. (A cast makes
+    0.10000000149 of the one, and of the other now and then the double beside it.)
+    """
     import pyarrow as pa
 
     if pa.types.is_float16(values.type):  # Arrow writes its exact value, not the shortest text

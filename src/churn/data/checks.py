@@ -24,7 +24,9 @@ class Violations:
     found: dict[tuple[str, str], dict] = field(default_factory=dict)
 
     def add(self, column: str, rule: str, rows: Iterable[int] = (), values: Iterable = ()) -> None:
-        """Note that these rows (counted from 1) of a column break a rule; no rows means the whole column does."""
+        """Note that these rows (counted from 1) of a column break a rule; no rows means the whole
+        column does.
+        """
         rows = list(rows)
         entry = self.found.setdefault((column, rule), {"count": 0, "rows": [], "values": []})
         entry["count"] += len(rows)
@@ -48,7 +50,9 @@ class Violations:
 
 
 def column_violations(contract: Contract, schema) -> Violations:
-    """Compare the columns of a table (a pyarrow schema) with the contract's: missing, unknown, of another type."""
+    """Compare the columns of a table (a pyarrow schema) with the contract's: missing, unknown, of
+    another type.
+    """
 
     def fits(column: Column, arrow_type) -> bool:
         kind = kind_of(arrow_type)
@@ -74,8 +78,10 @@ def column_violations(contract: Contract, schema) -> Violations:
 
 
 def pandera_schema(contract: Contract, without: set[str]):
-    """The contract as a pandera schema for record batches in `arrow_schema`'s types, less the columns that cannot be
-    checked row by row. `unique` is left to the caller: a batch cannot see the other batches."""
+    """The contract as a pandera schema for record batches in `arrow_schema`'s types, less the
+    columns that cannot be checked row by row. `unique` is left to the caller: a batch cannot see
+    the other batches.
+    """
     import pandera.pandas as pa
 
     try:
@@ -100,7 +106,9 @@ def pandera_schema(contract: Contract, without: set[str]):
 
 
 def failed_cells(schema, rows) -> pd.DataFrame:
-    """What a pandas table does against `row_checks`: a line a failure, with row (from 0), column, rule and value."""
+    """What a pandas table does against `row_checks`: a line a failure, with row (from 0), column,
+    rule and value.
+    """
     import pandera.pandas as pa
 
     try:
@@ -126,7 +134,8 @@ def check_rows(schema, batch, first_row: int, violations: Violations) -> None:
 def duplicate_ids(ids: Callable[[], Iterable[list]]) -> dict[int, object]:
     """{row number: id} of every row whose id an earlier row has, rows counted from 1.
 
-    Holds about 16 bytes a row: ids are compared by hash, and only those whose hashes meet are compared themselves.
+    Holds about 16 bytes a row: ids are compared by hash, and only those whose hashes meet are
+    compared themselves.
 
     Args:
         ids: starts to read the ids, a list a batch; called a second time if two hashes meet.

@@ -1,7 +1,8 @@
-"""The data contract, data/schema.yaml (pandera's YAML form): columns, types, ranges, allowed values.
+"""The data contract, data/schema.yaml (pandera's YAML form): columns, types, ranges, allowed
+values.
 
-It validates the raw table, orders and encodes the features, makes the MLflow signature, checks rows at scoring,
-and lists the columns that monitoring compares.
+It validates the raw table, orders and encodes the features, makes the MLflow signature, checks rows
+at scoring, and lists the columns that monitoring compares.
 """
 
 from collections.abc import Iterable
@@ -30,8 +31,9 @@ Label = str | int | float | bool
 
 @dataclass(frozen=True)
 class Column:
-    """One column: `kind` is number, text or flag; `allowed` its values, for a text the categories in order; `low` and
-    `high` the ends of its range, both within it."""
+    """One column: `kind` is number, text or flag; `allowed` its values, for a text the categories
+    in order; `low` and `high` the ends of its range, both within it.
+    """
 
     name: str
     dtype: str
@@ -60,7 +62,9 @@ class Contract:
 
     @property
     def features(self) -> list[Column]:
-        """Every column but the id and the target, in the contract's order: the order the model sees."""
+        """Every column but the id and the target, in the contract's order: the order the model
+        sees.
+        """
         return [c for c in self.columns.values() if c.name not in (self.id, self.target)]
 
 
@@ -68,8 +72,8 @@ def load_contract(path: str | Path, id: str, target: str, positive: Label) -> Co
     """Read a contract and check that a model can be made from it.
 
     Raises:
-        UserError: the file is no pandera schema, the id, target or positive label is not in it, or a feature
-            has a type the model cannot take.
+        UserError: the file is no pandera schema, the id, target or positive label is not in it, or
+            a feature has a type the model cannot take.
     """
     faults, columns, written = [], {}, read_rules(path)
     for name, rules in written.items():
@@ -88,7 +92,8 @@ def load_contract(path: str | Path, id: str, target: str, positive: Label) -> Co
         )
     if target in columns:
         columns[target] = _target(columns[target])
-        # Labels compare by value: 1, 1.0 and true are one label, which is kept as the contract writes it.
+        # Labels compare by value: 1, 1.0 and true are one label, which is kept as the contract
+        # writes it.
         meant = [label for label in columns[target].allowed if label == positive]
         listed = f"not an allowed value (`isin`) of the target {target!r}: {_listed(columns[target].allowed)}"
         faults += [] if meant else [f"data.positive is {positive!r}, {listed}"]
@@ -147,8 +152,9 @@ def _column(name: str, rules: dict, is_no_feature: bool) -> Column:
 
 
 def _target(column: Column) -> Column:
-    """The target's column: never null, whatever the file says (who has no label is nobody to learn from); the labels
-    of a flag are false and true."""
+    """The target's column: never null, whatever the file says (who has no label is nobody to learn
+    from); the labels of a flag are false and true.
+    """
     allowed = column.allowed
     if column.kind == "flag":
         allowed = tuple(bool(label) for label in allowed) or (False, True)
@@ -179,8 +185,9 @@ def range_limits(rules: dict) -> tuple[float, float]:
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:
-    """A name for a column of the product's own beside those of the user: `name`, with an underscore for each time that
-    it is taken. The user's columns keep theirs."""
+    """A name for a column of the product's own beside those of the user: `name`, with an underscore
+    for each time that it is taken. The user's columns keep theirs.
+    """
     taken = set(taken)
     while name in taken:
         name += "_"

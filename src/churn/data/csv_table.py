@@ -39,8 +39,8 @@ NULLS = (
 )
 NULLS += ("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN")
 
-# A number that comes back as it was: no leading zero, no plus sign, no code such as 1e5. Beyond 15 digits a double
-# would change it.
+# A number that comes back as it was: no leading zero, no plus sign, no code such as 1e5. Beyond 15
+# digits a double would change it.
 PLAIN = r"-?(0|[1-9][0-9]{0,14})?(\.[0-9]+)?"
 WRITTEN = r"-?[0-9](\.[0-9]+)?e[+-][0-9]{2,3}"  # as programs write small and large doubles
 NUMBER = re.compile(rf" *({PLAIN}|{WRITTEN}) *")
@@ -127,7 +127,8 @@ def batches(
 
     Args:
         nulls: the cells that are null.
-        broken: called with a line that is no row (pyarrow's InvalidRow); its answer is "skip" or "error".
+        broken: called with a line that is no row (pyarrow's InvalidRow); its answer is "skip" or
+            "error".
     """
     rows = 1  # with the header
 
@@ -190,8 +191,8 @@ class _Lines(io.RawIOBase):
 
 
 def _check_quotes(url: str) -> None:
-    """Refuse a CSV with a quote that is never closed: it makes one cell of all the lines up to the next quote, and the
-    customers in between would be lost. A closed one may have several lines.
+    """Refuse a CSV with a quote that is never closed: it makes one cell of all the lines up to the
+    next quote, and the customers in between would be lost. A closed one may have several lines.
 
     Raises:
         UserError: the line on which that row begins.
@@ -211,8 +212,9 @@ def _check_quotes(url: str) -> None:
 
 
 def inferred(texts: pa.ChunkedArray, dates: bool = True) -> pa.ChunkedArray:
-    """A column of texts in the type that its cells show: numbers only if every one of them comes back as it was, so
-    that 000001, +49 or a long account number stay texts."""
+    """A column of texts in the type that its cells show: numbers only if every one of them comes
+    back as it was, so that 000001, +49 or a long account number stay texts.
+    """
     distinct = pc.unique(texts.drop_null())
     values = distinct.to_pylist()
     if not values:
@@ -235,8 +237,9 @@ def inferred(texts: pa.ChunkedArray, dates: bool = True) -> pa.ChunkedArray:
 
 
 def read(url: str, id: str = "", left_out: Sequence[str] = ()) -> pa.Table:
-    """A CSV, without some of its columns, in the types that its cells show; of the id, dates stay texts, which name a
-    customer."""
+    """A CSV, without some of its columns, in the types that its cells show; of the id, dates stay
+    texts, which name a customer.
+    """
     names = [name for name in header(url) if name not in left_out]
     if again := {name for name in names if names.count(name) > 1}:
         named = ", ".join(map(short, sorted(again)))

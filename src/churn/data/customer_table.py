@@ -1,7 +1,8 @@
-"""Customer tables read and written a record batch at a time: Parquet or CSV, a local path or any fsspec URL.
+"""Customer tables read and written a record batch at a time: Parquet or CSV, a local path or any
+fsspec URL.
 
-What is read is judged row by row against the contract: a row that breaks it is set aside with its reasons, and the
-others go on.
+What is read is judged row by row against the contract: a row that breaks it is set aside with its
+reasons, and the others go on.
 """
 
 import hashlib
@@ -27,12 +28,15 @@ def file_md5(url: str) -> str:
 
 
 class CustomerTable:
-    """Some columns of a Parquet file, or of a CSV (a name with .csv in it, compressed or not, in UTF-8): `schema`.
+    """Some columns of a Parquet file, or of a CSV (a name with .csv in it, compressed or not, in
+    UTF-8): `schema`.
 
-    Columns that are not wanted are passed over. Of a CSV every cell is a text until it is judged, or null (csv_table.NULLS).
+    Columns that are not wanted are passed over. Of a CSV every cell is a text until it is judged,
+    or null (csv_table.NULLS).
 
     Raises:
-        UserError: the file cannot be read, is empty, or lacks a column or has one of another type, all in one message.
+        UserError: the file cannot be read, is empty, or lacks a column or has one of another type,
+            all in one message.
     """
 
     def __init__(self, url: str, rules: Contract, wanted: list[str]):
@@ -67,7 +71,9 @@ class CustomerTable:
             raise UserError(f"{url} is empty: it has no rows")
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Its rows in order. Lines of a CSV that are no row come into `broken`, before the batch around them."""
+        """Its rows in order. Lines of a CSV that are no row come into `broken`, before the batch
+        around them.
+        """
         columns = columns or self.wanted
         if not self.is_csv:
             with opened(self.url) as file:

@@ -1,6 +1,8 @@
-"""How far a batch of customers has moved from the rows that a model was trained on, column by column.
+"""How far a batch of customers has moved from the rows that a model was trained on, column by
+column.
 
-Everything is counted in bins that the training rows fix, so a batch of any size is read once and none of it is held.
+Everything is counted in bins that the training rows fix, so a batch of any size is read once and
+none of it is held.
 """
 
 from dataclasses import dataclass
@@ -20,8 +22,8 @@ FALSE_ALARMS = 0.01  # the chance that any column of an unchanged batch raises o
 class Bins:
     """The bins of one column: those of its values, in order, and behind them `unknown` and `null`.
 
-    A text has a bin a category. A number has one a value if there are at most ten, else ten with equal shares of the
-    training rows.
+    A text has a bin a category. A number has one a value if there are at most ten, else ten with
+    equal shares of the training rows.
     """
 
     categories: tuple = ()
@@ -68,8 +70,9 @@ def fit_bins(values: pd.Series, column: Column | None = None) -> Bins:
 
 @dataclass(frozen=True)
 class Drift:
-    """`psi` and `js_distance` between training and batch; `noise` is the PSI that a batch of this size stays below when
-    nothing has changed."""
+    """`psi` and `js_distance` between training and batch; `noise` is the PSI that a batch of this
+    size stays below when nothing has changed.
+    """
 
     psi: float
     js_distance: float
@@ -77,12 +80,14 @@ class Drift:
 
 
 def measure_drift(expected: np.ndarray, actual: np.ndarray, columns: int = 1) -> Drift:
-    """Population stability index (Siddiqi, "Credit Risk Scorecards", 2006) and Jensen-Shannon distance (base 2, from 0
-    to 1; Lin, IEEE Trans. Inf. Theory 37, 1991) of two vectors of counts over the same bins.
+    """Population stability index (Siddiqi, "Credit Risk Scorecards", 2006) and Jensen-Shannon
+    distance (base 2, from 0 to 1; Lin, IEEE Trans. Inf. Theory 37, 1991) of two vectors of counts
+    over the same bins.
 
-    Of two samples of n and m rows from one distribution, PSI / (1/n + 1/m) is about chi-squared with one degree of
-    freedom less than there are bins (Yurdakul and Naranjo, Journal of Risk Model Validation 14, 2020). `noise` is the
-    quantile that keeps the chance of a false alarm over all `columns` below FALSE_ALARMS.
+    Of two samples of n and m rows from one distribution, PSI / (1/n + 1/m) is about chi-squared
+    with one degree of freedom less than there are bins (Yurdakul and Naranjo, Journal of Risk Model
+    Validation 14, 2020). `noise` is the quantile that keeps the chance of a false alarm over all
+    `columns` below FALSE_ALARMS.
     """
     n, m = expected.sum(), actual.sum()
     used = (expected + actual) > 0

@@ -163,7 +163,9 @@ def no_categories(texts: Counter, values: pa.ChunkedArray) -> str:
 
 
 def doubts(rules: dict) -> str:
-    """What a text column that is taken as categories may be instead: its texts are numbers or dates. "" if nothing."""
+    """What a text column that is taken as categories may be instead: its texts are numbers or
+    dates. "" if nothing.
+    """
     texts = Counter(rules.get("isin", ()))
     if len(texts) < 3 or any(fits(text, CODE) for text in texts):
         return ""

@@ -11,10 +11,12 @@ from churn.errors import UserError
 
 
 def _temporary_file(url: str) -> tuple[object, str, Path, bool]:
-    """Where a file is written before it becomes `url`: file system, path, the part, whether it is local.
+    """Where a file is written before it becomes `url`: file system, path, the part, whether it is
+    local.
 
     Raises:
-        UserError: a local path is a folder, or lies in a folder that does not exist or takes no files.
+        UserError: a local path is a folder, or lies in a folder that does not exist or takes no
+            files.
     """
     fs, path = locate(url)
     local = "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
@@ -38,8 +40,9 @@ def check_writable(url: str) -> None:
 
 @contextmanager
 def atomic_output(url: str) -> Iterator[Path]:
-    """A path to write to; what stands there at the end becomes the file, in one step. After an error, or a killed
-    process, the file is what it was before.
+    """A path to write to; what stands there at the end becomes the file, in one step.
+
+    After an error, or a killed process, the file is what it was before.
 
     A local file is written beside and renamed, one elsewhere is uploaded whole.
     """

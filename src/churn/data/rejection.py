@@ -1,4 +1,6 @@
-"""Convert customer rows to the contract's types, and give the reasons for each row that is rejected."""
+"""Convert customer rows to the contract's types, and give the reasons for each row that is
+rejected.
+"""
 
 import re
 
@@ -16,8 +18,9 @@ FLAGS = {"true": True, "false": False, "1": True, "0": False}
 def to_contract_types(
     batch: pa.RecordBatch, rules: Contract
 ) -> tuple[pd.DataFrame, dict[tuple[int, str], str]]:
-    """A batch in the contract's types, and what could not be brought into them: {(row, column): reason}, that cell
-    then being null. Rows count from 0."""
+    """A batch in the contract's types, and what could not be brought into them: {(row, column):
+    reason}, that cell then being null. Rows count from 0.
+    """
     schema, faults, columns = arrow_schema(rules), {}, {}
     for name in batch.schema.names:
         values, target = batch[name], schema.field(name).type
@@ -65,7 +68,9 @@ def _number(text: str) -> float | None:
 
 
 def _whole(text: str) -> int | None:
-    """An id as a 64-bit number, digit by digit; also 7.0, as pandas writes it where the column has a null."""
+    """An id as a 64-bit number, digit by digit; also 7.0, as pandas writes it where the column has
+    a null.
+    """
     digits, _, fraction = text.strip().partition(".")
     if not re.fullmatch(r"[+-]?[0-9]{1,40}", digits) or fraction.strip("0"):
         return None

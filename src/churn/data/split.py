@@ -19,10 +19,11 @@ from churn.params import Params, Split
 
 
 def assign_splits(ids: list, seed: int, shares: Split) -> np.ndarray:
-    """The split ("train", "valid" or "test") of each customer: a keyed hash of the id, the seed being the key.
+    """The split ("train", "valid" or "test") of each customer: a keyed hash of the id, the seed
+    being the key.
 
-    A customer keeps its split when the table grows or is reordered, and no shuffle is needed. BLAKE2b with a key:
-    RFC 7693.
+    A customer keeps its split when the table grows or is reordered, and no shuffle is needed.
+    BLAKE2b with a key: RFC 7693.
     """
     key = str(seed).encode()
     hashes = (hashlib.blake2b(str(id).encode(), key=key, digest_size=8).digest() for id in ids)
@@ -36,7 +37,8 @@ def write_splits(table: pq.ParquetFile, rules: Contract, p: Params, folder: Path
     """Validate a table and write its splits into `folder`, a record batch at a time.
 
     Returns:
-        For each split: rows, churned customers, and nulls per column ("nulls.<column>"); and validation.Findings.
+        For each split: rows, churned customers, and nulls per column ("nulls.<column>"); and
+            validation.Findings.
 
     Raises:
         UserError: every violation of the contract, at the end of the table.

@@ -1,7 +1,10 @@
-"""How much of a change each of its causes made, and how much of that is luck. Arithmetic only: no model is made here.
+"""How much of a change each of its causes made, and how much of that is luck.
 
-A cause is an *axis* (code, data, parameters, randomness, environment) that is moved from A to B. An axis moves in one
-step or, where it can be split (changed data), in several; a *position* says how many steps each axis has gone.
+Arithmetic only: no model is made here.
+
+A cause is an *axis* (code, data, parameters, randomness, environment) that is moved from A to B. An
+axis moves in one step or, where it can be split (changed data), in several; a *position* says how
+many steps each axis has gone.
 """
 
 import itertools
@@ -17,7 +20,9 @@ Position = tuple[int, ...]
 
 
 def positions(steps: list[int]) -> list[Position]:
-    """Every position that `shapley` looks at: each axis at its start or its end, and at most one between them."""
+    """Every position that `shapley` looks at: each axis at its start or its end, and at most one
+    between them.
+    """
     ends = set(itertools.product(*({0, count} for count in steps)))
     for axis, count in enumerate(steps):
         others = [{0, n} if i != axis else range(count + 1) for i, n in enumerate(steps)]
@@ -26,11 +31,13 @@ def positions(steps: list[int]) -> list[Position]:
 
 
 def shapley(value: Callable[[Position], float], steps: list[int]) -> list[list[float]]:
-    """What each step of each axis adds to the value, averaged over every order in which the axes can be moved.
+    """What each step of each axis adds to the value, averaged over every order in which the axes
+    can be moved.
 
-    Shapley values over the axes (Zhang et al., "Why did the Model Fail?", ICML 2023, with the figure of a real run as
-    the value); the steps of one axis keep their order, as in Faigle and Kern, "The Shapley value for cooperative games
-    under precedence constraints", Int. J. Game Theory 21, 1992. All of them add up to value(end) - value(start).
+    Shapley values over the axes (Zhang et al., "Why did the Model Fail?", ICML 2023, with the
+    figure of a real run as the value); the steps of one axis keep their order, as in Faigle and
+    Kern, "The Shapley value for cooperative games under precedence constraints", Int. J. Game
+    Theory 21, 1992. All of them add up to value(end) - value(start).
 
     Args:
         value: the figure at a position.
@@ -59,18 +66,19 @@ def spread(draws: list[float]) -> float:
 def limit(sd: float, draws: int) -> float:
     """How large chance makes a single contribution that is zero on average, with 95 % confidence.
 
-    Two standard deviations, if we knew it; it is estimated from a few draws, so Student's quantile takes the place of
-    the 2: 3.2 for four draws, 2.6 for six, 2.3 for ten.
+    Two standard deviations, if we knew it; it is estimated from a few draws, so Student's quantile
+    takes the place of the 2: 3.2 for four draws, 2.6 for six, 2.3 for ten.
     """
     return float(t.ppf((1 + CONFIDENCE) / 2, max(draws - 1, 1)) * sd)
 
 
 def within_noise(draws: list[float]) -> bool:
-    """Whether chance alone explains a contribution: Student's t-test, with 95 % confidence, that it is zero on average.
+    """Whether chance alone explains a contribution: Student's t-test, with 95 % confidence, that it
+    is zero on average.
 
     Args:
-        draws: the reported contribution, then those of reruns with other seeds, of shape (draws,). One whose reruns
-            go the other way on average is chance too, however large.
+        draws: the reported contribution, then those of reruns with other seeds, of shape (draws,).
+            One whose reruns go the other way on average is chance too, however large.
     """
     mean = float(np.mean(draws))
     return mean * draws[0] <= 0 or abs(mean) <= limit(spread(draws), len(draws)) / len(draws) ** 0.5

@@ -1,4 +1,6 @@
-"""The change of one metric between two models, taken apart: which difference made how much, and how sure that is."""
+"""The change of one metric between two models, taken apart: which difference made how much, and how
+sure that is.
+"""
 
 import contextlib
 from dataclasses import dataclass
@@ -31,14 +33,17 @@ class Comparison:
         self.axes = difference.axes(self.a, self.b)
         numbers = (seed for seed in range(1, seeds + 3) if seed not in (self.a.seed, self.b.seed))
         self.seeds = [next(numbers) for _ in range(seeds)]
-        # What the data axis passes through on its way from A to B, and the causes named by its steps.
+        # What the data axis passes through on its way from A to B, and the causes named by its
+        # steps.
         self.tables, self.parts = (
             [counterfactual.own_table(self.a), counterfactual.own_table(self.b)],
             [],
         )
 
     def figure(self, at: dict[str, int], seed: int | None = None) -> float:
-        """The metric where each axis has gone these steps from A; with a seed, of a rerun with that one."""
+        """The metric where each axis has gone these steps from A; with a seed, of a rerun with that
+        one.
+        """
 
         def side(axis: str) -> difference.Side:
             return self.b if at.get(axis) else self.a
@@ -80,8 +85,10 @@ class Comparison:
         return max(1, len(columns) + bool(people["came"] + people["went"]))
 
     def split_data(self, folder: Path) -> None:
-        """Find the steps of the data axis: put A's columns back into B's table, the most drifted first, until what is
-        left of the difference is within noise; what is left, and customers who came or went, is the last step."""
+        """Find the steps of the data axis: put A's columns back into B's table, the most drifted
+        first, until what is left of the difference is within noise; what is left, and customers who
+        came or went, is the last step.
+        """
         if "data" not in self.axes:
             return
         if not difference.same_ids(self.a, self.b):
@@ -131,7 +138,10 @@ class Comparison:
         )
 
     def causes(self) -> list[Cause]:
-        """Every step of every axis with its contribution, the largest first. They add up to the change of `ends`."""
+        """Every step of every axis with its contribution, the largest first.
+
+        They add up to the change of `ends`.
+        """
         reported = dict(zip(self.axes, self.contributions(self.axes, None), strict=True))
         still = [axis for axis in self.axes if axis != "randomness"]
         reruns = [
@@ -153,8 +163,9 @@ class Comparison:
         return sorted(found, key=lambda cause: (cause.within_noise, -abs(cause.contribution)))
 
     def luck(self) -> float:
-        """The standard deviation of the difference between two seeds: sqrt(2) times that over seeds, A's and B's
-        taken together."""
+        """The standard deviation of the difference between two seeds: sqrt(2) times that over
+        seeds, A's and B's taken together.
+        """
         pairs = [self.ends(seed) for seed in self.seeds]
         a, b = self.ends()
         spreads = [
@@ -174,8 +185,9 @@ class Comparison:
     def two_by_two(self, folder: Path) -> tuple[list[list[float | None]], list[list[int]]]:
         """Both models on both test splits: figures[model][test], and on how many customers.
 
-        A model is only asked about customers that it has not seen in training: with another seed, most of the other
-        model's test customers were in its own training split. None: it cannot score them, or none are left.
+        A model is only asked about customers that it has not seen in training: with another seed,
+        most of the other model's test customers were in its own training split. None: it cannot
+        score them, or none are left.
         """
         ends = [(s, counterfactual.own_table(s), s, s.seed, s) for s in (self.a, self.b)]
         splits = [self.pipelines.splits(*end) for end in ends]

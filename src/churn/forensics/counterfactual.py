@@ -1,7 +1,9 @@
-"""Runs of the pipeline that never happened: the code of one model on the data, parameters, seed or packages of another.
+"""Runs of the pipeline that never happened: the code of one model on the data, parameters, seed or
+packages of another.
 
-Each is the commit's own stages, run in a temporary checkout (workspace.worker) and scored by them. What came out is
-kept in .dvc/tmp/why by what went in, so that the second time is free; `rm -r .dvc/tmp/why` forgets it.
+Each is the commit's own stages, run in a temporary checkout (workspace.worker) and scored by them.
+What came out is kept in .dvc/tmp/why by what went in, so that the second time is free; `rm -r
+.dvc/tmp/why` forgets it.
 """
 
 import contextlib
@@ -26,7 +28,9 @@ RUN_AGAIN = "`rm -r .dvc/tmp/why` has it run again"  # what was kept of earlier 
 
 @dataclass(frozen=True)
 class Table:
-    """A raw table with its contract, and the side whose names of id, target and positive label go with it."""
+    """A raw table with its contract, and the side whose names of id, target and positive label go
+    with it.
+    """
 
     raw: Path
     schema: Path
@@ -48,8 +52,10 @@ def own_table(side: difference.Side) -> Table:
 
 
 def put_back(a: difference.Side, b: difference.Side, names: list[str], folder: Path) -> Table:
-    """B's table with A's values in these columns, by customer id. A customer who is not in A keeps B's value, or has
-    none where B has no such column."""
+    """B's table with A's values in these columns, by customer id.
+
+    A customer who is not in A keeps B's value, or has none where B has no such column.
+    """
     id = a.roles[0]
     table, left = b.table.copy(), a.table.set_index(id)
     known = table[id].isin(left.index)
@@ -74,7 +80,9 @@ def put_back(a: difference.Side, b: difference.Side, names: list[str], folder: P
 def _mix_contracts(
     a: difference.Side, b: difference.Side, names: list[str], all_known: bool, path: Path
 ) -> None:
-    """B's contract with A's rules for these columns; a column with values of both has neither's ranges."""
+    """B's contract with A's rules for these columns; a column with values of both has neither's
+    ranges.
+    """
     ours, theirs = (
         yaml.load(own_table(side).schema.read_text(), yaml.CSafeLoader) for side in (a, b)
     )
@@ -102,7 +110,9 @@ def _mix_contracts(
 
 
 def workers(stack: contextlib.ExitStack) -> Callable[[difference.Side], Callable]:
-    """Gives the worker (workspace.worker) with a side's packages; one that was started goes on until the stack ends."""
+    """Gives the worker (workspace.worker) with a side's packages; one that was started goes on
+    until the stack ends.
+    """
     started = {}
 
     def worker(packages: difference.Side) -> Callable:
@@ -117,7 +127,9 @@ def workers(stack: contextlib.ExitStack) -> Callable[[difference.Side], Callable
 
 
 class Pipelines:
-    """Runs any combination of two sides: `metrics` and `splits`. Counts what it ran and what it knew already."""
+    """Runs any combination of two sides: `metrics` and `splits`. Counts what it ran and what it
+    knew already.
+    """
 
     def __init__(
         self, a: difference.Side, b: difference.Side, worker: Callable[[difference.Side], Callable]
@@ -137,8 +149,11 @@ class Pipelines:
     def leaves(
         self, code: difference.Side, given: difference.Side, names: difference.Side, seed: int
     ) -> dict[str, object]:
-        """The parameters of a combination. One that the code does not know is left out; one that only this code knows
-        stays as its own params.yaml has it."""
+        """The parameters of a combination.
+
+        One that the code does not know is left out; one that only this code knows stays as its own
+        params.yaml has it.
+        """
         wanted = given.leaves | {"seed": seed}
         wanted |= dict(zip(("data.id", "data.target", "data.positive"), names.roles, strict=True))
         wanted |= names.labelling
@@ -163,7 +178,8 @@ class Pipelines:
         packages: difference.Side,
         test: Path | None = None,
     ) -> dict[str, float]:
-        """What the pipeline measures with the code, the parameters (`given`) and the packages of these sides.
+        """What the pipeline measures with the code, the parameters (`given`) and the packages of
+        these sides.
 
         Args:
             test: rows to measure on instead of the combination's own test split.

@@ -1,4 +1,7 @@
-"""What is different between two models: code, data, parameters, randomness, environment. Nothing is run here."""
+"""What is different between two models: code, data, parameters, randomness, environment.
+
+Nothing is run here.
+"""
 
 import hashlib
 import json
@@ -44,12 +47,16 @@ class Side:
 
     @property
     def labelling(self) -> dict[str, object]:
-        """The rest of `data:`, which decides who is a row of the data; a checkout may be older than these."""
+        """The rest of `data:`, which decides who is a row of the data; a checkout may be older than
+        these.
+        """
         return {name: self.own.get(name, default) for name, default in LABELLING.items()}
 
     @property
     def naming(self) -> list:
-        """What belongs to the identity of the data beside its bytes: the roles, and what differs from LABELLING."""
+        """What belongs to the identity of the data beside its bytes: the roles, and what differs
+        from LABELLING.
+        """
         return [
             *self.roles,
             *(item for item in self.labelling.items() if item not in LABELLING.items()),
@@ -101,7 +108,9 @@ def digest(content: object) -> str:
 
 
 def md5s(one: Side) -> dict[str, str]:
-    """A short identity of each axis of a model: two models that agree in one have that axis in common."""
+    """A short identity of each axis of a model: two models that agree in one have that axis in
+    common.
+    """
     return {
         "code": digest(one.code),
         "data": digest([one.recipe.data_md5, md5(one.schema), one.naming]),
@@ -127,7 +136,8 @@ def changed(ours: dict, theirs: dict) -> pd.DataFrame:
 
 
 def commits(a: Side, b: Side) -> tuple[list[str], list[str]]:
-    """The commits from A to B, newest first, one a line; and those of them that touch a file which a stage runs.
+    """The commits from A to B, newest first, one a line; and those of them that touch a file which
+    a stage runs.
 
     Commits that only A has (B is no descendant of it) are marked with "-".
     """
@@ -170,8 +180,9 @@ def unlike(x: pd.Series, y: pd.Series) -> pd.Series:
 
 
 def customers(a: Side, b: Side) -> dict[str, int]:
-    """Customers in A, in B, those who came, those who went, and those of whom another value is known (in columns of
-    both tables). Only where `same_ids`."""
+    """Customers in A, in B, those who came, those who went, and those of whom another value is
+    known (in columns of both tables). Only where `same_ids`.
+    """
     id, (left, right) = a.roles[0], matched(a, b)
     came, went = ~b.table[id].isin(a.table[id]), ~a.table[id].isin(b.table[id])
     names = [name for name in left if name in right and kind(left[name]) == kind(right[name])]
@@ -185,7 +196,9 @@ def customers(a: Side, b: Side) -> dict[str, int]:
 
 
 def split_rows(one: Side) -> dict[str, int]:
-    """Customers in each split of a model, by the splits' md5s; empty where DVC's cache does not have them all, intact."""
+    """Customers in each split of a model, by the splits' md5s; empty where DVC's cache does not
+    have them all, intact.
+    """
     digests = {name: one.recipe.outs[str(path)] for name, path in paths.SPLITS.items()}
     cached = {name: dvc_cache.cache_path(digest) for name, digest in digests.items()}
     if not all(is_intact(cached[name], digest) for name, digest in digests.items()):
@@ -203,9 +216,10 @@ def churn_rate(one: Side) -> float:
 def columns(a: Side, b: Side) -> pd.DataFrame:
     """What became of every column but the id, the most drifted first. Only where `same_ids`.
 
-    Columns of the table, indexed by column: `what` (added, removed, retyped or ""), `changed`: the share of the
-    customers in both tables whose value is another one, `psi` between all rows of A and all of B and its `noise`
-    (drift.compare; NaN where a column is only in one, or of another kind).
+    Columns of the table, indexed by column: `what` (added, removed, retyped or ""), `changed`: the
+    share of the customers in both tables whose value is another one, `psi` between all rows of A
+    and all of B and its `noise` (drift.compare; NaN where a column is only in one, or of another
+    kind).
     """
     rules = load_contract(a.schema, *a.roles)
     left, right = (one.table.drop(columns=a.roles[0]) for one in (a, b))
@@ -242,8 +256,9 @@ def kind(values: pd.Series) -> str:
 
 
 def to_put_back(table: pd.DataFrame) -> list[str]:
-    """The columns that differ for the same customers, in the order in which they are put back: added, removed and
-    retyped ones, then by drift, then (a column whose rows were only mixed up has none) by the share of changed values.
+    """The columns that differ for the same customers, in the order in which they are put back:
+    added, removed and retyped ones, then by drift, then (a column whose rows were only mixed up has
+    none) by the share of changed values.
     """
     moved = table[(table.what != "") | (table.changed > 0)]
     drifted = moved.psi.where(moved.psi > moved.noise, 0.0).where(moved.what == "", np.inf)

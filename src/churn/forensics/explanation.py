@@ -13,7 +13,10 @@ NAMES = {"roc_auc": "AUC"}
 
 
 def sentence(metric: str, ends: tuple[float, float], noise: float, causes: list[Cause]) -> str:
-    """The answer: by how much the metric changed, and because of what. `±` is one standard deviation over seeds."""
+    """The answer: by how much the metric changed, and because of what.
+
+    `±` is one standard deviation over seeds.
+    """
     change = ends[1] - ends[0]
     name, moved = NAMES.get(metric, metric), "fell" if change < 0 else "rose"
     digits = 3 if abs(change) < 1 else 2
@@ -38,7 +41,9 @@ def sentence(metric: str, ends: tuple[float, float], noise: float, causes: list[
 
 
 def causes_table(causes: list[Cause], ends: tuple[float, float], reruns: int) -> str:
-    """Each cause with what it contributed, its share of the change, its noise and the verdict; and how it was found."""
+    """Each cause with what it contributed, its share of the change, its noise and the verdict; and
+    how it was found.
+    """
     change = ends[1] - ends[0]
     rows = {
         cause.what: {

@@ -1,4 +1,6 @@
-"""The environment of another model: this process's own, or one that is built from its lock and kept."""
+"""The environment of another model: this process's own, or one that is built from its lock and
+kept.
+"""
 
 import contextlib
 import os
@@ -14,11 +16,12 @@ from churn.forensics import workspace
 
 
 def environment_for(folder: Path) -> Path:
-    """The bin folder of an environment with a workspace's locked packages: this process's own when it is that one,
-    else one that is built from the lock, once, and kept in the user's cache.
+    """The bin folder of an environment with a workspace's locked packages: this process's own when
+    it is that one, else one that is built from the lock, once, and kept in the user's cache.
 
     Raises:
-        UserError: it cannot be built, with what the installer says (a package that is no longer on the index).
+        UserError: it cannot be built, with what the installer says (a package that is no longer on
+            the index).
     """
     lock = folder / "requirements.txt"
     if md5(_own_lock()) == md5(lock) and not _moved(folder):

@@ -45,11 +45,13 @@ class Recipe:
 
 
 def resolve_recipe(what: str) -> Recipe:
-    """The recipe of a model, called by `models:/NAME@ALIAS`, `models:/NAME/3`, a version number or an alias of this
-    project's model, an MLflow run id, the name of a DVC experiment, or a git revision.
+    """The recipe of a model, called by `models:/NAME@ALIAS`, `models:/NAME/3`, a version number or
+    an alias of this project's model, an MLflow run id, the name of a DVC experiment, or a git
+    revision.
 
     Raises:
-        UserError: nothing is called so, with what was tried; or it names something that made no model.
+        UserError: nothing is called so, with what was tried; or it names something that made no
+            model.
     """
     import mlflow
 
@@ -93,8 +95,9 @@ def resolve_recipe(what: str) -> Recipe:
 
 
 def _run_of_experiment(name: str):
-    """The latest run that holds a model of a DVC experiment: its training run or, where training came from the cache,
-    the record of its evaluation; None if there is none."""
+    """The latest run that holds a model of a DVC experiment: its training run or, where training
+    came from the cache, the record of its evaluation; None if there is none.
+    """
     stages = ("train", "evaluate")
     found = [runs.find_run(dvc_experiment=name, stage=stage) for stage in stages]
     return max(filter(None, found), key=lambda run: run.info.start_time, default=None)
@@ -107,7 +110,10 @@ def _numbered(name: str, number: str):
 
 
 def recipe_of_version(what: str, version) -> Recipe:
-    """The recipe of a registered version: its tags, which no later run changes. Its patch is an artifact of its run."""
+    """The recipe of a registered version: its tags, which no later run changes.
+
+    Its patch is an artifact of its run.
+    """
     import mlflow
 
     tags = dict(version.tags)
@@ -134,7 +140,8 @@ def recipe_of_run(what: str, run) -> Recipe:
         raise UserError(
             f"run {run.info.run_id} ({stage}, {run.info.status}) made no model, so there is none to rebuild"
         )
-    written = {}  # MLflow keeps parameters as text; whether a 1 was a number or a text, the logged file knows
+    # MLflow keeps parameters as text; whether a 1 was a number or a text, the logged file knows
+    written = {}
     with contextlib.suppress(mlflow.MlflowException, OSError):
         written = flatten(
             parse_yaml(mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/params.yaml"))
@@ -203,8 +210,9 @@ def _recipe(what: str, label: str, tags: dict, leaves: dict, run, version) -> Re
 
 
 def _patch(run, tags: dict[str, str]) -> str | None:
-    """The logged difference of a run's tree from its commit, or None when the run or the artifact is gone, or when it
-    is no longer the one that the tags name."""
+    """The logged difference of a run's tree from its commit, or None when the run or the artifact
+    is gone, or when it is no longer the one that the tags name.
+    """
     import mlflow
 
     if run is None or run.data.tags.get("git_commit") != tags["git_commit"]:
@@ -275,8 +283,10 @@ def recipe_of_commit(what: str, commit: str, label: str) -> Recipe:
 
 
 def project_folder_in(commit: str) -> str:
-    """Where the project is in the tree of a commit: "" for the repository's root, else a folder with a slash at its
-    end. It may have moved since, as when a repository of its own became a folder of a bigger one."""
+    """Where the project is in the tree of a commit: "" for the repository's root, else a folder
+    with a slash at its end. It may have moved since, as when a repository of its own became a
+    folder of a bigger one.
+    """
     now = git_state.git("rev-parse", "--show-prefix").removesuffix("\n")
     if git_state.git("rev-parse", "--verify", "--quiet", f"{commit}:{now}{MARK}", check=False):
         return now

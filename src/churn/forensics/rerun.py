@@ -1,12 +1,13 @@
 """Run the stages of one workspace after another in one process, which imports their libraries once.
 
-Started by `workspace.worker` with the Python of the workspace's own environment: nothing of this project may be
-imported here. Reads requests from its input, a line of JSON each: the `folder` of a workspace, and `instead`,
-{path of an output: the file to go on with in its place}. Answers each with a line of JSON: the stage that failed and
-why, or null. What the stages print goes to stderr.
+Started by `workspace.worker` with the Python of the workspace's own environment: nothing of this
+project may be imported here. Reads requests from its input, a line of JSON each: the `folder` of a
+workspace, and `instead`, {path of an output: the file to go on with in its place}. Answers each
+with a line of JSON: the stage that failed and why, or null. What the stages print goes to stderr.
 
-DVC runs a stage's command in a process of its own, three imports of MLflow for every run of the pipeline. Here the
-very same scripts run as `__main__`, and dvc.lock gets, stage by stage, the md5s that the next one reads.
+DVC runs a stage's command in a process of its own, three imports of MLflow for every run of the
+pipeline. Here the very same scripts run as `__main__`, and dvc.lock gets, stage by stage, the md5s
+that the next one reads.
 """
 
 import hashlib
@@ -52,7 +53,9 @@ def value(tree: dict, name: str):
 
 
 def execute(command: str) -> str | None:
-    """Run `python script.py ...` in this process, its project's modules imported anew; why it failed, or None."""
+    """Run `python script.py ...` in this process, its project's modules imported anew; why it
+    failed, or None.
+    """
     sys.argv = shlex.split(command)[1:]
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
     for name in [name for name in sys.modules if name.split(".")[0] == "churn"]:
@@ -102,8 +105,8 @@ def pipeline(folder: str, instead: dict[str, str]) -> str | None:
 if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    # Pictures are half of the time of a run and no part of its figures: the stage that starts `python src/draw.py` in
-    # a process of its own starts a program that does nothing.
+    # Pictures are half of the time of a run and no part of its figures: the stage that starts
+    # `python src/draw.py` in a process of its own starts a program that does nothing.
     sys.executable = shutil.which("true") or sys.executable
     for line in sys.stdin:
         answers.write(json.dumps(pipeline(**json.loads(line))) + "\n")

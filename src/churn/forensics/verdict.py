@@ -1,7 +1,8 @@
-"""Is a rebuilt model the recorded one, and if not, what is to blame? Pure: a recipe and what was found in, verdict out.
+"""Is a rebuilt model the recorded one, and if not, what is to blame? Pure: a recipe and what was
+found in, verdict out.
 
-The chain is raw data, contract, splits, model, metrics: each is made from those before it, so the first that differs
-is where to look. Code, parameters and environment act on the whole chain.
+The chain is raw data, contract, splits, model, metrics: each is made from those before it, so the
+first that differs is where to look. Code, parameters and environment act on the whole chain.
 """
 
 from collections.abc import Callable
@@ -15,8 +16,9 @@ from churn.params import parameters_digest
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What was found in a rebuilt workspace: `deps` and `outs` are {path: md5} ("missing" for a file that is not
-    there), `machine` is lineage.environment() of the interpreter that ran it."""
+    """What was found in a rebuilt workspace: `deps` and `outs` are {path: md5} ("missing" for a
+    file that is not there), `machine` is lineage.environment() of the interpreter that ran it.
+    """
 
     deps: dict[str, str]
     data_md5: str
@@ -40,8 +42,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`artifact` is the first of the chain that differs, "" when none does; `blame` is code, data, params,
-    randomness, environment, or record: the tags themselves are wrong."""
+    """`artifact` is the first of the chain that differs, "" when none does; `blame` is code, data,
+    params, randomness, environment, or record: the tags themselves are wrong.
+    """
 
     artifact: str
     blame: str
@@ -109,11 +112,13 @@ def compare_causes(recipe: Recipe, rebuilt: Rebuilt) -> list[Row]:
 
 
 def find_verdict(recipe: Recipe, rebuilt: Rebuilt, again: Callable[[], Rebuilt]) -> Verdict:
-    """Compare, and when something differs find the cause that explains it: first what is known to be another (code,
-    contract, parameters, lock), then whether the code gives the same twice, then the machine, then the record.
+    """Compare, and when something differs find the cause that explains it: first what is known to
+    be another (code, contract, parameters, lock), then whether the code gives the same twice, then
+    the machine, then the record.
 
     Args:
-        again: rebuilds once more in the same workspace; called only when nothing else explains the difference.
+        again: rebuilds once more in the same workspace; called only when nothing else explains the
+            difference.
     """
     artifacts = compare_chain(recipe, rebuilt)
     different = [row for row in artifacts if not row.same]

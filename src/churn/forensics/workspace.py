@@ -1,7 +1,8 @@
 """Another model's workspace: a temporary copy of the project that makes the model again.
 
-Nothing here writes into the project, its git, its DVC cache or its MLflow store. A clone that borrows the project's
-git objects is used rather than `git worktree`, which writes into .git and stays there when it is killed.
+Nothing here writes into the project, its git, its DVC cache or its MLflow store. A clone that
+borrows the project's git objects is used rather than `git worktree`, which writes into .git and
+stays there when it is killed.
 """
 
 import contextlib
@@ -26,8 +27,9 @@ FOREIGN = ("MLFLOW_", "DVC_", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 
 @contextlib.contextmanager
 def temporary() -> Iterator[Path]:
-    """A temporary folder that is gone afterwards, whatever ends the work; a second Ctrl-C does not keep it.
-    What a killed process left goes with the next one."""
+    """A temporary folder that is gone afterwards, whatever ends the work; a second Ctrl-C does not
+    keep it. What a killed process left goes with the next one.
+    """
     held = contextlib.ExitStack()
     folder = held.enter_context(
         leftovers.scratch_folder(Path(tempfile.gettempdir()), "churn-rebuild-")
@@ -43,13 +45,14 @@ def temporary() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def checkout(recipe: Recipe) -> Iterator[Path]:
-    """A temporary clone of the project as the recipe names it: code of the commit with its patch, data by md5,
-    parameters. Its DVC cache and its MLflow store are its own.
+    """A temporary clone of the project as the recipe names it: code of the commit with its patch,
+    data by md5, parameters. Its DVC cache and its MLflow store are its own.
 
     A lost patch (recipe.patch is None) leaves the commit's own code: the caller must say so.
 
     Raises:
-        UserError: the commit is not in this clone, its patch does not apply, or nobody has the data.
+        UserError: the commit is not in this clone, its patch does not apply, or nobody has the
+            data.
     """
     if not git_state.git(
         "rev-parse", "--verify", "--quiet", f"{recipe.commit}^{{commit}}", check=False
@@ -83,7 +86,9 @@ def checkout(recipe: Recipe) -> Iterator[Path]:
 
 
 def set_params(folder: Path, leaves: dict[str, object]) -> list[str]:
-    """Write parameters by dotted name into a workspace's params.yaml, comments kept; the names that were other."""
+    """Write parameters by dotted name into a workspace's params.yaml, comments kept; the names that
+    were other.
+    """
     from ruamel.yaml import YAML
 
     yaml, path, changed = YAML(), folder / "params.yaml", []
@@ -106,7 +111,9 @@ def set_params(folder: Path, leaves: dict[str, object]) -> list[str]:
 
 
 def clean_environ(folder: Path, bin: Path) -> dict[str, str]:
-    """The environment variables of a process that works in a checkout: its programs, its own MLflow store."""
+    """The environment variables of a process that works in a checkout: its programs, its own MLflow
+    store.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     return kept | {
         "PATH": f"{bin}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -123,8 +130,8 @@ def execute(
 ) -> subprocess.CompletedProcess:
     """Run a command with all that it prints taken in, line by line to `each_line`.
 
-    It gets a session of its own, so that it ends with its children when this process is interrupted: DVC would
-    leave a stage running, and writing, behind.
+    It gets a session of its own, so that it ends with its children when this process is
+    interrupted: DVC would leave a stage running, and writing, behind.
     """
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     lines = []
@@ -152,7 +159,8 @@ def pipeline(folder: Path, bin: Path, each_line=None) -> dict[str, dict]:
     Raises:
         UserError: a stage failed, with the end of what it printed.
     """
-    # `python -m dvc`: the first line of bin/dvc names the folder in which the environment was built.
+    # `python -m dvc`: the first line of bin/dvc names the folder in which the environment was
+    # built.
     command = [str(bin / "python"), "-m", "dvc", "repro", "--force"]
     result = execute(command, folder, clean_environ(folder, bin), each_line)
     if result.returncode:
@@ -174,12 +182,13 @@ def outcome(folder: Path) -> dict[str, dict]:
 
 @contextlib.contextmanager
 def worker(bin: Path) -> Iterator[Callable[..., dict]]:
-    """One process of an environment that runs the stages of any number of workspaces, one after another (rerun.py): a
-    function that takes the folder of one and returns its `outcome`. It imports MLflow once, where `pipeline` does three
-    times a run; the code that it runs is the workspace's own. Its MLflow store is its own, and is thrown away.
+    """One process of an environment that runs the stages of any number of workspaces, one after
+    another (rerun.py): a function that takes the folder of one and returns its `outcome`. It
+    imports MLflow once, where `pipeline` does three times a run; the code that it runs is the
+    workspace's own. Its MLflow store is its own, and is thrown away.
 
-    The function also takes `instead`, {path of an output: the file that later stages read in its place}, and raises
-    UserError when a stage failed.
+    The function also takes `instead`, {path of an output: the file that later stages read in its
+    place}, and raises UserError when a stage failed.
     """
     with temporary() as folder, open(folder / "log", "w+") as log:
         env = clean_environ(folder, bin) | {

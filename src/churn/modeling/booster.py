@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-# While they wait for one another, XGBoost's threads keep their cores busy: where another process has
-# one of the cores, a fit of half a second takes ten. Passive threads sleep, which costs nothing that
-# can be measured. OpenMP reads this once, when XGBoost is loaded: so it stands before the import.
+# While they wait for one another, XGBoost's threads keep their cores busy: where another process
+# has one of the cores, a fit of half a second takes ten. Passive threads sleep, which costs nothing
+# that can be measured. OpenMP reads this once, when XGBoost is loaded: so it stands before the
+# import.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import xgboost as xgb  # noqa: E402
@@ -83,7 +84,8 @@ def fit_booster(
 
 
 def booster_settings(train: "Train", seed: int) -> dict[str, object]:
-    """XGBoost's parameters: the fields of the section `train` by their own names, and what is fixed.
+    """XGBoost's parameters: the fields of the section `train` by their own names, and what is
+    fixed.
 
     A field that is added to the section (gamma, say) reaches XGBoost without a change here.
     """

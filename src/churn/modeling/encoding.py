@@ -13,7 +13,8 @@ FLOAT32_MAX = np.finfo(np.float32).max  # XGBoost computes in single precision
 FLAG_VALUES = (0, 1)
 MOST_SHOWN = 3  # values in an error message
 
-# XGBoost refuses [ ] and < in the name of a feature; % is escaped too, so that names stay different.
+# XGBoost refuses [ ] and < in the name of a feature; % is escaped too, so that names stay
+# different.
 ESCAPED = str.maketrans({"[": "%5B", "]": "%5D", "<": "%3C", "%": "%25"})
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Decision:
-    """`failures` names every threshold that was missed; `compared` says how the model stands to production."""
+    """`failures` names every threshold that was missed; `compared` says how the model stands to
+    production.
+    """
 
     failures: list[str]
     compared: str
@@ -42,12 +44,13 @@ def decide(
     Args:
         metrics: the candidate's test metrics.
         limits: the `gate` section of params.yaml.
-        difference: its ROC AUC minus production's on the same test rows, with the 95 % interval of a paired
-            bootstrap; None when they cannot be compared, and only the thresholds decide.
+        difference: its ROC AUC minus production's on the same test rows, with the 95 % interval of
+            a paired bootstrap; None when they cannot be compared, and only the thresholds decide.
         without: why they cannot be compared.
 
-    The comparison is a non-inferiority test: the whole interval must lie above -gate.max_auc_drop. A lucky point
-    estimate does not pass, and neither does a row of small losses that each look like noise.
+    The comparison is a non-inferiority test: the whole interval must lie above -gate.max_auc_drop.
+    A lucky point estimate does not pass, and neither does a row of small losses that each look like
+    noise.
     """
     failures = missed_thresholds(metrics, limits)
     if difference is None:

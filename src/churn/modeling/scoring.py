@@ -1,6 +1,8 @@
-"""The model that is registered and served: an MLflow "models from code" pyfunc over the files that DVC tracks.
+"""The model that is registered and served: an MLflow "models from code" pyfunc over the files that
+DVC tracks.
 
-MLflow copies this file and the folder `churn` into the logged model and runs it there; nothing is pickled.
+MLflow copies this file and the folder `churn` into the logged model and runs it there; nothing is
+pickled.
 """
 
 import json
@@ -18,7 +20,9 @@ from churn.modeling.booster import load_booster, predict_probabilities
 
 
 class ChurnModel(mlflow.pyfunc.PythonModel):
-    """Raw customer rows in; `churn_probability` and `churn` (true at the decision threshold) out, in the same order."""
+    """Raw customer rows in; `churn_probability` and `churn` (true at the decision threshold) out,
+    in the same order.
+    """
 
     def load_context(self, context) -> None:
         """Read the booster, the contract and the decision threshold."""
@@ -30,7 +34,9 @@ class ChurnModel(mlflow.pyfunc.PythonModel):
         self.booster = load_booster(context.artifacts["booster"])
 
     def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
-        """Score rows; a row that the model cannot take is an error that names column and value (400 when served)."""
+        """Score rows; a row that the model cannot take is an error that names column and value (400
+        when served).
+        """
         try:
             probability = predict_probabilities(self.booster, model_input, self.contract)
         except UserError as error:

@@ -10,7 +10,8 @@ def model_signature(contract: Contract):
 
     columns = []
     for column in contract.features:
-        # A flag is a double too: for a boolean MLflow's server makes true of 2 and of "false", and false of null.
+        # A flag is a double too: for a boolean MLflow's server makes true of 2 and of "false", and
+        # false of null.
         columns.append(ColSpec("string" if column.kind == "text" else "double", column.name))
     probability, decision = SCORE_COLUMNS
     return ModelSignature(

@@ -1,9 +1,11 @@
-"""Which version is in production, since when, by whom and why: moves between aliases, and their history.
+"""Which version is in production, since when, by whom and why: moves between aliases, and their
+history.
 
-The history lives in the registry itself, a tag of the registered model for each move, so that it is where the models
-are and no file can be lost. A move is several writes; the first says what will be done and the last that it is done,
-so a move that was cut off between them can be finished by whoever comes next. While one person's move is in hand,
-nobody else's begins. No stage of the pipeline imports this.
+The history lives in the registry itself, a tag of the registered model for each move, so that it is
+where the models are and no file can be lost. A move is several writes; the first says what will be
+done and the last that it is done, so a move that was cut off between them can be finished by
+whoever comes next. While one person's move is in hand, nobody else's begins. No stage of the
+pipeline imports this.
 """
 
 import json
@@ -31,8 +33,9 @@ PATIENCE = 10  # seconds; a move takes one or two, so one that is in hand for lo
 
 @dataclass(frozen=True)
 class Move:
-    """One change of production: `old` and `new` are version numbers, `old` is None for the first; `metrics` are the
-    new version's test metrics as they were measured when it was trained."""
+    """One change of production: `old` and `new` are version numbers, `old` is None for the first;
+    `metrics` are the new version's test metrics as they were measured when it was trained.
+    """
 
     when: str
     kind: str  # promote or rollback
@@ -64,9 +67,11 @@ def pending(name: str) -> dict[str, Move]:
 
 
 def previous(moves: list[Move], production: str | None) -> str | None:
-    """The version that a rollback brings back: a promotion lays a version on a pile, a rollback takes it off again.
+    """The version that a rollback brings back: a promotion lays a version on a pile, a rollback
+    takes it off again.
 
-    A production version that no move explains, since somebody set the alias by hand, lies on the pile as well.
+    A production version that no move explains, since somebody set the alias by hand, lies on the
+    pile as well.
     """
     pile: list[str | None] = [None]
     for move in moves:
@@ -86,8 +91,8 @@ def previous(moves: list[Move], production: str | None) -> str | None:
 def comparison(
     version, production, test: pd.DataFrame, rules: Contract, evaluate, seed: int
 ) -> str:
-    """A table of the main metrics and the money of two versions on the same test rows: a paired bootstrap gives each
-    difference its 95 % interval. `production` may be None.
+    """A table of the main metrics and the money of two versions on the same test rows: a paired
+    bootstrap gives each difference its 95 % interval. `production` may be None.
 
     Args:
         evaluate: the `evaluate` section of params.yaml.
@@ -134,16 +139,19 @@ def comparison(
 
 
 def make_move(name: str, move: Move) -> None:
-    """Change production as a person has just decided: note the intention, do it, note that it is done.
+    """Change production as a person has just decided: note the intention, do it, note that it is
+    done.
 
     Raises:
-        UserError: the registry is not as it was when the person decided, another move is in hand, or the person may
-            not make this one. Nothing was changed.
+        UserError: the registry is not as it was when the person decided, another move is in hand,
+            or the person may not make this one. Nothing was changed.
     """
     _check_rights(name, move)
     tag = f"{PENDING}.{move.when}.{secrets.token_hex(4)}"
     _client().set_registered_model_tag(name, tag, json.dumps(asdict(move)))
-    try:  # whoever writes an intention looks for others only then, so of two at once at least one sees the other
+    # whoever writes an intention looks for others only then, so of two at once at least one sees
+    # the other
+    try:
         if others := [str(other) for key, other in pending(name).items() if key != tag]:
             raise UserError(
                 f"a {others[0]} is in hand at this moment; look at --status, and try again"
@@ -156,8 +164,9 @@ def make_move(name: str, move: Move) -> None:
 
 
 def _check_rights(name: str, move: Move) -> None:
-    # On a server that knows who may do what, taking an alias away needs the most. Nobody has this one, so nothing is
-    # taken away: only the server's permission is asked for, before anything is changed.
+    # On a server that knows who may do what, taking an alias away needs the most. Nobody has this
+    # one, so nothing is taken away: only the server's permission is asked for, before anything is
+    # changed.
     import mlflow
 
     staging = registry.version_with_alias(name, "staging")
@@ -198,7 +207,8 @@ def _check_unchanged(name: str, move: Move) -> None:
 
 
 def finish_interrupted_moves(name: str) -> list[str]:
-    """Finish the moves that were cut off, or drop those that came to nothing since production is a third version.
+    """Finish the moves that were cut off, or drop those that came to nothing since production is a
+    third version.
 
     A move that is in hand in another process is waited for.
 
@@ -235,8 +245,8 @@ def _finish(name: str, move: Move, tag: str) -> str:
 
 
 def _carry_out(name: str, move: Move, tag: str) -> None:
-    # Each write may be the last before a crash, and each may be done again: production always names a version, and
-    # the history gets its entry before the intention goes.
+    # Each write may be the last before a crash, and each may be done again: production always names
+    # a version, and the history gets its entry before the intention goes.
     client = _client()
     client.set_registered_model_alias(name, "production", move.new)
     staging = registry.version_with_alias(name, "staging")

@@ -1,4 +1,6 @@
-"""Where workspace, staging and production stand, and how production came to be what it is, as tables. Writes nothing."""
+"""Where workspace, staging and production stand, and how production came to be what it is, as
+tables. Writes nothing.
+"""
 
 from datetime import UTC, datetime
 
@@ -56,8 +58,9 @@ def status(name: str) -> str:
 
 
 def recorded_otherwise(name: str, version) -> str:
-    """What the workspace's evaluation of a version gives that differs from the figures of its registration, in words;
-    "" if nothing does, or if the workspace holds another model."""
+    """What the workspace's evaluation of a version gives that differs from the figures of its
+    registration, in words; "" if nothing does, or if the workspace holds another model.
+    """
     today = workspace_metrics()
     if not today:
         return ""

@@ -9,7 +9,8 @@ from churn.files import is_intact
 
 
 def fetch_to_cache(digest: str, what: str) -> Path:
-    """A file that DVC tracks, by its md5: in DVC's cache, brought there where the cache has none or a damaged one.
+    """A file that DVC tracks, by its md5: in DVC's cache, brought there where the cache has none or
+    a damaged one.
 
     Raises:
         UserError: as `bring`.
@@ -29,8 +30,8 @@ def fetch_to_cache(digest: str, what: str) -> Path:
 
 
 def copy_tracked_file(digest: str, target: Path, what: str) -> None:
-    """Copy a file that DVC tracks to `target`, by its md5: from DVC's cache, else from the first remote with an intact
-    copy. DVC itself believes the name of a file. The cache stays as it is.
+    """Copy a file that DVC tracks to `target`, by its md5: from DVC's cache, else from the first
+    remote with an intact copy. DVC itself believes the name of a file. The cache stays as it is.
 
     Raises:
         UserError: no place that DVC knows has an intact copy; the message names the places.

@@ -28,7 +28,8 @@ def parse_lock(stages: dict) -> dict[str, dict[str, dict[str, str]]]:
 
 
 def stage_inputs(stage: str) -> dict[str, str]:
-    """The md5 of every dependency of a stage, hashed now: what this run reads, whatever dvc.lock says later.
+    """The md5 of every dependency of a stage, hashed now: what this run reads, whatever dvc.lock
+    says later.
 
     Raises:
         UserError: a dependency is missing.
@@ -43,10 +44,12 @@ def stage_inputs(stage: str) -> dict[str, str]:
 
 
 def data_tags(*splits: str) -> dict[str, str]:
-    """md5 tags of the raw table, the contract and the splits (all three, or those named), as dvc.lock chains them.
+    """md5 tags of the raw table, the contract and the splits (all three, or those named), as
+    dvc.lock chains them.
 
     Raises:
-        UserError: the splits on disk are not those that `preprocess` wrote; their origin is then unknown.
+        UserError: the splits on disk are not those that `preprocess` wrote; their origin is then
+            unknown.
     """
     names = splits or tuple(paths.SPLITS)
     preprocess = check_outputs("preprocess", *(paths.SPLITS[name] for name in names))

@@ -17,7 +17,9 @@ MODEL_PACKAGES = (
 
 
 def environment_tags() -> dict[str, str]:
-    """lock_md5 of requirements.txt, whether the pinned packages are the installed ones, and the machine."""
+    """lock_md5 of requirements.txt, whether the pinned packages are the installed ones, and the
+    machine.
+    """
     moved = []
     for pin in pinned_requirements():
         name, wanted = pin.split("==")
@@ -39,7 +41,9 @@ def environment_tags() -> dict[str, str]:
 
 
 def processor() -> str:
-    """The models of this machine's processor and NVIDIA GPUs, as Linux names them: "Intel Xeon E5, NVIDIA H100"."""
+    """The models of this machine's processor and NVIDIA GPUs, as Linux names them: "Intel Xeon E5,
+    NVIDIA H100".
+    """
     named = [(Path("/proc/cpuinfo"), "model name")]
     named += [
         (path, "Model") for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))

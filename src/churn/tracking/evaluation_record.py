@@ -2,9 +2,9 @@
 
 A record is never changed by a later evaluation. The first evaluation of a training run completes
 that run, so that a model is one row with everything. An evaluation with other code, test rows,
-settings or another production model is a run of its own (tag `stage` = evaluate), linked to the model
-by its md5. The same evaluation again adds nothing. A registered version carries the metrics with
-which it was registered in its own tags.
+settings or another production model is a run of its own (tag `stage` = evaluate), linked to the
+model by its md5. The same evaluation again adds nothing. A registered version carries the metrics
+with which it was registered in its own tags.
 """
 
 from __future__ import annotations

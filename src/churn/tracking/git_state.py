@@ -8,10 +8,12 @@ from churn.errors import UserError
 
 
 def code_tags() -> dict[str, str]:
-    """git_commit, git_dirty: whether the code differs from it (then `patch` says how), and the md5 of that difference.
+    """git_commit, git_dirty: whether the code differs from it (then `patch` says how), and the md5
+    of that difference.
 
-    The project may be a folder of a bigger repository, and what changes around it is not its own. Where it is in no
-    commit (a project without git that lies in somebody's repository), git_commit is "none".
+    The project may be a folder of a bigger repository, and what changes around it is not its own.
+    Where it is in no commit (a project without git that lies in somebody's repository), git_commit
+    is "none".
     """
     commit = _git_or_nothing("rev-parse", "HEAD", "HEAD:./dvc.yaml").partition("\n")[0] or "none"
     difference = patch()
@@ -22,10 +24,11 @@ def code_tags() -> dict[str, str]:
 
 
 def patch() -> str:
-    """How the tracked files of the project differ from the commit, as `git apply` takes it in the project's folder,
-    whatever git's settings say of how people like to read a difference.
+    """How the tracked files of the project differ from the commit, as `git apply` takes it in the
+    project's folder, whatever git's settings say of how people like to read a difference.
 
-    dvc.lock and reports/ are left out: the pipeline writes them itself, from inputs that the tags name.
+    dvc.lock and reports/ are left out: the pipeline writes them itself, from inputs that the tags
+    name.
     """
     form = (
         "--binary",
@@ -41,8 +44,10 @@ def patch() -> str:
 
 
 def unfinished_experiment() -> bool:
-    """Whether the workspace is as a `dvc exp run` leaves it that was killed (or that still runs): git's HEAD names the
-    commit that the experiment began with and no branch, and the files are the experiment's."""
+    """Whether the workspace is as a `dvc exp run` leaves it that was killed (or that still runs):
+    git's HEAD names the commit that the experiment began with and no branch, and the files are the
+    experiment's.
+    """
     base = _git_or_nothing("rev-parse", "--quiet", "--verify", "refs/exps/exec/EXEC_BASELINE")
     return (
         base != ""

@@ -7,8 +7,9 @@ from churn.tracking import store
 
 
 def note_stage_executed(stage: str) -> None:
-    """Tell the launching run (`mlflow run`, a sweep), if there is one, that a stage ran rather than came from DVC's
-    cache."""
+    """Tell the launching run (`mlflow run`, a sweep), if there is one, that a stage ran rather than
+    came from DVC's cache.
+    """
     if "MLFLOW_RUN_ID" in os.environ:
         import mlflow
 

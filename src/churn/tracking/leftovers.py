@@ -1,7 +1,9 @@
-"""What a process that was killed leaves behind: MLflow runs that stay RUNNING, and temporary folders.
+"""What a process that was killed leaves behind: MLflow runs that stay RUNNING, and temporary
+folders.
 
-Each is held by a lock on a file (flock), which the system lets go when the process ends, however it ends. So a living
-process is never taken for a dead one, be it in another container or under a number that was given away again.
+Each is held by a lock on a file (flock), which the system lets go when the process ends, however it
+ends. So a living process is never taken for a dead one, be it in another container or under a
+number that was given away again.
 """
 
 import contextlib
@@ -16,7 +18,9 @@ from pathlib import Path
 
 
 def _locked(path: Path) -> int | None:
-    """A file or folder, opened with its lock; None where a process holds it, or where there are no locks."""
+    """A file or folder, opened with its lock; None where a process holds it, or where there are no
+    locks.
+    """
     try:
         opened = os.open(path, os.O_RDONLY)
     except OSError:
@@ -48,7 +52,10 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A temporary folder in `parent`. Those with this prefix that killed processes left are removed first."""
+    """A temporary folder in `parent`.
+
+    Those with this prefix that killed processes left are removed first.
+    """
     with exclusive(parent):
         for left in parent.glob(f"{prefix}*"):
             if (lock := _locked(left)) is not None:
@@ -65,7 +72,8 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def note_runs(folder: Path, store: str, run_ids: Iterable[str]) -> contextlib.ExitStack:
-    """Note that this process works on these runs of an MLflow store, until the stack that is returned is closed.
+    """Note that this process works on these runs of an MLflow store, until the stack that is
+    returned is closed.
 
     Call it within `turn(folder)`.
     """
@@ -80,8 +88,10 @@ def note_runs(folder: Path, store: str, run_ids: Iterable[str]) -> contextlib.Ex
 
 
 def abandoned_runs(folder: Path, store: str) -> dict[str, list[Path]]:
-    """The runs of a store on which only dead processes worked, with the notes that name them. Those can be deleted
-    once the runs are closed. Call it within `turn(folder)`."""
+    """The runs of a store on which only dead processes worked, with the notes that name them.
+
+    Those can be deleted once the runs are closed. Call it within `turn(folder)`.
+    """
     alive, dead = set(), {}
     for path in folder.glob("*.json"):
         lock, noted = _locked(path), _read(path)

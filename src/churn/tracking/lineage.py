@@ -9,8 +9,8 @@ from churn.tracking import dvc_lock, environment, git_state
 def check_inputs_unchanged(tags: dict[str, str]) -> None:
     """End a stage whose inputs are no longer those it was tagged with when it started.
 
-    DVC hashes a stage's dependencies after it ran: a file edited meanwhile would stand in dvc.lock as the input of
-    an output that it never made.
+    DVC hashes a stage's dependencies after it ran: a file edited meanwhile would stand in dvc.lock
+    as the input of an output that it never made.
     """
     stage = tags["stage"]
     then, now = json.loads(tags[f"{stage}.inputs"]), dvc_lock.stage_inputs(stage)

@@ -1,7 +1,8 @@
 """The logged scoring model: written, sealed by one digest over all its files, checked, loaded.
 
-Nothing in a model runs before its files are checked, and what runs is the very copy that was checked: a command makes
-one copy of its own, compares its digest with the version's tag, and loads from it.
+Nothing in a model runs before its files are checked, and what runs is the very copy that was
+checked: a command makes one copy of its own, compares its digest with the version's tag, and loads
+from it.
 """
 
 import contextlib
@@ -37,11 +38,13 @@ SCORING_CODE_BEFORE_0_2 = ("contract.py", "errors.py", "model.py", "scoring.py")
 # What is logged with a model: these packages and modules of the folder above.
 LOGGED_CODE = ("__init__.py", "errors.py", "files.py", "params.py", "paths.py", "data", "modeling")
 SEAL = "files_md5"  # the tag of a version that holds `digest` of its files
-ADDED = "registered_model_meta"  # MLflow writes it, name and version, into what it downloads; nothing reads it here
+# MLflow writes it, name and version, into what it downloads; nothing reads it here
+ADDED = "registered_model_meta"
 
 
 def log_scoring_model(contract: Contract, threshold: float, example: pd.DataFrame) -> str:
-    """Log the scoring model (churn/scoring.py over the DVC-tracked booster and contract) into the active run.
+    """Log the scoring model (churn/scoring.py over the DVC-tracked booster and contract) into the
+    active run.
 
     Args:
         example: a few customer rows, kept as the model's input example.
@@ -51,7 +54,8 @@ def log_scoring_model(contract: Contract, threshold: float, example: pd.DataFram
     """
     import mlflow
 
-    # An artifact rather than MLflow's `model_config`, which would add these to the run's parameters.
+    # An artifact rather than MLflow's `model_config`, which would add these to the run's
+    # parameters.
     config = {
         "threshold": threshold,
         "id": contract.id,
@@ -90,7 +94,9 @@ def _copy_logged_code(target: Path) -> None:
 
 
 def scoring_code_md5(code: Path) -> str:
-    """One md5 over the code that scores, in a folder `churn` of today's layout or of the one before 0.2."""
+    """One md5 over the code that scores, in a folder `churn` of today's layout or of the one before
+    0.2.
+    """
     names = SCORING_CODE if (code / SCORING_CODE[0]).exists() else SCORING_CODE_BEFORE_0_2
     return hashlib.md5("".join(md5(code / name) for name in names).encode()).hexdigest()
 
@@ -170,7 +176,9 @@ def check_version(version) -> None:
 
 @contextlib.contextmanager
 def model_code() -> Iterator[None]:
-    """Let a model that is loaded inside import the `churn` package it was logged with, not the workspace's."""
+    """Let a model that is loaded inside import the `churn` package it was logged with, not the
+    workspace's.
+    """
     ours = {
         name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "churn"
     }
@@ -185,7 +193,10 @@ def model_code() -> Iterator[None]:
 
 
 def load_scoring_model(folder: Path):
-    """Load a checked copy, with its own code, as an MLflow PyFuncModel. The copy is not needed any more then."""
+    """Load a checked copy, with its own code, as an MLflow PyFuncModel.
+
+    The copy is not needed any more then.
+    """
     import mlflow
 
     with model_code():
@@ -193,8 +204,9 @@ def load_scoring_model(folder: Path):
 
 
 def load_scorer(version):
-    """The scoring model of a version for callers that judge the rows themselves: the ChurnModel of churn/scoring.py
-    (with the code that it was logged with) and its contract."""
+    """The scoring model of a version for callers that judge the rows themselves: the ChurnModel of
+    churn/scoring.py (with the code that it was logged with) and its contract.
+    """
     with verified_version_copy(version) as folder:
         model = load_scoring_model(folder).unwrap_python_model()
         own = model.contract
@@ -208,7 +220,8 @@ def load_predictor(version):
 
 
 def score_rows(version, predictor, rows: pd.DataFrame) -> pd.DataFrame:
-    """What a version's scoring model says of customer rows: `churn_probability` and `churn`, in the rows' order.
+    """What a version's scoring model says of customer rows: `churn_probability` and `churn`, in the
+    rows' order.
 
     Raises:
         UserError: it cannot score them, since its contract is another.

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from churn.errors import UserError
 
-# Set to 1, nothing is drawn. Pictures take half of the time of a run and change none of its figures:
-# forensics sets this where it runs the pipeline many times.
+# Set to 1, nothing is drawn. Pictures take half of the time of a run and change none of its
+# figures: forensics sets this where it runs the pipeline many times.
 SKIP = "CHURN_SKIP_PLOTS"
 
 FinishDrawing = Callable[[], Path | None]

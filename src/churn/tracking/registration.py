@@ -1,7 +1,7 @@
 """Register a model: log its evaluation, apply the gate, create the version, set `staging`.
 
-evaluate.py does this for a new model; report.py does it where a new store, or a stage that came from
-DVC's cache, left something out.
+evaluate.py does this for a new model; report.py does it where a new store, or a stage that came
+from DVC's cache, left something out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A thin client of the MLflow Model Registry: find, register, stage. It never sets the alias `production`."""
+"""A thin client of the MLflow Model Registry: find, register, stage.
+
+It never sets the alias `production`.
+"""
 
 import contextlib
 import time
@@ -59,8 +62,9 @@ IDENTITY = ("model_md5", "schema_md5", "scoring_md5", "threshold")  # the tags t
 
 
 def workspace_identity(threshold: float) -> dict[str, str]:
-    """What makes a version of the workspace's model: its booster, its contract, the code that scores with them, and the
-    decision threshold. A change of one is another version."""
+    """What makes a version of the workspace's model: its booster, its contract, the code that
+    scores with them, and the decision threshold. A change of one is another version.
+    """
     return {
         "model_md5": md5(paths.MODEL),
         "schema_md5": md5(paths.SCHEMA),
@@ -82,8 +86,9 @@ def find_version(name: str, wanted: dict[str, str]):
 def register_version(name: str, model_uri: str, tags: dict[str, str]):
     """Register a logged model as a version that carries its lineage as tags.
 
-    Two processes may register one model at the same moment. Each looks again when its version is there: the oldest
-    version stays, and whoever made a later one takes it back before anything names it.
+    Two processes may register one model at the same moment. Each looks again when its version is
+    there: the oldest version stays, and whoever made a later one takes it back before anything
+    names it.
 
     Args:
         tags: those of `identity`, by which an equal version is found, and the lineage.
@@ -100,9 +105,11 @@ def register_version(name: str, model_uri: str, tags: dict[str, str]):
 
 
 def retry_write(write: Callable, *arguments, **named):
-    """Call one of MLflow's writes, again if it failed because another process wrote at the same moment.
+    """Call one of MLflow's writes, again if it failed because another process wrote at the same
+    moment.
 
-    MLflow's stores look whether a row is there and then insert it, so two processes may both insert it.
+    MLflow's stores look whether a row is there and then insert it, so two processes may both insert
+    it.
     """
     import mlflow
 
@@ -125,9 +132,11 @@ def has_no_stage(name: str) -> bool:
 
 
 def set_staging(name: str, version: str) -> str:
-    """Let `staging` name this version, unless it is in production already: a version is in one stage of its life.
+    """Let `staging` name this version, unless it is in production already: a version is in one
+    stage of its life.
 
-    The alias `production` is a person's to set (churn/promotion.py, which no stage of the pipeline imports).
+    The alias `production` is a person's to set (churn/promotion.py, which no stage of the pipeline
+    imports).
 
     Returns:
         The alias that the version now has.
@@ -143,11 +152,13 @@ def set_staging(name: str, version: str) -> str:
 
 
 def update_stage_tags(name: str) -> None:
-    """Note in the tag `stage` of every version where it stands (None, Staging, Production, Archived), and in MLflow's
-    deprecated stages, so that `models:/<name>/Production` goes on working where the server still has them.
+    """Note in the tag `stage` of every version where it stands (None, Staging, Production,
+    Archived), and in MLflow's deprecated stages, so that `models:/<name>/Production` goes on
+    working where the server still has them.
 
-    The aliases decide; the tags only say the same in a place that MLflow's page lists and old consumers read. What a
-    killed process left half done, or another one wrote meanwhile, is put right here.
+    The aliases decide; the tags only say the same in a place that MLflow's page lists and old
+    consumers read. What a killed process left half done, or another one wrote meanwhile, is put
+    right here.
     """
     aliases = None
     while aliases != (now := _aliases(name)):  # again, if they moved while the tags were written

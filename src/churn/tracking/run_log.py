@@ -12,8 +12,9 @@ from churn.tracking import environment
 
 
 def log_dataset(path: Path, digest: str, name: str, context: str) -> None:
-    """Name a table as an input of the active run, with its DVC md5 as the digest (MLflow's own digest reads
-    only the first 10,000 rows)."""
+    """Name a table as an input of the active run, with its DVC md5 as the digest (MLflow's own
+    digest reads only the first 10,000 rows).
+    """
     import mlflow
     from mlflow.data.dataset_source_registry import resolve_dataset_source
     from mlflow.data.meta_dataset import MetaDataset
@@ -31,8 +32,9 @@ LONGEST_KEY = 250
 
 
 def metric_key(name: str) -> str:
-    """The name of a metric that has a user's text in it (a column, a label), as MLflow takes it: `$` is `:24:`, and
-    what is too long ends with a hash. Two names stay two keys."""
+    """The name of a metric that has a user's text in it (a column, a label), as MLflow takes it:
+    `$` is `:24:`, and what is too long ends with a hash. Two names stay two keys.
+    """
     text = REFUSED.sub(lambda sign: f":{ord(sign[0]):X}:", name)
     if len(text) <= LONGEST_KEY:
         return text
@@ -49,8 +51,9 @@ def log_metrics(numbers: dict[str, float]) -> None:
 
 
 def curve_points(curves, time: int) -> list:
-    """Learning curves (a column `round`, and a curve in every other column) as MLflow metrics, all logged at `time`,
-    in milliseconds since 1970."""
+    """Learning curves (a column `round`, and a curve in every other column) as MLflow metrics, all
+    logged at `time`, in milliseconds since 1970.
+    """
     from mlflow.entities import Metric
 
     rounds = curves["round"].astype(int).tolist()
@@ -71,8 +74,9 @@ def log_inputs(leaves: dict, origin: dict[str, str]) -> None:
 
 
 def log_training(leaves: dict, origin: dict[str, str], contract, booster) -> None:
-    """Log the model run's first half into the active run: parameters, data, learning curves (from the file that
-    training left) and the booster in its framework flavor."""
+    """Log the model run's first half into the active run: parameters, data, learning curves (from
+    the file that training left) and the booster in its framework flavor.
+    """
     import mlflow
     import pandas as pd
 
@@ -93,7 +97,8 @@ def log_training(leaves: dict, origin: dict[str, str], contract, booster) -> Non
 
 
 def log_evaluation(results: dict[str, float], pictures: Path) -> None:
-    """Log the model run's second half into the active run: test metrics, plots as PNG, and the files that made them.
+    """Log the model run's second half into the active run: test metrics, plots as PNG, and the
+    files that made them.
 
     Args:
         results: the numbers of reports/metrics.json.

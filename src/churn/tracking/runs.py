@@ -1,7 +1,7 @@
 """The only module that opens MLflow runs.
 
-MLFLOW_TRACKING_URI decides where they go; without it, to SQLite in the project's root. A run is found again by the
-md5 of the model it made, never by an id handed from process to process.
+MLFLOW_TRACKING_URI decides where they go; without it, to SQLite in the project's root. A run is
+found again by the md5 of the model it made, never by an id handed from process to process.
 """
 
 import errno
@@ -19,7 +19,9 @@ UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT
 
 
 def workspace_tag() -> dict[str, str]:
-    """The tag that names the folder in which a stage runs: only its own evaluation completes a training run."""
+    """The tag that names the folder in which a stage runs: only its own evaluation completes a
+    training run.
+    """
     return {"workspace": f"{platform.node()}:{Path.cwd()}"}
 
 
@@ -30,8 +32,9 @@ def open_runs_folder() -> Path:
 
 @contextmanager
 def hold_runs(start: Callable[[], list[str]]) -> Iterator[None]:
-    """Note that this process works on runs, for the time of the `with`: one that is killed meanwhile leaves them
-    RUNNING, and the next that notes something in this folder sets them to KILLED.
+    """Note that this process works on runs, for the time of the `with`: one that is killed
+    meanwhile leaves them RUNNING, and the next that notes something in this folder sets them to
+    KILLED.
 
     Args:
         start: opens the runs, and gives their ids.
@@ -68,10 +71,12 @@ def _close_abandoned() -> None:
 
 @contextmanager
 def open_run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator:
-    """Open a run, or resume `run_id`; under a launcher (`mlflow run`, a sweep) a new run is the launcher's child.
+    """Open a run, or resume `run_id`; under a launcher (`mlflow run`, a sweep) a new run is the
+    launcher's child.
 
-    A run from a workspace that differs from its commit holds the difference. A run that ends in an error is FAILED
-    and says why in its tag `error`; what a process that was killed left RUNNING becomes KILLED here.
+    A run from a workspace that differs from its commit holds the difference. A run that ends in an
+    error is FAILED and says why in its tag `error`; what a process that was killed left RUNNING
+    becomes KILLED here.
 
     Raises:
         UserError: the folder of the artifacts, or what is written otherwise, cannot be written.

@@ -13,7 +13,8 @@ from churn.tracking import environment, store_checks, store_errors
 # MLflow's own switch; DO_NOT_TRACK does not reach it. Set it to "false" to send telemetry.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# No model of this project is a pickle, so none may become one: unpickling runs whatever code it holds.
+# No model of this project is a pickle, so none may become one: unpickling runs whatever code it
+# holds.
 os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 # MLflow's own 7 retries wait for more than four minutes without a word.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
@@ -22,7 +23,8 @@ SQLITE = "sqlite:///"
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file that a SQLite URI names, a relative one in the project's root; None for the URI of another store.
+    """The file that a SQLite URI names, a relative one in the project's root; None for the URI of
+    another store.
 
     MLflow's launcher writes a blank as `%20`; SQLAlchemy reads such signs wherever they stand.
     """
@@ -33,15 +35,19 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def sqlite_uri(path: Path) -> str:
-    """The URI of a SQLite file, for MLflow and for Optuna (to which braces mean something). Only what would be read
-    as something else is written as `%..`: MLflow makes the folder of a URI as it is written, and would leave an empty
-    `my%20project` beside `my project`."""
+    """The URI of a SQLite file, for MLflow and for Optuna (to which braces mean something).
+
+    Only what would be read as something else is written as `%..`: MLflow makes the folder of a URI
+    as it is written, and would leave an empty `my%20project` beside `my project`.
+    """
     misread = re.compile("%(?=[0-9A-Fa-f]{2})|[?{}]")
     return SQLITE + misread.sub(lambda sign: quote(sign[0]), str(path.absolute()))
 
 
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, a relative SQLite path in it made absolute; else the project's own SQLite file."""
+    """MLFLOW_TRACKING_URI, a relative SQLite path in it made absolute; else the project's own
+    SQLite file.
+    """
     given = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
     path = sqlite_path(given)
     if path is None:
@@ -63,8 +69,8 @@ def artifact_root() -> str:
 def connect() -> str:
     """Point MLflow at the store, create what is missing, and return the id of the experiment.
 
-    The experiment is the launcher's (`mlflow run` sets MLFLOW_EXPERIMENT_ID), else MLFLOW_EXPERIMENT_NAME, else named
-    as the project is.
+    The experiment is the launcher's (`mlflow run` sets MLFLOW_EXPERIMENT_ID), else
+    MLFLOW_EXPERIMENT_NAME, else named as the project is.
 
     Raises:
         UserError: the store cannot be used, or the experiment was deleted.
@@ -119,7 +125,8 @@ def _experiment():
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or environment.read_project()["name"]
     if found := mlflow.get_experiment_by_name(name):
         return found
-    # A server knows its artifact store; for a bare database the default would be the current folder.
+    # A server knows its artifact store; for a bare database the default would be the current
+    # folder.
     local = None if tracking_uri().startswith("http") else artifact_root()
     try:
         return mlflow.get_experiment(mlflow.create_experiment(name, artifact_location=local))
@@ -130,12 +137,14 @@ def _experiment():
 
 
 def create_store(path: Path) -> None:
-    """Create MLflow's SQLite file if there is none. Built beside and linked into place whole: a file that several
-    processes migrate at once breaks most of them.
+    """Create MLflow's SQLite file if there is none.
+
+    Built beside and linked into place whole: a file that several processes migrate at once breaks
+    most of them.
 
     Raises:
-        UserError: it cannot be made; or the file is another user's: SQLite serves one person on one machine, a team
-            shares a server.
+        UserError: it cannot be made; or the file is another user's: SQLite serves one person on one
+            machine, a team shares a server.
     """
     if path.exists():
         if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():

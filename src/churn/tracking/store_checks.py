@@ -11,7 +11,8 @@ TRIES = 4  # to reach a server, 1, 2 and 4 seconds apart
 
 
 def check_store(store: str) -> None:
-    """Refuse a store that cannot be used, in seconds: MLflow by itself tries for minutes and says nothing.
+    """Refuse a store that cannot be used, in seconds: MLflow by itself tries for minutes and says
+    nothing.
 
     Raises:
         UserError: a folder, a server that does not answer, a database that cannot be opened.
@@ -29,8 +30,9 @@ def check_store(store: str) -> None:
 
 
 def check_environment(installed: str) -> None:
-    """Refuse an environment in which MLflow opens no database: Alembic's settings read a `%` in the path of MLflow's
-    own files as the beginning of a variable. The project itself may lie in such a folder.
+    """Refuse an environment in which MLflow opens no database: Alembic's settings read a `%` in the
+    path of MLflow's own files as the beginning of a variable. The project itself may lie in such a
+    folder.
 
     Args:
         installed: the path of MLflow's code.

@@ -1,4 +1,6 @@
-"""Which MLflow stores can be used, and what the errors of MLflow and of its libraries mean to a user."""
+"""Which MLflow stores can be used, and what the errors of MLflow and of its libraries mean to a
+user.
+"""
 
 import os
 import re
@@ -16,7 +18,9 @@ NAME_ANOTHER = "let MLFLOW_TRACKING_URI name a server (http://HOST:PORT), or uns
 
 
 def scheme(store: str) -> str:
-    """What a store's address begins with: http, https, sqlite, postgresql (also for postgresql+psycopg2), ..."""
+    """What a store's address begins with: http, https, sqlite, postgresql (also for
+    postgresql+psycopg2), ...
+    """
     return re.match(r"[a-z\-]*", store)[0]
 
 
@@ -42,7 +46,9 @@ def store_address() -> str:
 
 
 def explain_store_error(error: BaseException) -> str:
-    """What an exception of MLflow, or of what it reaches its store with, means to the user; "" for any other."""
+    """What an exception of MLflow, or of what it reaches its store with, means to the user; "" for
+    any other.
+    """
     if not is_store_error(error):
         return ""
     store, name = store_address(), f"the MLflow store {without_password(store_address())}"

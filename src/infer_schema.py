@@ -4,10 +4,10 @@
     python src/infer_schema.py TABLE.parquet --check          only says what is wrong with the table
     python src/infer_schema.py TABLE.parquet --output FILE    writes the contract elsewhere
 
-Reads the table and the `data:` section of params.yaml; writes a contract that the table fits:
-types, allowed values of text columns, observed ranges, nullability. Look it over before you trust
-it: a table shows what was, not what may be.
-Everything that is wrong with the table is in one message, and then nothing is written.
+Reads the table and the section `data` of params.yaml; writes a contract that the table fits: types,
+allowed values of text columns, observed ranges, nullability. Look it over before you trust it: a
+table shows what was, not what may be. Everything that is wrong with the table is in one message,
+and then nothing is written.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import yaml
 from churn import paths
 from churn.console import run_command
 from churn.data.checks import MORE_THAN_ONCE, Violations
-from churn.data.contract import load_contract
+from churn.data.contract import Rules, load_contract
 from churn.data.index_columns import index_columns
 from churn.data.inference import ColumnFault, doubts, feature_rules, id_rules
 from churn.data.labels import target_rules
@@ -30,89 +30,134 @@ from churn.data.validation import Findings, validated_batches
 from churn.errors import UserError
 from churn.params import Data, load_params
 
-
-class Dumper(yaml.SafeDumper):
-    """Writes every text so that it is read as it was: a few signs that YAML takes for line ends
-    must be escaped.
-    """
-
-    def represent_text(self, text: str) -> yaml.Node:
-        style = '"' if set(text) & set("\x85\u2028\u2029\ufeff") else None
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
+ESCAPED_SIGNS = set("\x85\u2028\u2029\ufeff")  # YAML would take them for line ends, or lose them
 
 
-Dumper.add_representer(str, Dumper.represent_text)
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_arguments(arguments)
+    data = load_params().data
+    if not options.check and options.output.exists():
+        raise UserError(
+            f"{options.output} exists; delete it first (git keeps the committed one), or use "
+            "--check or --output FILE"
+        )
+
+    contract, notes = infer_contract(options.table, data)
+    print("\n".join(notes))
+    if options.check:
+        print(f"{options.table} is fit for a contract; nothing was written.")
+        return
+
+    write_whole(contract, options.output)
+    count = len(yaml.safe_load(contract)["columns"])
+    print(
+        f"{options.output}: {count} columns. Look over the ranges and allowed values, then "
+        "`dvc repro`."
+    )
 
 
-def columns_rules(table: pq.ParquetFile, data: Data) -> tuple[dict[str, dict], Violations]:
-    """The rules of each column that suggests some, and what is wrong with the others."""
-    rules, faults = {}, Violations()
-    names, unnamed = table.schema_arrow.names, index_columns(table.schema_arrow)
-    for role, name in (("id", data.id), ("target", data.target)):
-        if name not in names:
-            faults.add(
-                name, f"data.{role} in params.yaml, but the table has no such column; edit `data:`"
-            )
-    for name, count in Counter(
-        names
-    ).items():  # one column at a time: the table may be larger than memory
-        try:
-            if count > 1:
-                raise ColumnFault(MORE_THAN_ONCE)
-            with explain_parquet_errors():
-                values = table.read(columns=[name]).column(name)
-            if name == data.id:
-                rules[name] = id_rules(values)
-            elif name == data.target:
-                rules[name] = target_rules(values, data)
-            elif name in unnamed:
-                raise ColumnFault(unnamed[name])
-            else:
-                rules[name] = feature_rules(name, values)
-        except ColumnFault as fault:
-            faults.add(name, f"{fault}")
-    if not faults.found and len(rules) == 2:
-        faults.add("features", "the table has no column beside id and target")
-    return rules, faults
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Write a first data contract, data/schema.yaml, for a table."
+    )
+    parser.add_argument("table", type=Path, help="a Parquet file")
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument(
+        "--check", action="store_true", help="write nothing; only say what is wrong with the table"
+    )
+    target.add_argument(
+        "--output", type=Path, default=paths.SCHEMA, help=f"the file to write ({paths.SCHEMA})"
+    )
+    return parser.parse_args(arguments)
 
 
-def validated(table: pq.ParquetFile, written: str, data: Data) -> tuple[Violations, str]:
-    """What the table does against its own contract (the text of the YAML): an id that comes twice,
-    a null id; and its labels with their counts."""
-    findings = Findings()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, paths.SCHEMA.name)
-        path.write_text(written, encoding="utf-8")
-        rules = load_contract(path, *data.roles)
-        for _ in validated_batches(table, rules, data.unlabelled, findings):
-            pass
-    return findings.violations, findings.describe(rules)
+def infer_contract(path: Path, data: Data) -> tuple[str, list[str]]:
+    """Infer a contract for a table.
 
-
-def infer(path: Path, data: Data) -> tuple[str, str]:
-    """A contract for the table at `path`, as YAML; and what to say of it: the labels of its target
-    with their counts, and the columns that may have been taken for something else.
+    Returns:
+        The contract as YAML, and notes: the labels of the target with their counts, and the columns
+        that may have been taken for something else.
 
     Raises:
         UserError: everything that is wrong with the table.
     """
     table = open_table(path)
-    rules, faults = columns_rules(table, data)
-    written, counted = "", ""
-    if not faults.found:
+    rules, faults = infer_columns(table, data)
+    contract, labels = "", ""
+    if not faults:
         content = {"schema_type": "dataframe", "api": "pandas", "columns": rules, "strict": True}
-        written = yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True)
-        faults, counted = validated(table, written, data)
-    if faults.found:
+        contract = yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+        faults, labels = validate_with(contract, table, data)
+    if faults:
         raise UserError(f"no contract can be made of {path}:\n{faults}")
-    told = [counted]
-    for name, rule in rules.items():
-        if name not in (data.id, data.target) and rule["dtype"] == "str" and (why := doubts(rule)):
-            told.append(f"note: {name}: {why}")
-    return written, "\n".join(told)
+
+    notes = [labels]
+    for name, column in rules.items():
+        is_text_feature = column["dtype"] == "str" and name not in (data.id, data.target)
+        doubt = doubts(column) if is_text_feature else ""
+        if doubt:
+            notes.append(f"note: {name}: {doubt}")
+    return contract, notes
 
 
-def write(text: str, path: Path) -> None:
+def infer_columns(table: pq.ParquetFile, data: Data) -> tuple[dict[str, Rules], Violations]:
+    """The rules of each column that suggests some, and what is wrong with the others."""
+    rules: dict[str, Rules] = {}
+    faults = Violations()
+    names = table.schema_arrow.names
+    for role, name in (("id", data.id), ("target", data.target)):
+        if name not in names:
+            text = f"data.{role} in params.yaml, but the table has no such column; edit `data:`"
+            faults.add(name, text)
+
+    for name, count in Counter(names).items():
+        try:
+            if count > 1:
+                raise ColumnFault(MORE_THAN_ONCE)
+            rules[name] = infer_column(table, name, data)
+        except ColumnFault as fault:
+            faults.add(name, str(fault))
+    if not faults and len(rules) == 2:
+        faults.add("features", "the table has no column beside id and target")
+    return rules, faults
+
+
+def infer_column(table: pq.ParquetFile, name: str, data: Data) -> Rules:
+    """The rules of one column.
+
+    Raises:
+        ColumnFault: no contract can be made with it.
+    """
+    # One column at a time: the table may be larger than memory.
+    with explain_parquet_errors():
+        values = table.read(columns=[name]).column(name)
+    if name == data.id:
+        return id_rules(values)
+    if name == data.target:
+        return target_rules(values, data)
+    index_reasons = index_columns(table.schema_arrow)
+    if name in index_reasons:
+        raise ColumnFault(index_reasons[name])
+    return feature_rules(name, values)
+
+
+def validate_with(contract: str, table: pq.ParquetFile, data: Data) -> tuple[Violations, str]:
+    """Validate the table with its own contract: an id may be null, or come twice.
+
+    Returns:
+        The violations, and the labels with their counts.
+    """
+    findings = Findings()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, paths.SCHEMA.name)
+        path.write_text(contract, encoding="utf-8")
+        loaded = load_contract(path, data.id, data.target, data.positive)
+        for _ in validated_batches(table, loaded, data.unlabelled, findings):
+            pass
+    return findings.violations, findings.describe_labels(loaded)
+
+
+def write_whole(text: str, path: Path) -> None:
     """Write a text file whole or not at all."""
     part = path.with_name(f".{path.name}.part")
     try:
@@ -124,33 +169,15 @@ def write(text: str, path: Path) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description="Write a first data contract, data/schema.yaml, for a table."
-    )
-    parser.add_argument("table", type=Path, help="a Parquet file")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--check", action="store_true", help="write nothing; only say what is wrong with the table"
-    )
-    where.add_argument(
-        "--output", type=Path, default=paths.SCHEMA, help=f"the file to write ({paths.SCHEMA})"
-    )
-    options = parser.parse_args(arguments)
-    data = load_params().data
-    if not options.check and options.output.exists():
-        way_out = "delete it first (git keeps the committed one), or use --check or --output FILE"
-        raise UserError(f"{options.output} exists; {way_out}")
-    written, told = infer(options.table, data)
-    if options.check:
-        print(f"{told}\n{options.table} is fit for a contract; nothing was written.")
-        return
-    write(written, options.output)
-    count = len(yaml.safe_load(written)["columns"])
-    print(
-        f"{told}\n{options.output}: {count} columns. Look over the ranges and allowed values, "
-        "then `dvc repro`."
-    )
+class Dumper(yaml.SafeDumper):
+    """Writes every text so that it is read as it was."""
+
+    def represent_text(self, text: str) -> yaml.Node:
+        style = '"' if set(text) & ESCAPED_SIGNS else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+Dumper.add_representer(str, Dumper.represent_text)
 
 
 if __name__ == "__main__":

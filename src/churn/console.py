@@ -43,7 +43,7 @@ def run_command(main: Callable[[], None], *explainers: Callable[[Exception], str
 
 
 def progress(total: int | None, unit: str, line_every: int, done: int = 0) -> Callable[..., None]:
-    """Show how far long work has come: a bar on a terminal, lines in a log. Both go to stderr.
+    """Show how far long work has come, on stderr: a bar on a terminal, lines in a log.
 
     Args:
         total: how many units there are; None if nobody knows.

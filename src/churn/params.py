@@ -1,5 +1,7 @@
-"""params.yaml, typed and checked: an unknown name, a wrong type or a value out of range ends the
-run.
+"""params.yaml, typed and checked.
+
+An unknown name, a wrong type or a value out of range ends the run. A new parameter is a line in
+params.yaml and a field here; dvc.yaml names whole sections, or single parameters of one.
 """
 
 import difflib
@@ -7,7 +9,7 @@ import hashlib
 import json
 import random
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,6 +21,8 @@ Share = Field(gt=0, lt=1)
 
 
 class Section(BaseModel):
+    """A section of params.yaml: every name is known, and no value is converted to another type."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
@@ -32,13 +36,8 @@ class Data(Section):
     negative: list[Label] | None = Field(min_length=1)
     unlabelled: Literal["refuse", "drop"]
 
-    @property
-    def roles(self) -> tuple[str, str, Label]:
-        """What contract.load takes: the id, the target and the label of who churned."""
-        return self.id, self.target, self.positive
-
     @model_validator(mode="after")
-    def name_each_thing_once(self):
+    def _check_columns_and_labels(self) -> Self:
         if self.id == self.target:
             raise ValueError(f"id and target are the same column, {self.id!r}")
         if self.negative and self.positive in self.negative:
@@ -51,7 +50,7 @@ class Split(Section):
     test: float = Share
 
     @model_validator(mode="after")
-    def leave_rows_to_train_on(self):
+    def _check_training_share(self) -> Self:
         if self.valid + self.test >= 1:
             raise ValueError(
                 f"valid + test is {self.valid + self.test:g}, which leaves nothing to train on"
@@ -106,7 +105,7 @@ class Range(Section):
     log: bool = False
 
     @model_validator(mode="after")
-    def rise(self):
+    def _check_ends(self) -> Self:
         if not self.low < self.high:
             raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
         if self.log and self.low <= 0:
@@ -137,50 +136,48 @@ class Params(Section):
         return flatten(self.model_dump())
 
     @model_validator(mode="after")
-    def search_what_train_takes(self):
-        for name, ends in self.sweep.space.items():
-            for end in (ends.low, ends.high):
+    def _check_search_space(self) -> Self:
+        for name, limits in self.sweep.space.items():
+            for value in (limits.low, limits.high):
                 try:
-                    Train.model_validate(self.train.model_dump() | {name: end})
+                    Train.model_validate(self.train.model_dump() | {name: value})
                 except ValidationError as error:
-                    said = error.errors()[0]
-                    what = (
-                        "train has no such parameter"
-                        if said["type"] == "extra_forbidden"
-                        else said["msg"]
-                    )
-                    raise ValueError(f"sweep.space.{name}: {what} (got {end!r})") from None
+                    fault = error.errors()[0]
+                    reason = fault["msg"]
+                    if fault["type"] == "extra_forbidden":
+                        reason = "train has no such parameter"
+                    raise ValueError(f"sweep.space.{name}: {reason} (got {value!r})") from None
         return self
 
 
 def parameter_names(section: type[BaseModel] = Params, prefix: str = "") -> list[str]:
     """The dotted name of every parameter of a model, in the order of params.yaml."""
-    found = []
+    names = []
     for key, field in section.model_fields.items():
         if field.exclude:
             continue
-        nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        found += (
-            parameter_names(field.annotation, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
-        )
-    return found
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += parameter_names(kind, f"{prefix}{key}.")
+        else:
+            names.append(f"{prefix}{key}")
+    return names
 
 
-def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
-    """{"train": {"max_depth": 4}} as {"train.max_depth": 4}."""
-    leaves = {}
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, object]:
+    """Turn {"train": {"max_depth": 4}} into {"train.max_depth": 4}."""
+    leaves: dict[str, object] = {}
     for key, value in tree.items():
-        leaves |= (
-            flatten(value, f"{prefix}{key}.")
-            if isinstance(value, dict)
-            else {f"{prefix}{key}": value}
-        )
+        if isinstance(value, dict):
+            leaves |= flatten(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
     return leaves
 
 
-def parameters_digest(leaves: dict[str, object]) -> str:
-    """md5 over all parameters: two runs with the same digest were asked for the same thing."""
-    return hashlib.md5(json.dumps(leaves, sort_keys=True).encode()).hexdigest()
+def parameters_digest(parameters: dict[str, Any]) -> str:
+    """One md5 over all parameters: two runs with the same digest had the same settings."""
+    return hashlib.md5(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:
@@ -205,39 +202,41 @@ def seed_global_generators(seed: int) -> None:
     np.random.seed(seed)
 
 
-def validate_params(tree: object, where: str | Path) -> Params:
-    """The parameters of a tree as params.yaml holds it.
+def validate_params(tree: object, source: str | Path) -> Params:
+    """Check parameters in the form of params.yaml.
+
+    Args:
+        source: where they come from, as an error message names it.
 
     Raises:
-        UserError: as `load`; `where` is what the message names as their place.
+        UserError: as `load_params`.
     """
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        raise UserError(
-            f"{where}:\n" + "\n".join(f"  {_fault(e)}" for e in error.errors())
-        ) from None
+        faults = [f"  {_describe_fault(dict(fault))}" for fault in error.errors()]
+        raise UserError("\n".join([f"{source}:", *faults])) from None
 
 
-def _fault(error: dict) -> str:
-    name = ".".join(str(part) for part in error["loc"])
-    if not name:  # a rule between sections names the parameter itself
-        return error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error":  # a rule of a section says which of its values it means
-        return f"{name}: {error['msg'].removeprefix('Value error, ')}"
-    if error["type"] == "extra_forbidden":
-        tops = {n.split(".")[0] for n in parameter_names()}
-        valid = [
-            *parameter_names(),
-            *parameter_names(Monitor, "monitor."),
-            *parameter_names(Sweep, "sweep."),
-            *tops,
-            "monitor",
-            "sweep",
-        ]
-        valid += ["gate.require_reproduced"]
-        nearest = difflib.get_close_matches(name, valid, n=1, cutoff=0)[0]
+def _describe_fault(fault: dict[str, Any]) -> str:
+    """One line for a fault that pydantic found."""
+    name = ".".join(str(part) for part in fault["loc"])
+    message = fault["msg"].removeprefix("Value error, ")
+    if not name:  # a check of several sections names the parameter itself
+        return message
+    if fault["type"] == "value_error":  # a check of a section says which of its values it means
+        return f"{name}: {message}"
+    if fault["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(name, _known_names(), n=1, cutoff=0)[0]
         return f"{name}: no such parameter; did you mean {nearest}?"
-    if error["type"] == "missing":
+    if fault["type"] == "missing":
         return f"{name}: missing; add it"
-    return f"{name}: {error['msg']} (got {error['input']!r})"
+    return f"{name}: {message} (got {fault['input']!r})"
+
+
+def _known_names() -> list[str]:
+    """Every name in params.yaml, sections too."""
+    names = parameter_names()
+    names += parameter_names(Monitor, "monitor.") + parameter_names(Sweep, "sweep.")
+    names.append("gate.require_reproduced")
+    return [*names, *Params.model_fields]

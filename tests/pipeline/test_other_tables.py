@@ -315,7 +315,7 @@ def test_labels_of_every_type(place, tmp_path, labels, positive):
         (yes == (positive not in (False, -1))).to_numpy(dtype=float), customers()["id"]
     ).sort_index()
     assert churned.equals(meant)
-    assert sum(findings.labels.values()) == ROWS and findings.unlabelled(rules) == 0
+    assert sum(findings.labels.values()) == ROWS and findings.count_unlabelled(rules) == 0
 
 
 def test_unlabelled_customers_are_left_out_on_request(place, tmp_path, capsys):
@@ -324,8 +324,8 @@ def test_unlabelled_customers_are_left_out_on_request(place, tmp_path, capsys):
     place.infer(table, unlabelled="drop", negative=["No"])
     assert "left: 'No' 285 (stayed), 'Yes' 127 (churned), " in capsys.readouterr().out
     rules, splits, findings = place.split(tmp_path)
-    assert sum(map(len, splits.values())) == 412 and findings.unlabelled(rules) == ROWS - 412
-    assert findings.describe(rules).endswith("no label 86 (left out), 'yes' 102 (left out)")
+    assert sum(map(len, splits.values())) == 412 and findings.count_unlabelled(rules) == ROWS - 412
+    assert findings.describe_labels(rules).endswith("no label 86 (left out), 'yes' 102 (left out)")
     place.infer(table, unlabelled="drop", negative=["No", "yes"])
     rules, splits, findings = place.split(tmp_path)
     assert sum(map(len, splits.values())) == 514 and rules.labels == ("No", "Yes", "yes")

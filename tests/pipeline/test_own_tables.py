@@ -14,7 +14,7 @@ import monitor
 import score
 from churn.data import customer_table, output
 from churn.data.contract import load_contract
-from churn.data.csv_table import BLOCK, NULLS, read
+from churn.data.csv_table import BLOCK_BYTES, NULLS, read
 from churn.data.drift import fit_bins
 from churn.errors import UserError
 from churn.modeling import plot_data
@@ -399,7 +399,7 @@ def test_columns_of_a_csv_are_left_out(tmp_path):
 def test_blank_lines(tmp_path):
     """At the end, also a whole block of them: no row and no fault."""
     own = Own(tmp_path, own_frame())
-    text = own.frame.to_csv(index=False) + "\n" * (BLOCK + 100)
+    text = own.frame.to_csv(index=False) + "\n" * (BLOCK_BYTES + 100)
     (tmp_path / "c.csv").write_text(text)
     (tmp_path / "c.csv").rename(tmp_path / "C.CSV")
     scores, rejected = own.score(

@@ -1,19 +1,21 @@
-"""The types of a table's columns in pyarrow's terms, and their conversion to the contract's."""
+"""The types of columns in pyarrow's terms, and their conversion to the contract's types."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as types
 
 from churn.data.contract import Contract
 
 
-def arrow_schema(contract: Contract):
+def arrow_schema(contract: Contract) -> pa.Schema:
     """The pyarrow schema of the splits.
 
     Every number and flag is a double, as a caller of the model sends it: an integer column could
-    hold no missing value. Only id and target keep their types.
+    hold no missing value. Only the id and the target keep their types.
     """
-    import pyarrow as pa
-
-    fields = {
-        c.name: pa.string() if c.kind == "text" else pa.float64() for c in contract.columns.values()
-    }
+    fields = {}
+    for column in contract.columns.values():
+        fields[column.name] = pa.string() if column.kind == "text" else pa.float64()
     if contract.columns[contract.id].dtype == "int64":
         fields[contract.id] = pa.int64()
     if contract.columns[contract.target].kind == "flag":
@@ -21,54 +23,56 @@ def arrow_schema(contract: Contract):
     return pa.schema(fields.items())
 
 
-def kind_of(arrow_type) -> str:
-    """What a column of a pyarrow type holds: number, text, flag, null (nothing at all), or "" where
-    it is none.
+def kind_of(arrow_type: pa.DataType) -> str:
+    """The kind of a column of this type: number, text, flag, null (no value at all), or "" for
+    none.
     """
-    import pyarrow.types as at
-
-    if at.is_dictionary(arrow_type):
+    if types.is_dictionary(arrow_type):
         return kind_of(arrow_type.value_type)
-    if at.is_null(arrow_type) or at.is_boolean(arrow_type):
-        return "null" if at.is_null(arrow_type) else "flag"
-    if at.is_string(arrow_type) or at.is_large_string(arrow_type) or at.is_string_view(arrow_type):
+    if types.is_null(arrow_type):
+        return "null"
+    if types.is_boolean(arrow_type):
+        return "flag"
+    if any(is_text(arrow_type) for is_text in TEXTS):
         return "text"
-    is_number = at.is_integer(arrow_type) or at.is_floating(arrow_type) or at.is_decimal(arrow_type)
-    return "number" if is_number else ""
+    if any(is_number(arrow_type) for is_number in NUMBERS):
+        return "number"
+    return ""
 
 
-def convert_column(values, arrow_type):
-    """The values (a pyarrow array) of a column that `check_columns` lets pass, in a type of
-    `arrow_schema`. A number becomes the nearest double.
+TEXTS = (types.is_string, types.is_large_string, types.is_string_view)
+NUMBERS = (types.is_integer, types.is_floating, types.is_decimal)
+
+
+def convert_column(values: pa.Array, arrow_type: pa.DataType) -> pa.Array:
+    """Convert the values of a column to a type of `arrow_schema`; a number becomes a double.
+
+    Args:
+        values: an array or a chunked array of a type that `column_violations` lets pass.
 
     Raises:
-        pyarrow.ArrowInvalid: a number is not whole, or too large, where the type is a whole number
-            (an id).
+        pyarrow.ArrowInvalid: an id is not whole, or too large, where it must be a whole number.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.types as at
-
-    if at.is_dictionary(values.type):
+    if types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    if at.is_floating(arrow_type):
-        return _doubles(values).cast(arrow_type, safe=False)
-    if at.is_floating(values.type):
+    if types.is_floating(arrow_type):
+        return _to_doubles(values).cast(arrow_type, safe=False)
+    if types.is_floating(values.type):  # a whole number that was written as a float
         values = values.cast(pa.float64())
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
     return values.cast(arrow_type)
 
 
-def _doubles(values):
-    """Numbers as the doubles that their shortest texts mean: 0.1 of a float32 or of a decimal in a
-    Parquet file is the 0.1 of a CSV, as an id, a label, at the end of a range. (A cast makes
-    0.10000000149 of the one, and of the other now and then the double beside it.)
-    """
-    import pyarrow as pa
+def _to_doubles(values: pa.Array) -> pa.Array:
+    """Numbers as the doubles that their shortest texts mean.
 
-    if pa.types.is_float16(values.type):  # Arrow writes its exact value, not the shortest text
+    So the 0.1 of a float32 or a decimal in a Parquet file equals the 0.1 of a CSV, as an id, as a
+    label or at the end of a range. A cast would make 0.10000000149 of the float32, and of the
+    decimal now and then the neighbouring double.
+    """
+    if types.is_float16(values.type):  # pyarrow writes its exact value, not the shortest text
         numbers = values.to_numpy(zero_copy_only=False)
         return pa.array(numbers.astype(str).astype("float64"), from_pandas=True)
-    if pa.types.is_float32(values.type) or pa.types.is_decimal(values.type):
+    if types.is_float32(values.type) or types.is_decimal(values.type):
         return values.cast(pa.string()).cast(pa.float64())
     return values

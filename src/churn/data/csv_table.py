@@ -1,6 +1,7 @@
-"""The one reader of CSV tables: for intake, scores, labels and drift. Every cell is a text or null.
+"""The one reader of CSV tables, for a project's first table, scoring, labels and drift.
 
-Types are decided elsewhere: by `inferred` when a project is made, by the contract ever after.
+Every cell is a text or null. Types are decided elsewhere: by `infer_type` when a project is made,
+by the contract ever after.
 """
 
 import csv
@@ -10,6 +11,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -19,8 +21,11 @@ import pyarrow.csv
 
 from churn.errors import UserError, short
 
-BLOCK = 16 * 2**20  # bytes that are parsed at once: no line may be longer
-LONGEST_HEADER = 2**20
+BLOCK_BYTES = 16 * 2**20  # parsed at once: no line may be longer
+LONGEST_HEADER = 2**20  # bytes
+LONGEST_REASON = 500  # characters
+
+# The tokens that pandas takes for a null.
 NULLS = (
     "",
     "NA",
@@ -36,20 +41,38 @@ NULLS = (
     "-nan",
     "NULL",
     "null",
+    "1.#IND",
+    "-1.#IND",
+    "1.#QNAN",
+    "-1.#QNAN",
 )
-NULLS += ("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN")
 
 # A number that comes back as it was: no leading zero, no plus sign, no code such as 1e5. Beyond 15
 # digits a double would change it.
-PLAIN = r"-?(0|[1-9][0-9]{0,14})?(\.[0-9]+)?"
-WRITTEN = r"-?[0-9](\.[0-9]+)?e[+-][0-9]{2,3}"  # as programs write small and large doubles
-NUMBER = re.compile(rf" *({PLAIN}|{WRITTEN}) *")
-WHOLE = r"^ *-?[0-9]+ *$"
-UNEVEN = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)")  # in pyarrow's words
+PLAIN_NUMBER = r"-?(0|[1-9][0-9]{0,14})?(\.[0-9]+)?"
+SCIENTIFIC = r"-?[0-9](\.[0-9]+)?e[+-][0-9]{2,3}"  # as programs write small and large doubles
+NUMBER = re.compile(rf" *({PLAIN_NUMBER}|{SCIENTIFIC}) *")
+WHOLE_NUMBER = r"^ *-?[0-9]+ *$"
 FLAGS = {"true", "false", "True", "False", "TRUE", "FALSE"}
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # other than commas
+
+# pyarrow's message on a line that has not as many cells as the header.
+UNEVEN_LINE = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)")
+# What fsspec, decompression, the csv module and pyarrow raise on a file that cannot be read.
+READ_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+    csv.Error,
+    pa.ArrowException,
+)
+
+BrokenLineHandler = Callable[[Any], str]  # takes pyarrow's InvalidRow, gives "skip" or "error"
 
 
-def locate(url: str):
+def locate(url: str) -> tuple[Any, str]:
     """The fsspec file system of a path or URL, and the path in it.
 
     Raises:
@@ -62,39 +85,25 @@ def locate(url: str):
 
 
 @contextmanager
-def opened(url: str, **how):
-    """The file behind a path or URL; what goes wrong while it is read is the user's to mend."""
-    fs, path = locate(url)
+def opened(url: str, compression: str | None = None) -> Iterator[Any]:
+    """Open the file behind a path or URL for reading.
+
+    Args:
+        compression: as fsspec takes it: "infer" to go by the name of the file.
+
+    Raises:
+        UserError: it does not exist, or cannot be read.
+    """
+    file_system, path = locate(url)
     try:
-        with fs.open(path, "rb", **how) as file:
+        with file_system.open(path, "rb", compression=compression) as file:
             yield file
     except IsADirectoryError:
         raise UserError(f"{url} is a folder; name a Parquet or CSV file") from None
     except FileNotFoundError:
         raise UserError(f"{url} does not exist") from None
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        zlib.error,
-        lzma.LZMAError,
-        csv.Error,
-        pa.ArrowException,
-    ) as error:
-        raise UserError(_reason(url, error)) from None
-
-
-def _reason(url: str, error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in str(error):
-        return f"{url} is not UTF-8; save it again as UTF-8 (in a spreadsheet: `CSV UTF-8`)"
-    if "straddling" in str(error):
-        return f"{url} has a line of more than {BLOCK >> 20} MiB; is a quote not closed, or is this no CSV?"
-    if cells := UNEVEN.search(str(error)):
-        line, wanted, found, text = cells.groups()
-        why = f"line {line} has {found} cells, the header {wanted}: {text[:200]}"
-        ask = "is the first line the header, and a cell with a comma in quotes?"
-        return f"{url} cannot be read: {why}\n  {ask}"
-    return f"{url} cannot be read: {str(error)[:500]}"
+    except READ_ERRORS as error:
+        raise UserError(_read_error(url, error)) from None
 
 
 def header(url: str) -> list[str]:
@@ -111,56 +120,140 @@ def header(url: str) -> list[str]:
                 raise UserError(
                     f"{url}: its first line has more than {LONGEST_HEADER:,} bytes; is this no CSV?"
                 )
-        names = next(csv.reader(io.StringIO(head.decode("utf-8-sig"), newline="")), [])
-    for separator, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        text = io.StringIO(head.decode("utf-8-sig"), newline="")
+        names = next(csv.reader(text), [])
+
+    for separator, name in SEPARATORS.items():
         if len(names) == 1 and separator in names[0]:
             raise UserError(
-                f"{url}: its cells are separated by {called}; write it with commas (and 1.5, not 1,5)"
+                f"{url}: its cells are separated by {name}; write it with commas (and 1.5, not 1,5)"
             )
     return names
 
 
 def batches(
-    url: str, columns: list[str], nulls: tuple = NULLS, broken: Callable | None = None
+    url: str,
+    columns: list[str],
+    nulls: Sequence[str] = NULLS,
+    on_broken_line: BrokenLineHandler | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a CSV in order, some of its columns, each cell a text or null; no batch is empty.
+    """The rows of a CSV in order, some of its columns, each cell a text or null.
 
     Args:
         nulls: the cells that are null.
-        broken: called with a line that is no row (pyarrow's InvalidRow); its answer is "skip" or
-            "error".
+        on_broken_line: called with a line that has not as many cells as the header.
+
+    Raises:
+        UserError: the file cannot be read, or has a quote that is never closed.
     """
     rows = 1  # with the header
 
-    def is_no_row(line) -> str:
+    def count_broken_line(line: Any) -> str:
         nonlocal rows
         rows += 1
-        return broken(line)
+        return on_broken_line(line) if on_broken_line else "error"
 
     with opened(url, compression="infer") as file:
-        lines = _Lines(file)
+        lines = _LineCounter(file)
         try:
-            with _reader(lines, columns, nulls, broken and is_no_row) as reading:
-                for batch in reading:
+            handler = count_broken_line if on_broken_line else None
+            with _open_reader(lines, columns, nulls, handler) as reader:
+                for batch in reader:
                     rows += len(batch)
                     if len(batch):
                         yield batch
         except pa.ArrowInvalid as error:
             if "CSV parse error" in str(error):
-                _check_quotes(url)  # it may be the reason, and then says so better
+                _check_quotes(
+                    url
+                )  # an open quote may be the reason, and then its message is better
             raise
-    if lines.read_so_far > rows:
+    if lines.count > rows:  # a row that runs over several lines
         _check_quotes(url)
 
 
-def _reader(
-    file, columns: list[str], nulls: tuple, broken: Callable | None
-) -> pa.csv.CSVStreamingReader:
-    return pa.csv.open_csv(
+def read(url: str, id_column: str = "", left_out: Sequence[str] = ()) -> pa.Table:
+    """Read a CSV in the types that its cells show.
+
+    Args:
+        id_column: dates in it stay texts, since they identify a customer.
+        left_out: columns that are passed over.
+
+    Raises:
+        UserError: as `batches`, or a column stands in it more than once.
+    """
+    names = [name for name in header(url) if name not in left_out]
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        listed = ", ".join(map(short, sorted(repeated)))
+        raise UserError(
+            f"{url}: columns stand in it more than once: {listed}; give each a name of its own, or "
+            "drop them"
+        )
+    schema = pa.schema((name, pa.string()) for name in names)
+    table = pa.Table.from_batches(batches(url, names), schema)
+    columns = {}
+    for name in names:
+        columns[name] = infer_type(table[name], dates=name != id_column)
+    return pa.table(columns)
+
+
+def infer_type(texts: pa.ChunkedArray, dates: bool = True) -> pa.ChunkedArray:
+    """Convert a column of texts to the type that its cells show.
+
+    They are numbers only if every one of them comes back as it was, so that 000001, +49 or a long
+    account number stay texts.
+
+    Args:
+        dates: whether to look for dates and times.
+    """
+    distinct = pc.unique(texts.drop_null())
+    values = distinct.to_pylist()
+    if not values:
+        return texts
+    if all(NUMBER.fullmatch(value) and value.strip(" -") for value in values):
+        are_whole = pc.all(pc.match_substring_regex(distinct, WHOLE_NUMBER)).as_py()
+        return pc.utf8_trim(texts, " ").cast(pa.int64() if are_whole else pa.float64())
+    if FLAGS.issuperset(values):
+        return pc.utf8_lower(texts).cast(pa.bool_())
+    if dates:
+        for arrow_type in (pa.date32(), pa.timestamp("us")):
+            try:
+                return texts.cast(arrow_type)
+            except pa.ArrowInvalid:
+                continue
+    return texts
+
+
+def _read_error(url: str, error: Exception) -> str:
+    """Say why a file cannot be read, and what to do."""
+    text = str(error)
+    if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in text:
+        return f"{url} is not UTF-8; save it again as UTF-8 (in a spreadsheet: `CSV UTF-8`)"
+    if "straddling" in text:
+        return (
+            f"{url} has a line of more than {BLOCK_BYTES >> 20} MiB; is a quote not closed, or is "
+            "this no CSV?"
+        )
+    uneven = UNEVEN_LINE.search(text)
+    if uneven:
+        line, wanted, found, content = uneven.groups()
+        return (
+            f"{url} cannot be read: line {line} has {found} cells, the header {wanted}: "
+            f"{content[:200]}\n  is the first line the header, and a cell with a comma in quotes?"
+        )
+    return f"{url} cannot be read: {text[:LONGEST_REASON]}"
+
+
+def _open_reader(
+    file: io.RawIOBase, columns: list[str], nulls: Sequence[str], handler: BrokenLineHandler | None
+) -> pyarrow.csv.CSVStreamingReader:
+    return pyarrow.csv.open_csv(
         file,
-        pa.csv.ReadOptions(use_threads=False, block_size=BLOCK),  # only so are lines numbered
-        pa.csv.ParseOptions(invalid_row_handler=broken, newlines_in_values=True),
-        pa.csv.ConvertOptions(
+        # Only without threads does pyarrow number the lines.
+        pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+        pyarrow.csv.ParseOptions(invalid_row_handler=handler, newlines_in_values=True),
+        pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(columns, pa.string()),
             include_columns=columns,
             null_values=list(nulls),
@@ -169,82 +262,49 @@ def _reader(
     )
 
 
-class _Lines(io.RawIOBase):
-    """A file of which is known how many lines that are not empty were read."""
+class _LineCounter(io.RawIOBase):
+    """A file that counts the lines that were read of it, without the empty ones."""
 
-    def __init__(self, file):
-        self.file, self.ended, self.last = file, 0, b"\n"
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self.ended = 0
+        self.last = b"\n"
 
     @property
-    def read_so_far(self) -> int:
+    def count(self) -> int:
+        """The lines so far, with a last one that has no end."""
         return self.ended + (self.last != b"\n")
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        part = self.file.read(size)
-        ends = np.frombuffer(self.last + part, np.uint8) == ord("\n")
-        self.ended += int(np.sum(ends[1:] & ~ends[:-1]))
-        self.last = part[-1:] or self.last
-        return part
+        content: bytes = self.file.read(size)
+        is_newline = np.frombuffer(self.last + content, np.uint8) == ord("\n")
+        # Of several newlines in a row, the first ends a line and the others are empty lines.
+        self.ended += int(np.sum(is_newline[1:] & ~is_newline[:-1]))
+        self.last = content[-1:] or self.last
+        return content
 
 
 def _check_quotes(url: str) -> None:
-    """Refuse a CSV with a quote that is never closed: it makes one cell of all the lines up to the
-    next quote, and the customers in between would be lost. A closed one may have several lines.
+    """Refuse a CSV with a quote that is never closed.
+
+    It makes one cell of all the lines up to the next quote, and the customers in between would be
+    lost. A quoted cell that is closed may run over several lines.
 
     Raises:
-        UserError: the line on which that row begins.
+        UserError: with the line on which that row begins.
     """
-    csv.field_size_limit(BLOCK)
+    csv.field_size_limit(BLOCK_BYTES)
     with opened(url, compression="infer") as file:
         rows = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), strict=True)
-        begins = 1
+        first_line = 1
         try:
             for _ in rows:
-                begins = rows.line_num + 1
+                first_line = rows.line_num + 1
         except csv.Error as error:
-            way_out = "close the quote, and double one that belongs to a text"
             raise UserError(
-                f"{url}, line {begins}: a cell runs over several lines ({error}); {way_out}"
+                f"{url}, line {first_line}: a cell runs over several lines ({error}); close the "
+                "quote, and double one that belongs to a text"
             ) from None
-
-
-def inferred(texts: pa.ChunkedArray, dates: bool = True) -> pa.ChunkedArray:
-    """A column of texts in the type that its cells show: numbers only if every one of them comes
-    back as it was, so that 000001, +49 or a long account number stay texts.
-    """
-    distinct = pc.unique(texts.drop_null())
-    values = distinct.to_pylist()
-    if not values:
-        return texts
-    if all(NUMBER.fullmatch(value) and value.strip(" -") for value in values):
-        trimmed = pc.utf8_trim(texts, " ")
-        return trimmed.cast(
-            pa.int64()
-            if pc.all(pc.match_substring_regex(distinct, WHOLE)).as_py()
-            else pa.float64()
-        )
-    if FLAGS.issuperset(values):
-        return pc.utf8_lower(texts).cast(pa.bool_())
-    for kind in (pa.date32(), pa.timestamp("us")) if dates else ():
-        try:
-            return texts.cast(kind)
-        except pa.ArrowInvalid:
-            continue
-    return texts
-
-
-def read(url: str, id: str = "", left_out: Sequence[str] = ()) -> pa.Table:
-    """A CSV, without some of its columns, in the types that its cells show; of the id, dates stay
-    texts, which name a customer.
-    """
-    names = [name for name in header(url) if name not in left_out]
-    if again := {name for name in names if names.count(name) > 1}:
-        named = ", ".join(map(short, sorted(again)))
-        way_out = "give each a name of its own, or drop them"
-        raise UserError(f"{url}: columns stand in it more than once: {named}; {way_out}")
-    schema = pa.schema((name, pa.string()) for name in names)
-    table = pa.Table.from_batches(batches(url, names), schema)
-    return pa.table({name: inferred(table[name], dates=name != id) for name in names})

@@ -1,12 +1,8 @@
-"""Customer tables read and written a record batch at a time: Parquet or CSV, a local path or any
-fsspec URL.
-
-What is read is judged row by row against the contract: a row that breaks it is set aside with its
-reasons, and the others go on.
-"""
+"""Read tables of customers in batches: Parquet or CSV, from a path or any fsspec URL."""
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,94 +14,109 @@ from churn.data.contract import Contract
 from churn.data.csv_table import NULLS, batches, header, opened
 from churn.errors import UserError
 
-BATCH_ROWS = 65_536  # of a batch
+BATCH_ROWS = 65_536
 
 
 def file_md5(url: str) -> str:
-    """The md5 of a file's bytes, wherever it lies."""
+    """The md5 of a file's bytes, wherever it is."""
     with opened(url) as file:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
 class CustomerTable:
-    """Some columns of a Parquet file, or of a CSV (a name with .csv in it, compressed or not, in
-    UTF-8): `schema`.
+    """Some columns of a Parquet file, or of a CSV in UTF-8, compressed or not.
 
-    Columns that are not wanted are passed over. Of a CSV every cell is a text until it is judged,
-    or null (csv_table.NULLS).
-
-    Raises:
-        UserError: the file cannot be read, is empty, or lacks a column or has one of another type,
-            all in one message.
+    A file with .csv in its name is a CSV: each of its cells is a text, or null (csv_table.NULLS),
+    until it is converted (rejection.py). Other columns than the wanted ones are passed over.
     """
 
-    def __init__(self, url: str, rules: Contract, wanted: list[str]):
-        self.url, self.rules, self.wanted = url, rules, wanted
+    def __init__(self, url: str, contract: Contract, wanted: list[str]) -> None:
+        """Look at the columns of a table.
+
+        Raises:
+            UserError: the file cannot be read, is empty, or lacks wanted columns or has them in
+                another type, all in one message.
+        """
+        self.url, self.contract, self.wanted = url, contract, wanted
         self.is_csv = ".csv" in url.rsplit("/", 1)[-1].lower()
-        self.broken: dict[int, str] = {}  # row number: why no row can be made of that line of a CSV
-        self.rows = None  # known beforehand of a Parquet file only
+        self.broken: dict[int, str] = {}  # lines of a CSV that are no row: {row number: reason}
+        self.rows: int | None = None  # of a CSV nobody knows beforehand
+
         if self.is_csv:
             schema = pa.schema((name, pa.string()) for name in header(url))
         else:
             with opened(url) as file, pq.ParquetFile(file) as table:
                 schema, self.rows = table.schema_arrow, table.metadata.num_rows
-        found = column_violations(rules, schema).found
-        faults = Violations(
-            {
-                (name, rule): entry
-                for (name, rule), entry in found.items()
-                if name in wanted and not (self.is_csv and rule.startswith("must be"))
-            }
-        )
-        if faults.found:
-            raise UserError(f"{url} does not fit the model's contract:\n{faults}")
-        self.schema = pa.schema(
-            pa.field(name, pa.string()) if self.is_csv else schema.field(name) for name in wanted
-        )
-        empty = (
-            not (any(len(part) for part in self.batches()) or self.broken)
-            if self.is_csv
-            else self.rows == 0
-        )
-        if empty:
+        self._check_columns(schema)
+        if self.is_csv:
+            self.schema = pa.schema((name, pa.string()) for name in wanted)
+        else:
+            self.schema = pa.schema(schema.field(name) for name in wanted)
+        if self._is_empty():
             raise UserError(f"{url} is empty: it has no rows")
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Its rows in order. Lines of a CSV that are no row come into `broken`, before the batch
-        around them.
+        """The rows in order.
+
+        Lines of a CSV that are no row come into `broken`, before the batch around them.
         """
         columns = columns or self.wanted
+        return self._csv_batches(columns) if self.is_csv else self._parquet_batches(columns)
+
+    def _check_columns(self, schema: pa.Schema) -> None:
+        faults = Violations()
+        for (name, rule), violation in column_violations(self.contract, schema).by_rule.items():
+            is_type = rule.startswith("must be")  # of a CSV, the cells decide later
+            if name in self.wanted and not (self.is_csv and is_type):
+                faults.by_rule[name, rule] = violation
+        if faults:
+            raise UserError(f"{self.url} does not fit the model's contract:\n{faults}")
+
+    def _is_empty(self) -> bool:
         if not self.is_csv:
-            with opened(self.url) as file:
-                # A pre-buffered file would stay in memory until it is closed.
-                for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(
-                    BATCH_ROWS, columns=columns
-                ):
-                    yield batch.select(
-                        columns
-                    )  # of columns a and a.b, pyarrow reads both when asked for a
-            return
+            return self.rows == 0
+        has_rows = any(len(batch) for batch in self.batches())
+        return not has_rows and not self.broken
+
+    def _parquet_batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        with opened(self.url) as file:
+            # A pre-buffered file would stay in memory until it is closed.
+            table = pq.ParquetFile(file, pre_buffer=False)
+            for batch in table.iter_batches(BATCH_ROWS, columns=columns):
+                yield batch.select(columns)  # asked for a column `a`, pyarrow also reads `a.b`
+
+    def _csv_batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         self.broken = {}
-        allowed = {
-            name: set(self.rules.columns[name].allowed).intersection(NULLS) for name in columns
-        }
-        kept = set().union(*allowed.values())  # what the contract lists is a value, also NA
-        nulls = tuple(token for token in NULLS if token not in kept)
+        # A token such as NA is a value, not a null, in a column whose contract lists it.
+        listed: dict[str, set[str]] = {}
+        for name in columns:
+            listed[name] = set(NULLS).intersection(self.contract.columns[name].allowed)
+        values: set[str] = set().union(*listed.values())
+        nulls = tuple(token for token in NULLS if token not in values)
+
         for batch in batches(self.url, columns, nulls, self._set_aside):
-            for place, name in enumerate(columns if kept else ()):
-                null = pc.is_in(batch[name], pa.array(sorted(kept - allowed[name]), pa.string()))
-                batch = batch.set_column(
-                    place, name, pc.if_else(null, pa.scalar(None, pa.string()), batch[name])
-                )
+            if values:
+                batch = _without_tokens(batch, {name: values - listed[name] for name in columns})
             yield batch
 
-    def _set_aside(self, line) -> str:
+    def _set_aside(self, line: Any) -> str:
+        """Called by pyarrow with a line (InvalidRow) that has not as many cells as the header."""
         cells = f"the line has {line.actual_columns} cells, the header {line.expected_columns}"
         self.broken[line.number - 1] = f"{cells}: {line.text}"
         return "skip"
 
 
+def _without_tokens(batch: pa.RecordBatch, tokens: dict[str, set[str]]) -> pa.RecordBatch:
+    """Make null the cells that are one of these tokens, by column."""
+    null = pa.scalar(None, pa.string())
+    for position, name in enumerate(batch.schema.names):
+        is_token = pc.is_in(batch[name], pa.array(sorted(tokens[name]), pa.string()))
+        batch = batch.set_column(position, name, pc.if_else(is_token, null, batch[name]))
+    return batch
+
+
 def row_numbers(table: CustomerTable, start: int, count: int) -> np.ndarray:
-    """The row numbers (from 1) of the next `count` rows after row `start`, past the broken lines."""
-    ahead = np.arange(start + 1, start + 1 + count + len(table.broken))
-    return ahead[~np.isin(ahead, list(table.broken))][:count]
+    """The numbers (from 1) of the next `count` rows after row `start`, past the broken lines."""
+    candidates = np.arange(start + 1, start + 1 + count + len(table.broken))
+    is_row = ~np.isin(candidates, list(table.broken))
+    return candidates[is_row][:count]

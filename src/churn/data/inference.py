@@ -1,36 +1,40 @@
-"""What a column of a table suggests for its contract, or why no contract can be made with it."""
+"""Infer the rules of a column for its contract, or say why no contract can be made with it."""
 
 import re
 from collections import Counter
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn.data.arrow import convert_column, kind_of
-from churn.data.index_columns import why_row_number
+from churn.data.contract import Rules
+from churn.data.index_columns import row_number_reason
 from churn.data.validation import first_values
 from churn.errors import short
 
 MOST_CATEGORIES = 100
-MOSTLY = 0.9  # the share of a column's texts that says what the others were meant to be
-DIGITS = 15  # that a double gives back, whatever they are
-EXACT = 2**53  # up to here every whole number is a double
-LARGEST = 3.4028234663852886e38  # that the model takes: single precision
+NEARLY_ALL = 0.9  # the share of the texts that says what the others were meant to be
+EXACT_DIGITS = 15  # so many digits a double gives back, whatever they are
+EXACT_INTEGERS = 2**53  # up to here every whole number is a double
+LARGEST = 3.4028234663852886e38  # in single precision, in which the model computes
 
-PLAIN = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
-GROUPED = (
-    r"[^\w.,]*\d{1,3}([.,' \u00a0\u202f]\d{3})+([.,]\d+)?[^\w.,]*"  # 1,234.50 or 1.234,50 or $1,234
-)
-DECORATED = r"[^\w.,]*\d+([.,]\d+)?[^\w.,]*"  # 12,5 or 12 % or $12
+PLAIN_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+# 1,234.50 or 1.234,50 or $1,234
+GROUPED_NUMBER = r"[^\w.,]*\d{1,3}([.,' \u00a0\u202f]\d{3})+([.,]\d+)?[^\w.,]*"
+# 12,5 or 12 % or $12
+DECORATED_NUMBER = r"[^\w.,]*\d+([.,]\d+)?[^\w.,]*"
+NUMBERS = (PLAIN_NUMBER, GROUPED_NUMBER, DECORATED_NUMBER)
 CODE = r"0\d+"  # a leading zero: a postal code or the like, and no number
 DATES = (
     r"\d{4}-\d{1,2}-\d{1,2}.*",
     r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}.*",
     r"\d{4}[./]\d{1,2}[./]\d{1,2}.*",
 )
-NOTHING = r"\s*|-+|\?|n/?a|nan|null|none|unknown|missing"
+NO_VALUE = r"\s*|-+|\?|n/?a|nan|null|none|unknown|missing"
 
-TYPES = (
+# What a model cannot take, by tests of the pyarrow type: what it is, and what to do with it.
+REFUSED_TYPES = (
     (
         (pa.types.is_date, pa.types.is_timestamp),
         "dates",
@@ -48,57 +52,85 @@ TYPES = (
     ),
     ((pa.types.is_nested,), "lists or records", "spread it over columns of one value each"),
 )
+DATES_TO_NUMBERS = "turn it into a number (days until a fixed date) or drop it"
 
 
-class ColumnFault(Exception):
+class ColumnFault(Exception):  # noqa: N818 - a fault of the user's table, not an error of the code
     """Why no contract can be made with a column, and what to do."""
 
 
-def feature_rules(name: str, values: pa.ChunkedArray) -> dict:
-    """The rules, in pandera's words, of a feature.
+def feature_rules(name: str, values: pa.ChunkedArray) -> Rules:
+    """Infer the rules of a feature, in pandera's terms.
 
     Raises:
-        Fault: a model cannot take it.
+        ColumnFault: a model cannot take it.
     """
     kind = kind_of(values.type)
     if not kind:
-        raise ColumnFault(refused(values.type))
-    values = decoded(values)
-    known = values.drop_null()
-    nullable = {"nullable": True} if values.null_count else {}
-    if not len(known):
+        raise ColumnFault(_refused_type(values.type))
+    values = plain_values(values)
+    if values.null_count == len(values):
         raise ColumnFault("it has no value in any row; drop it")
+
+    nullable = {"nullable": True} if values.null_count else {}
     if kind == "flag":
         return {"dtype": "bool", **nullable}
     if kind == "number":
-        if why := why_row_number(name, values):
-            raise ColumnFault(why)
-        return {**number_rules(values), **nullable}
-    texts = Counter(
-        {entry["values"]: entry["counts"] for entry in pc.value_counts(known).to_pylist()}
-    )
-    if cut := [text for text in texts if "\0" in text]:
-        raise ColumnFault(
-            f"{short(cut[0])} has a NUL character, which the model cannot take; remove it"
-        )
+        reason = row_number_reason(name, values)
+        if reason:
+            raise ColumnFault(reason)
+        return {**_number_rules(values), **nullable}
+
+    texts = value_counts(values.drop_null())
+    for text in texts:
+        if "\0" in text:
+            raise ColumnFault(
+                f"{short(text)} has a NUL character, which the model cannot take; remove it"
+            )
     if len(texts) > MOST_CATEGORIES:
-        raise ColumnFault(no_categories(texts, values))
+        raise ColumnFault(_not_categories(texts, values))
     return {"dtype": "str", **nullable, "isin": sorted(texts)}
 
 
-def refused(arrow_type: pa.DataType) -> str:
-    """Why a model takes no column of this type."""
-    for kinds, what, way_out in TYPES:
-        if any(is_kind(arrow_type) for is_kind in kinds):
-            return (
-                f"it holds {what} ({arrow_type}), which a model cannot take; {way_out} or drop it"
-            )
-    return f"a model cannot take {arrow_type}; turn it into numbers, flags or text, or drop it"
+def id_rules(values: pa.ChunkedArray) -> Rules:
+    """Infer the rules of the id.
+
+    Raises:
+        ColumnFault: its type identifies no customer.
+    """
+    kind = kind_of(values.type)
+    if kind == "text":
+        return {"dtype": "str", "unique": True}
+    if kind != "number":
+        raise ColumnFault(f"the id must be text or numbers, not {values.type}; write it as text")
+    if not is_whole(values.type):
+        return {"dtype": "float64", "unique": True}
+    try:
+        convert_column(values, pa.int64())
+    except pa.ArrowInvalid:
+        raise ColumnFault("its numbers do not all lie below 2^63; write the id as text") from None
+    return {"dtype": "int64", "unique": True}
 
 
-def decoded(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Values of one of a few types: text, flags, 64-bit whole numbers, doubles without NaN (which
-    is a null)."""
+def doubts(rules: Rules) -> str:
+    """Say that the categories of a text column look like numbers or dates; "" if they do not."""
+    categories = rules.get("isin", ())
+    texts: Counter[str] = Counter(categories)
+    if len(texts) < 3 or _has_code(texts):
+        return ""
+    if _share(texts, *NUMBERS) >= NEARLY_ALL:
+        looks_like = "numbers"
+        way_out = "if they count or measure something, write the column as numbers"
+    elif _share(texts, *DATES) >= NEARLY_ALL:
+        looks_like, way_out = "dates", DATES_TO_NUMBERS
+    else:
+        return ""
+    text = f"{first_values(categories)} are {looks_like} as texts, and are taken as categories"
+    return f"{text}; {way_out}"
+
+
+def plain_values(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Convert values to one of a few types: text, flags, whole numbers, or doubles without NaN."""
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     kind = kind_of(values.type)
@@ -110,126 +142,112 @@ def decoded(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
 
 
+def value_counts(values: pa.ChunkedArray) -> Counter[Any]:
+    """How often each value occurs; a null is None."""
+    entries = pc.value_counts(values).to_pylist()
+    return Counter({entry["values"]: entry["counts"] for entry in entries})
+
+
 def is_whole(arrow_type: pa.DataType) -> bool:
-    """Whether a type of numbers holds whole ones only."""
+    """Whether a type of numbers holds whole numbers only."""
     if pa.types.is_dictionary(arrow_type):
         return is_whole(arrow_type.value_type)
-    return pa.types.is_integer(arrow_type) or (
-        pa.types.is_decimal(arrow_type) and arrow_type.scale <= 0
-    )
+    if pa.types.is_decimal(arrow_type):
+        return bool(arrow_type.scale <= 0)
+    return bool(pa.types.is_integer(arrow_type))
 
 
-def number_rules(values: pa.ChunkedArray) -> dict:
-    """The rules of a number, by its range; of one with two neighbouring whole numbers, by its
-    values."""
+def _refused_type(arrow_type: pa.DataType) -> str:
+    for tests, contents, way_out in REFUSED_TYPES:
+        if any(is_type(arrow_type) for is_type in tests):
+            holds = f"it holds {contents} ({arrow_type})"
+            return f"{holds}, which a model cannot take; {way_out} or drop it"
+    return f"a model cannot take {arrow_type}; turn it into numbers, flags or text, or drop it"
+
+
+def _number_rules(values: pa.ChunkedArray) -> Rules:
+    """The range of a number; of one with at most two neighbouring whole numbers, its values."""
     if pa.types.is_floating(values.type):
-        large = pc.greater(pc.abs(values), LARGEST)
-        if count := pc.sum(large).as_py():
-            row = pc.index(large, True).as_py() + 1
-            found = values[row - 1].as_py()
-            raise ColumnFault(
-                f"infinite or too large for the model: {count:,} of its numbers (row {row}: "
-                f"{found}); make them null"
-            )
-        ends = pc.min_max(values).as_py()
-        return {
-            "dtype": "float64",
-            "in_range": {"min_value": ends["min"], "max_value": ends["max"]},
-        }
-    ends = pc.min_max(values).as_py()
-    low, high = (
-        end if abs(end) <= EXACT else int(float(end)) for end in (ends["min"], ends["max"])
-    )
-    if high - low <= 1 and abs(high) <= EXACT:
+        _refuse_large(values)
+        limits = pc.min_max(values).as_py()
+        in_range = {"min_value": limits["min"], "max_value": limits["max"]}
+        return {"dtype": "float64", "in_range": in_range}
+
+    limits = pc.min_max(values).as_py()
+    low, high = _as_double(limits["min"]), _as_double(limits["max"])
+    if high - low <= 1 and abs(high) <= EXACT_INTEGERS:
         return {"dtype": "int64", "isin": sorted({low, high})}
     return {"dtype": "int64", "in_range": {"min_value": low, "max_value": high}}
 
 
-def no_categories(texts: Counter, values: pa.ChunkedArray) -> str:
-    """What so many different texts are, and what to do."""
-    if any(fits(text, CODE) for text in texts):
-        limit = f"no categories (at most {MOST_CATEGORIES})"
-        return f"{len(texts):,} different codes are {limit}; group them or drop it"
-    if share(texts, PLAIN, GROUPED, DECORATED) >= MOSTLY:
-        cells = not_plain(texts, values)
-        return f"{len(texts):,} different texts, nearly all of them numbers. {cells}"
-    if share(texts, *DATES) >= MOSTLY:
-        way_out = "turn it into a number (days until a fixed date) or drop it"
-        return f"{len(texts):,} different texts are dates; {way_out}"
-    return (
-        f"{len(texts):,} different texts are no categories (at most {MOST_CATEGORIES}), but free "
-        "text or names; drop it, or group its texts"
-    )
+def _as_double(number: int) -> int:
+    """A whole number as it is once it has been a double."""
+    return number if abs(number) <= EXACT_INTEGERS else int(float(number))
 
 
-def doubts(rules: dict) -> str:
-    """What a text column that is taken as categories may be instead: its texts are numbers or
-    dates. "" if nothing.
-    """
-    texts = Counter(rules.get("isin", ()))
-    if len(texts) < 3 or any(fits(text, CODE) for text in texts):
-        return ""
-    if share(texts, PLAIN, GROUPED, DECORATED) >= MOSTLY:
-        what, way_out = "numbers", "if they count or measure something, write the column as numbers"
-    elif share(texts, *DATES) >= MOSTLY:
-        what, way_out = "dates", "turn it into a number (days until a fixed date) or drop it"
-    else:
-        return ""
-    return (
-        f"{first_values(rules['isin'])} are {what} as texts, and are taken as categories; {way_out}"
-    )
-
-
-def share(texts: Counter, *patterns: str) -> float:
-    """Of the texts that are something, the share that one of the patterns fits."""
-    something = {text: count for text, count in texts.items() if not fits(text, NOTHING)}
-    fitting = sum(
-        count
-        for text, count in something.items()
-        if any(fits(text, pattern) for pattern in patterns)
-    )
-    return fitting / max(sum(something.values()), 1)
-
-
-def fits(text: str, pattern: str) -> bool:
-    return re.fullmatch(pattern, text.strip()[:200], re.IGNORECASE) is not None
-
-
-def not_plain(texts: Counter, values: pa.ChunkedArray) -> str:
-    """The cells that keep a column from being numbers."""
-    wrong = [text for text in texts if not fits(text, PLAIN)]
-    if not wrong:
-        exact = [text for text in texts if len(re.findall(r"\d", text)) > DIGITS]
-        if not exact:
-            return f"Write it as numbers, and not as texts such as {short(next(iter(texts)))}"
-        way_out = (
-            f"has more than {DIGITS} digits, which a number would change; round them, or drop it"
+def _refuse_large(values: pa.ChunkedArray) -> None:
+    is_large = pc.greater(pc.abs(values), LARGEST)
+    count = pc.sum(is_large).as_py()
+    if count:
+        row = pc.index(is_large, True).as_py()
+        raise ColumnFault(
+            f"infinite or too large for the model: {count:,} of its numbers (row {row + 1}: "
+            f"{values[row].as_py()}); make them null"
         )
-        return f"{short(exact[0])} {way_out}"
-    cells = pc.is_in(values, pa.array(wrong, pa.string()))
-    rows = pc.indices_nonzero(cells)
-    named = [f"row {row + 1}: {short(values[row].as_py())}" for row in rows[:3].to_pylist()]
-    more = ", ..." if len(rows) > 3 else ""
+
+
+def _not_categories(texts: Counter[str], values: pa.ChunkedArray) -> str:
+    """Say what so many different texts are, and what to do."""
+    count = f"{len(texts):,} different"
+    if _has_code(texts):
+        return f"{count} codes are no categories (at most {MOST_CATEGORIES}); group them or drop it"
+    if _share(texts, *NUMBERS) >= NEARLY_ALL:
+        return f"{count} texts, nearly all of them numbers. {_not_numbers(texts, values)}"
+    if _share(texts, *DATES) >= NEARLY_ALL:
+        return f"{count} texts are dates; {DATES_TO_NUMBERS}"
+    return (
+        f"{count} texts are no categories (at most {MOST_CATEGORIES}), but free text or names; "
+        "drop it, or group its texts"
+    )
+
+
+def _not_numbers(texts: Counter[str], values: pa.ChunkedArray) -> str:
+    """Say which cells keep a column from being numbers."""
+    unreadable = [text for text in texts if not _fits(text, PLAIN_NUMBER)]
+    if not unreadable:
+        for text in texts:
+            if len(re.findall(r"\d", text)) > EXACT_DIGITS:
+                return (
+                    f"{short(text)} has more than {EXACT_DIGITS} digits, which a number would "
+                    "change; round them, or drop it"
+                )
+        return f"Write it as numbers, and not as texts such as {short(next(iter(texts)))}"
+
+    is_unreadable = pc.is_in(values, pa.array(unreadable, pa.string()))
+    rows = pc.indices_nonzero(is_unreadable).to_pylist()
+    cells = [f"row {row + 1}: {short(values[row].as_py())}" for row in rows[:3]]
+    if len(rows) > 3:
+        cells.append("...")
     count = "1 cell is" if len(rows) == 1 else f"{len(rows):,} cells are"
     way_out = "make them numbers or null, and the column numbers"
-    return f"{count} no plain number ({', '.join(named)}{more}); {way_out}"
+    return f"{count} no plain number ({', '.join(cells)}); {way_out}"
 
 
-def id_rules(values: pa.ChunkedArray) -> dict:
-    """The rules of the id.
+def _has_code(texts: Counter[str]) -> bool:
+    return any(_fits(text, CODE) for text in texts)
 
-    Raises:
-        Fault: its type names no customer.
-    """
-    kind = kind_of(values.type)
-    if kind not in ("text", "number"):
-        raise ColumnFault(f"the id must be text or numbers, not {values.type}; write it as text")
-    if kind == "text":
-        return {"dtype": "str", "unique": True}
-    if not is_whole(values.type):
-        return {"dtype": "float64", "unique": True}
-    try:
-        convert_column(values, pa.int64())
-    except pa.ArrowInvalid:
-        raise ColumnFault("its numbers do not all lie below 2^63; write the id as text") from None
-    return {"dtype": "int64", "unique": True}
+
+def _share(texts: Counter[str], *patterns: str) -> float:
+    """The share of the rows with a value whose text fits one of the patterns."""
+    rows, fitting = 0, 0
+    for text, count in texts.items():
+        if _fits(text, NO_VALUE):
+            continue
+        rows += count
+        if any(_fits(text, pattern) for pattern in patterns):
+            fitting += count
+    return fitting / max(rows, 1)
+
+
+def _fits(text: str, pattern: str) -> bool:
+    return re.fullmatch(pattern, text.strip()[:200], re.IGNORECASE) is not None

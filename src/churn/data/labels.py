@@ -3,81 +3,94 @@
 from collections import Counter
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from churn.data.arrow import kind_of
-from churn.data.inference import ColumnFault, decoded, is_whole
-from churn.data.validation import first_values
+from churn.data.contract import Label, Rules
+from churn.data.inference import ColumnFault, is_whole, plain_values, value_counts
+from churn.data.validation import LEAVE_OUT_UNLABELLED, MOST_SHOWN, first_values
 from churn.errors import short
 from churn.params import Data
 
+BOTH_KINDS = "a model needs customers of both kinds"
 
-def target_rules(values: pa.ChunkedArray, data: Data) -> dict:
-    """The rules of the target, which list the labels that `data.positive` and `data.negative` know.
+
+def target_rules(values: pa.ChunkedArray, data: Data) -> Rules:
+    """The rules of the target in a contract, with the labels of data.positive and data.negative.
 
     Raises:
-        Fault: it has no such labels, or it has more, or customers without one where
-        `data.unlabelled` is refuse.
+        ColumnFault: it has no such labels; or, where `data.unlabelled` is refuse, customers without
+            a label or with another one.
     """
     kind = kind_of(values.type)
     if kind == "null":
-        raise ColumnFault("no customer has a label; a model needs customers of both kinds")
+        raise ColumnFault(f"no customer has a label; {BOTH_KINDS}")
     if not kind:
         raise ColumnFault(
             f"the target must have labels that are text, numbers or flags, not {values.type}"
         )
-    whole, values = is_whole(values.type), decoded(values)
-    counts = Counter(
-        {entry["values"]: entry["counts"] for entry in pc.value_counts(values).to_pylist()}
-    )
+
+    are_whole = kind == "number" and is_whole(values.type)
+    counts = value_counts(plain_values(values))
     nulls = counts.pop(None, 0)
-    if kind == "number" and whole:
+    if are_whole:
         counts = Counter({int(label): count for label, count in counts.items()})
-    allowed = known_labels(counts, data)
-    unknown = {label: count for label, count in counts.items() if label not in allowed}
-    count = sum(unknown.values()) + nulls
-    if count and data.unlabelled == "refuse":
-        found = with_counts(Counter(unknown), nulls)
+
+    known = known_labels(counts, data)
+    unknown = Counter({label: count for label, count in counts.items() if label not in known})
+    customers = unknown.total() + nulls
+    if customers and data.unlabelled == "refuse":
         raise ColumnFault(
-            f"{count:,} customers have no label that is known ({found}); leave them out of the "
-            "table, or set `unlabelled: drop` under `data:` in params.yaml to leave them out of "
-            "training"
+            f"{customers:,} customers have no label that is known ({counted(unknown, nulls)}); "
+            f"{LEAVE_OUT_UNLABELLED} to leave them out of training"
         )
-    dtype = {"text": "str", "flag": "bool"}.get(kind, "int64" if whole else "float64")
-    return {"dtype": dtype, "isin": allowed}
+
+    dtypes = {"text": "str", "flag": "bool", "number": "int64" if are_whole else "float64"}
+    return {"dtype": dtypes[kind], "isin": known}
 
 
-def known_labels(counts: Counter, data: Data) -> list:
-    """The labels of those who stayed and of those who churned, as the table writes them, in
-    order."""
-    seen = with_counts(counts, 0)
-    others = sorted(label for label in counts if label != data.positive)
-    if len(others) == len(counts):
+def known_labels(counts: Counter[Label], data: Data) -> list[Label]:
+    """The labels of customers who stayed and who churned, as the table writes them, sorted.
+
+    Args:
+        counts: how often each label occurs, without nulls.
+
+    Raises:
+        ColumnFault: the table does not have them, or has others and params.yaml does not say which
+            mean that a customer stayed.
+    """
+    seen = counted(counts)
+    positive = [label for label in counts if label == data.positive]
+    others = [label for label in counts if label != data.positive]
+    if not positive:
         raise ColumnFault(
             f"no customer has data.positive, {data.positive!r}; the target has {seen}"
         )
-    if data.negative is None and len(others) != 1:
+
+    if data.negative is None:
         if not others:
+            raise ColumnFault(f"every customer with a label has {seen}; {BOTH_KINDS}")
+        if len(others) > 1:
             raise ColumnFault(
-                f"every customer with a label has {seen}; a model needs customers of both kinds"
+                f"it has more than two labels: {seen}. Correct the table, or say which mean that "
+                "a customer stayed: `negative: [...]` under `data:` in params.yaml; who has "
+                "another label has none that is known"
             )
+        return sorted([*others, *positive])
+
+    missing = [label for label in data.negative if label not in others]
+    if missing:
         raise ColumnFault(
-            f"it has more than two labels: {seen}. Correct the table, or say which mean that a "
-            "customer stayed: `negative: [...]` under `data:` in params.yaml; who has another "
-            "label has none that is known"
+            f"no customer has {first_values(missing)} of data.negative; the target has {seen}"
         )
-    if data.negative is not None:
-        if missing := [label for label in data.negative if label not in others]:
-            raise ColumnFault(
-                f"no customer has {first_values(missing)} of data.negative; the target has {seen}"
-            )
-        others = [label for label in others if label in data.negative]
-    return sorted([*others, *(label for label in counts if label == data.positive)])
+    stayed = [label for label in others if label in data.negative]
+    return sorted([*stayed, *positive])
 
 
-def with_counts(counts: Counter, nulls: int) -> str:
-    """Labels with their counts, the most frequent first, ten at most."""
-    parts = [f"{short(label)} {count:,}" for label, count in counts.most_common(10)]
-    parts += [f"and {len(counts) - 10:,} more"] if len(counts) > 10 else []
-    parts += [f"null {nulls:,}"] if nulls else []
+def counted(counts: Counter[Label], nulls: int = 0) -> str:
+    """Labels with their counts, the most frequent first, at most ten."""
+    parts = [f"{short(label)} {count:,}" for label, count in counts.most_common(MOST_SHOWN)]
+    if len(counts) > MOST_SHOWN:
+        parts.append(f"and {len(counts) - MOST_SHOWN:,} more")
+    if nulls:
+        parts.append(f"null {nulls:,}")
     return ", ".join(parts)

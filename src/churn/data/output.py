@@ -4,51 +4,66 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from churn.data.csv_table import locate
 from churn.errors import UserError
 
 
-def _temporary_file(url: str) -> tuple[object, str, Path, bool]:
-    """Where a file is written before it becomes `url`: file system, path, the part, whether it is
-    local.
+@dataclass(frozen=True)
+class Target:
+    """Where a file goes: its file system and path there, and the temporary file that becomes it."""
+
+    file_system: Any  # of fsspec
+    path: str
+    part: Path
+    is_local: bool
+
+
+def check_writable(url: str) -> None:
+    """Refuse before the work what could not be written after it.
 
     Raises:
-        UserError: a local path is a folder, or lies in a folder that does not exist or takes no
-            files.
+        UserError: as `atomic_output`.
     """
-    fs, path = locate(url)
-    local = "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
-    folder = Path(path).parent if local else Path(tempfile.gettempdir())
+    _open_target(url).part.unlink()
+
+
+@contextmanager
+def atomic_output(url: str) -> Iterator[Path]:
+    """Give a path to write to; what is there at the end becomes the file, in one step.
+
+    A local file is written beside its place and renamed, another one is uploaded whole. After an
+    error, or in a killed process, the file is what it was before.
+
+    Raises:
+        UserError: a local path is a folder, or its folder does not exist or takes no files.
+    """
+    target = _open_target(url)
+    try:
+        yield target.part
+        if target.is_local:
+            target.part.replace(target.path)
+        else:
+            target.file_system.put_file(str(target.part), target.path)
+    finally:
+        target.part.unlink(missing_ok=True)
+
+
+def _open_target(url: str) -> Target:
+    file_system, path = locate(url)
+    protocols = file_system.protocol  # one name, or several
+    is_local = "file" in ((protocols,) if isinstance(protocols, str) else protocols)
+    folder = Path(path).parent if is_local else Path(tempfile.gettempdir())
     if not folder.is_dir():
         raise UserError(f"{url}: the folder {folder} does not exist")
-    if local and Path(path).is_dir():
+    if is_local and Path(path).is_dir():
         raise UserError(f"{url} is a folder; name a file to write")
     part = folder / f".{Path(path).name}.{os.getpid()}.part"
     try:
         part.touch()
     except OSError as error:
         raise UserError(f"{url} cannot be written: {error.strerror}") from None
-    return fs, path, part, local
-
-
-def check_writable(url: str) -> None:
-    """Refuse before the work what could not be written after it (UserError)."""
-    _temporary_file(url)[2].unlink()
-
-
-@contextmanager
-def atomic_output(url: str) -> Iterator[Path]:
-    """A path to write to; what stands there at the end becomes the file, in one step.
-
-    After an error, or a killed process, the file is what it was before.
-
-    A local file is written beside and renamed, one elsewhere is uploaded whole.
-    """
-    fs, path, part, local = _temporary_file(url)
-    try:
-        yield part
-        part.replace(path) if local else fs.put_file(str(part), path)
-    finally:
-        part.unlink(missing_ok=True)
+    return Target(file_system, path, part, is_local)

@@ -9,18 +9,20 @@ import pyarrow.parquet as pq
 
 from churn.errors import UserError
 
+BATCH_ROWS = 65_536
 
-def open_table(path: Path):
-    """Open a Parquet file as pyarrow's ParquetFile, or say why that cannot be done."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
+def open_table(path: Path) -> pq.ParquetFile:
+    """Open a Parquet file.
+
+    Raises:
+        UserError: it is missing, empty or no Parquet file.
+    """
     if not path.exists():
         raise UserError(f"{path} is missing; `dvc pull {path}.dvc` fetches it")
     try:
-        table = pq.ParquetFile(
-            path, pre_buffer=False
-        )  # a pre-buffered file stays in memory until it is closed
+        # A pre-buffered file would stay in memory until it is closed.
+        table = pq.ParquetFile(path, pre_buffer=False)
     except (pa.ArrowException, OSError):
         raise UserError(
             f"{path} is not a Parquet file; write it with pandas' `to_parquet`"
@@ -30,20 +32,18 @@ def open_table(path: Path):
     return table
 
 
-BATCH_ROWS = 65_536
+def read_batches(table: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of some columns, one record batch after another."""
+    with explain_parquet_errors():
+        yield from table.iter_batches(BATCH_ROWS, columns=columns)
 
 
 @contextmanager
 def explain_parquet_errors() -> Iterator[None]:
-    """What pyarrow says of a file that it cannot read, as the user's to mend."""
+    """Turn pyarrow's errors on a file that it cannot read into a UserError."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        way_out = "fetch it or write it again"
-        raise UserError(f"the Parquet file is damaged ({error}); {way_out}") from None
-
-
-def read_batches(table: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of some columns, a record batch at a time."""
-    with explain_parquet_errors():
-        yield from table.iter_batches(BATCH_ROWS, columns=columns)
+        raise UserError(
+            f"the Parquet file is damaged ({error}); fetch it or write it again"
+        ) from None

@@ -1,8 +1,12 @@
-"""Convert customer rows to the contract's types, and give the reasons for each row that is
-rejected.
+"""Convert customer rows to the contract's types, and say why a row is rejected.
+
+For scoring and monitoring, where rows that break the contract are set aside with their reasons and
+the others go on.
 """
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -14,86 +18,114 @@ from churn.errors import short
 
 FLAGS = {"true": True, "false": False, "1": True, "0": False}
 
+Faults = dict[tuple[int, str], str]  # {(row, from 0; column): reason}
 
-def to_contract_types(
-    batch: pa.RecordBatch, rules: Contract
-) -> tuple[pd.DataFrame, dict[tuple[int, str], str]]:
-    """A batch in the contract's types, and what could not be brought into them: {(row, column):
-    reason}, that cell then being null. Rows count from 0.
+
+def to_contract_types(batch: pa.RecordBatch, contract: Contract) -> tuple[pd.DataFrame, Faults]:
+    """Convert a batch to the contract's types.
+
+    Returns:
+        The rows, and the cells that could not be converted; in the rows these are null.
     """
-    schema, faults, columns = arrow_schema(rules), {}, {}
+    schema = arrow_schema(contract)
+    faults: Faults = {}
+    columns = {}
     for name in batch.schema.names:
         values, target = batch[name], schema.field(name).type
-        try:
-            is_text = kind_of(values.type) == "text" and not pa.types.is_string(target)
-            values = values if is_text else convert_column(values, target)
-        except pa.ArrowInvalid:  # an id that is no 64-bit number: which one, its text will show
-            is_text = True
-        if is_text:
-            texts = [None if value is None else str(value) for value in values.to_pylist()]
-            if rules.columns[name].kind == "flag":
-                parse, kind = _flag, "true or false"
-            elif pa.types.is_integer(target):  # an id
-                parse, kind = _whole, "a whole number"
-            else:
-                parse, kind = _number, "a number"
-            parsed = [None if text is None else parse(text) for text in texts]
-            for row in (
-                row for row, value in enumerate(parsed) if value is None and texts[row] is not None
-            ):
-                faults[row, name] = f"{short(texts[row])} is not {kind}"
-            values = (
-                pa.array(parsed, pa.bool_()).cast(target)
-                if parse is _flag
-                else pa.array(parsed, target)
-            )
-        columns[name] = values
-    frame = pa.table(columns).to_pandas()
-    if rules.id in columns and pa.types.is_integer(schema.field(rules.id).type):
-        # Beside a null, pandas would make floats of the other ids: above 2**53, other ids.
-        ids = pa.table({rules.id: columns[rules.id]})
-        frame[rules.id] = ids.to_pandas(integer_object_nulls=True)[rules.id]
-    return frame, faults
+        is_text = kind_of(values.type) == "text" and not pa.types.is_string(target)
+        if not is_text:
+            try:
+                columns[name] = convert_column(values, target)
+                continue
+            except pa.ArrowInvalid:
+                pass  # an id that is no 64-bit number: its text will show which one
+
+        is_flag = contract.columns[name].kind == "flag"
+        parsed, unreadable = _parse_texts(values, target, is_flag)
+        columns[name] = parsed
+        for row, reason in unreadable.items():
+            faults[row, name] = reason
+
+    rows = pa.table(columns).to_pandas()
+    has_whole_ids = pa.types.is_integer(schema.field(contract.id).type)
+    if contract.id in columns and has_whole_ids:
+        # Beside a null, pandas would make floats of the ids: above 2**53 these are other ids.
+        ids = pa.table({contract.id: columns[contract.id]})
+        rows[contract.id] = ids.to_pandas(integer_object_nulls=True)[contract.id]
+    return rows, faults
 
 
-def _flag(text: str) -> bool | None:
-    return FLAGS.get(text.strip().lower())
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text) if "_" not in text else None  # Python's 1_000 is nobody's number
-    except ValueError:
-        return None
-
-
-def _whole(text: str) -> int | None:
-    """An id as a 64-bit number, digit by digit; also 7.0, as pandas writes it where the column has
-    a null.
-    """
-    digits, _, fraction = text.strip().partition(".")
-    if not re.fullmatch(r"[+-]?[0-9]{1,40}", digits) or fraction.strip("0"):
-        return None
-    return int(digits) if -(2**63) <= int(digits) < 2**63 else None
-
-
-def rejection_reasons(
-    frame: pd.DataFrame, checks, faults: dict[tuple[int, str], str]
-) -> dict[int, str]:
-    """{row: reasons} of the rows that break the contract; rows count from 0.
+def rejection_reasons(rows: pd.DataFrame, schema: Any, faults: Faults) -> dict[int, str]:
+    """Say why rows break the contract.
 
     Args:
-        frame, faults: what `typed` made.
-        checks: contract.row_checks of the same columns.
+        rows: of `to_contract_types`.
+        schema: of checks.pandera_schema, of the same columns.
+        faults: of `to_contract_types`.
+
+    Returns:
+        {row, from 0: its reasons}.
     """
     reasons: dict[int, list[str]] = {}
     for (row, column), reason in faults.items():
         reasons.setdefault(row, []).append(f"{column}: {reason}")
-    found = failed_cells(checks, frame)
-    for row, column, rule, value in zip(
-        found["row"], found["column"], found["rule"], found["value"], strict=True
-    ):
-        if (row, column) not in faults:
-            what = rule if rule == NULL_NOT_ALLOWED else f"{short(value)} breaks {rule}"
-            reasons.setdefault(int(row), []).append(f"{column}: {what}")
+    for cell in failed_cells(schema, rows).itertuples(index=False):
+        if (cell.row, cell.column) in faults:
+            continue  # it is null only because it could not be converted
+        reason = cell.rule
+        if cell.rule != NULL_NOT_ALLOWED:
+            reason = f"{short(cell.value)} breaks {cell.rule}"
+        reasons.setdefault(int(cell.row), []).append(f"{cell.column}: {reason}")
     return {row: "; ".join(reasons[row]) for row in sorted(reasons)}
+
+
+def _parse_texts(
+    values: pa.Array, target: pa.DataType, is_flag: bool
+) -> tuple[pa.Array, dict[int, str]]:
+    """Read texts as values of a type.
+
+    Returns:
+        The values, null where a text cannot be read; and {row: reason} of those.
+    """
+    parse: Callable[[str], bool | int | float | None] = _parse_number
+    wanted = "a number"
+    if is_flag:
+        parse, wanted = _parse_flag, "true or false"
+    elif pa.types.is_integer(target):  # an id
+        parse, wanted = _parse_whole_number, "a whole number"
+
+    parsed: list[bool | int | float | None] = []
+    unreadable = {}
+    for row, value in enumerate(values.to_pylist()):
+        if value is None:
+            parsed.append(None)
+            continue
+        result = parse(str(value))
+        parsed.append(result)
+        if result is None:
+            unreadable[row] = f"{short(str(value))} is not {wanted}"
+    if is_flag:
+        return pa.array(parsed, pa.bool_()).cast(target), unreadable
+    return pa.array(parsed, target), unreadable
+
+
+def _parse_flag(text: str) -> bool | None:
+    return FLAGS.get(text.strip().lower())
+
+
+def _parse_number(text: str) -> float | None:
+    if "_" in text:  # 1_000 is a number to Python only
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _parse_whole_number(text: str) -> int | None:
+    """Read an id as a 64-bit number; also 7.0, as pandas writes it where the column has a null."""
+    digits, _, fraction = text.strip().partition(".")
+    if not re.fullmatch(r"[+-]?[0-9]{1,40}", digits) or fraction.strip("0"):
+        return None
+    number = int(digits)
+    return number if -(2**63) <= number < 2**63 else None

@@ -1,8 +1,12 @@
-"""Split a table into training, validation and test rows by customer."""
+"""Split a table into training, validation and test rows by customer.
+
+To split otherwise (by time, say), replace `assign_splits`.
+"""
 
 import contextlib
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,59 +21,80 @@ from churn.data.validation import Findings, check_known_rules, check_labels, val
 from churn.errors import UserError
 from churn.params import Params, Split
 
-
-def assign_splits(ids: list, seed: int, shares: Split) -> np.ndarray:
-    """The split ("train", "valid" or "test") of each customer: a keyed hash of the id, the seed
-    being the key.
-
-    A customer keeps its split when the table grows or is reordered, and no shuffle is needed.
-    BLAKE2b with a key: RFC 7693.
-    """
-    key = str(seed).encode()
-    hashes = (hashlib.blake2b(str(id).encode(), key=key, digest_size=8).digest() for id in ids)
-    place = np.fromiter((int.from_bytes(h, "big") / 2**64 for h in hashes), float, len(ids))
-    return np.select(
-        [place < shares.test, place < shares.test + shares.valid], ["test", "valid"], "train"
-    )
+SplitCounts = dict[str, Counter[str]]  # by split: rows, churned, and nulls.<column>
 
 
-def write_splits(table: pq.ParquetFile, rules: Contract, p: Params, folder: Path) -> tuple:
-    """Validate a table and write its splits into `folder`, a record batch at a time.
+def assign_splits(ids: Iterable[object], seed: int, shares: Split) -> np.ndarray:
+    """Assign each customer to "train", "valid" or "test" by a keyed hash of the id.
+
+    The seed is the key. A customer keeps its split when the table grows or is reordered, and
+    nothing has to be shuffled. BLAKE2b with a key: RFC 7693.
 
     Returns:
-        For each split: rows, churned customers, and nulls per column ("nulls.<column>"); and
-            validation.Findings.
+        The names of the splits, shape (rows,).
+    """
+    key = str(seed).encode()
+    positions = []  # evenly distributed between 0 and 1
+    for value in ids:
+        digest = hashlib.blake2b(str(value).encode(), key=key, digest_size=8).digest()
+        positions.append(int.from_bytes(digest, "big") / 2**64)
+
+    position = np.array(positions, dtype=float)
+    is_test = position < shares.test
+    is_valid = position < shares.test + shares.valid
+    return np.select([is_test, is_valid], ["test", "valid"], "train")
+
+
+def write_splits(
+    table: pq.ParquetFile, contract: Contract, params: Params, folder: Path
+) -> tuple[SplitCounts, Findings]:
+    """Validate a table and write its splits into `folder`, one batch of rows after another.
 
     Raises:
-        UserError: every violation of the contract, at the end of the table.
+        UserError: every violation of the contract; or a split lacks one kind of customer.
     """
-    check_known_rules(rules)
-    check_labels(rules, p.data)
-    schema, findings = arrow_schema(rules), Findings()
-    positive = pa.scalar(rules.positive, schema.field(rules.target).type)
-    counts = {name: Counter() for name in paths.SPLITS}
+    check_known_rules(contract)
+    check_labels(contract, params.data)
+    schema = arrow_schema(contract)
+    findings = Findings()
+    counts: SplitCounts = {name: Counter() for name in paths.SPLITS}
+
     with contextlib.ExitStack() as stack:
-        writers = {
-            name: stack.enter_context(pq.ParquetWriter(folder / path.name, schema))
-            for name, path in paths.SPLITS.items()
-        }
-        for rows in validated_batches(table, rules, p.data.unlabelled, findings):
-            where = assign_splits(rows[rules.id].to_pylist(), p.seed, p.split)
+        writers = {}
+        for name, path in paths.SPLITS.items():
+            writer = pq.ParquetWriter(folder / path.name, schema)
+            writers[name] = stack.enter_context(writer)
+        for rows in validated_batches(table, contract, params.data.unlabelled, findings):
+            splits = assign_splits(rows[contract.id].to_pylist(), params.seed, params.split)
             for name, writer in writers.items():
-                part = rows.filter(where == name)
+                part = rows.filter(splits == name)
                 writer.write_table(part)
-                churned = pc.sum(pc.equal(part[rules.target], positive)).as_py() or 0
-                counts[name].update(rows=len(part), churned=churned)
-                counts[name].update(
-                    {f"nulls.{c}": part[c].null_count for c in schema.names if part[c].null_count}
-                )
-    if findings.violations.found:
-        broken = f"{paths.RAW} breaks its contract {paths.SCHEMA} (rows count from 1)"
-        raise UserError(f"{broken}:\n{findings.violations}")
+                counts[name].update(_count_rows(part, contract))
+
+    if findings.violations:
+        title = f"{paths.RAW} breaks its contract {paths.SCHEMA} (rows count from 1)"
+        raise UserError(f"{title}:\n{findings.violations}")
+    _check_both_classes(counts, contract)
+    return counts, findings
+
+
+def _count_rows(rows: pa.Table, contract: Contract) -> Counter[str]:
+    """The rows, the churned customers, and the nulls of each column that has some."""
+    labels = rows[contract.target]
+    positive = pa.scalar(contract.positive, labels.type)
+    churned = pc.sum(pc.equal(labels, positive)).as_py()
+    counts = Counter(rows=len(rows), churned=churned or 0)  # the sum of no rows is null
+    for name in rows.column_names:
+        if rows[name].null_count:
+            counts[f"nulls.{name}"] = rows[name].null_count
+    return counts
+
+
+def _check_both_classes(counts: SplitCounts, contract: Contract) -> None:
     for name, count in counts.items():
         if not 0 < count["churned"] < count["rows"]:
             raise UserError(
-                f"{paths.RAW}: the {name} split has {count['rows']} customers, {count['churned']} of them with "
-                f"{rules.target} = {rules.positive!r}; a model needs customers of both kinds in each split"
+                f"{paths.RAW}: the {name} split has {count['rows']} customers, {count['churned']} "
+                f"of them with {contract.target} = {contract.positive!r}; a model needs customers "
+                "of both kinds in each split"
             )
-    return counts, findings

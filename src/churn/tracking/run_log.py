@@ -11,6 +11,13 @@ from churn.modeling.signature import model_signature
 from churn.tracking import environment
 
 
+def log_parameters(parameters: dict[str, object]) -> None:
+    """Log parameters, by dotted name, into the active run."""
+    import mlflow
+
+    mlflow.log_params(parameters)
+
+
 def log_dataset(path: Path, digest: str, name: str, context: str) -> None:
     """Name a table as an input of the active run, with its DVC md5 as the digest (MLflow's own
     digest reads only the first 10,000 rows).

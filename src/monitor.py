@@ -11,28 +11,31 @@ scores.drift.png; logs both to MLflow. With --labels, a table of id and target, 
 Exit code 4: something is above the thresholds of `monitor:` in params.yaml.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
-from collections import Counter
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
-from churn.console import run_command
-from churn.data import csv_table, customer_table, rejection
-from churn.data.checks import failed_cells, pandera_schema
+from churn.console import progress, run_command
+from churn.data import csv_table
 from churn.data.contract import Contract, free_name
-from churn.data.drift import Bins, fit_bins, measure_drift
-from churn.errors import UserError, short
+from churn.data.customer_table import CustomerTable, file_md5
+from churn.data.drift import Bins, fit_bins
+from churn.errors import UserError
 from churn.modeling import plots
-from churn.modeling.bootstrap import Resampling, bootstrap_intervals
 from churn.modeling.encoding import encode_labels
-from churn.modeling.metrics import MAIN_METRICS, point_metrics
+from churn.modeling.metrics import point_metrics
+from churn.operations import monitoring
+from churn.operations.monitoring import MONITORED_METRICS, PROBABILITY, BatchCounts
+from churn.operations.scoring import LINEAGE
 from churn.params import Params, load_params
 from churn.tracking import (
     dvc_cache,
@@ -47,249 +50,196 @@ from churn.tracking import (
 )
 from churn.tracking.store_errors import explain_store_error
 
-SCORE = "churn_probability"
-COMPARED = (*MAIN_METRICS, "calibration_error", "value_per_customer")
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+ALARM = 4  # exit code
+MOST_DRAWN = 6  # columns
+NOBODY_SCORED = "no customer was scored: each one was rejected"
 
 
-def arguments() -> argparse.Namespace:
+@dataclass
+class MonitoredModel:
+    """The model that made the scores, and the rows with which it was trained and tested."""
+
+    version: ModelVersion
+    scorer: Any  # the ChurnModel of modeling/scoring.py
+    contract: Contract
+    training: pd.DataFrame
+    test: pd.DataFrame
+
+
+def main() -> None:
+    options = parse_arguments()
+    params = load_params()
+    lineage = read_lineage(options.scores, options.customers)
+    store.connect()
+    model = load_model(lineage, options.scores)
+    contract = model.contract
+    with csv_table.opened(options.scores) as file:
+        scores = pd.read_parquet(file, columns=[contract.id, PROBABILITY])
+
+    tags = {
+        "stage": "monitor",
+        **git_state.code_tags(),
+        **environment.environment_tags(),
+        **lineage,
+    }
+    with runs.open_run("monitor", tags):
+        bins = {c.name: fit_bins(model.training[c.name], c) for c in contract.features}
+        training = {name: b.count(model.training[name]) for name, b in bins.items()}
+        table = CustomerTable(options.customers, contract, list(bins))
+        show = progress(table.rows, "row", line_every=1_000_000)
+        batch = monitoring.count_batch(table, contract, bins, show)
+
+        labelled: dict[str, float] = {}
+        changes: list[str] = []
+        registered = evaluation_record.registered_metrics(model.version)
+        if len(scores):
+            usual = model.scorer.predict(None, model.test)[PROBABILITY]
+            add_score(bins, training, batch, usual, scores[PROBABILITY])
+            changes = changed_metrics(model, usual.to_numpy(), registered, params)
+        if options.labels and len(scores):
+            roles = [contract.id, contract.target]
+            labels = CustomerTable(options.labels, contract, roles)
+            labelled = monitoring.labelled_metrics(
+                labels, contract, scores, params, model.scorer.threshold
+            )
+
+        drift = monitoring.drift_table(training, batch)
+        alarms = monitoring.find_alarms(drift, labelled, registered, params.monitor)
+        if not len(scores):
+            alarms.append(NOBODY_SCORED)
+        picture = Path(options.scores).with_suffix(".drift.png")
+        draw_worst(drift, bins, training, batch, picture)
+        log_monitoring(drift, labelled, alarms, picture)
+
+    print(monitoring.drift_report(drift, labelled, registered))
+    if changes:
+        text = "on the same test split, today's code does not give what was recorded"
+        print(f"\nnote: {text}: {'; '.join(changes)}")
+    version = f"{model.version.name} version {model.version.version}"
+    print(
+        f"\n{batch.rows:,} customers against {len(model.training):,} training rows of {version}; "
+        f"{picture}"
+    )
+    if alarms:
+        print("\n".join(f"alarm: {alarm}" for alarm in alarms), file=sys.stderr)
+        sys.exit(ALARM)
+
+
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Compare a scored batch with the training rows of its model."
     )
     parser.add_argument("customers", help="the table that was scored")
     parser.add_argument("scores", help="what src/score.py made of it")
     parser.add_argument(
-        "--labels", help="a Parquet or CSV table of id and target, for customers whose end is known"
+        "--labels", help="a Parquet or CSV table of id and target, for customers with known labels"
     )
     return parser.parse_args()
 
 
-def origin(scores: str, customers: str) -> dict:
+def read_lineage(scores: str, customers: str) -> dict[str, str]:
     """The lineage that src/score.py wrote into the scores.
 
     Raises:
-        UserError: the scores have none, or they were made of another table.
+        UserError: the scores have none, or were made of another table.
     """
+    key = LINEAGE.encode()
     with csv_table.opened(scores) as file:
-        written = (pq.read_schema(file).metadata or {}).get(b"churn_lineage")
-        written = written or (pq.read_metadata(file).metadata or {}).get(b"churn_lineage")
-    if not written:
+        content = (pq.read_schema(file).metadata or {}).get(key)
+        content = content or (pq.read_metadata(file).metadata or {}).get(key)
+    if not content:
         raise UserError(f"{scores} does not say which model made it; src/score.py writes that")
-    made = json.loads(written)
-    if (found := customer_table.file_md5(customers)) != made["input_md5"]:
+    lineage: dict[str, str] = json.loads(content)
+    digest = file_md5(customers)
+    if digest != lineage["input_md5"]:
         raise UserError(
-            f"{customers} (md5 {found}) is not the table that was scored (md5 {made['input_md5']})"
+            f"{customers} (md5 {digest}) is not the table that was scored (md5 "
+            f"{lineage['input_md5']})"
         )
-    return made
+    return lineage
 
 
-def count(
-    table: customer_table.CustomerTable, rules: Contract, bins: dict[str, Bins]
-) -> tuple[dict, Counter, int]:
-    """Counts of each column's bins over a table, of its values that break the contract, and its
-    rows.
-    """
-    checks = pandera_schema(rules, without={rules.target, rules.id})
-    counts = {name: np.zeros(len(column.labels), int) for name, column in bins.items()}
-    invalid, rows = Counter(), 0
-    bar = tqdm(
-        total=table.rows,
-        unit=" rows",
-        unit_scale=True,
-        disable=not sys.stderr.isatty(),
-        leave=False,
-    )
-    for part in table.batches():
-        frame, faults = rejection.to_contract_types(part, rules)
-        for name, column in bins.items():
-            counts[name] += column.count(frame[name])
-        found = failed_cells(checks, frame)
-        broken = set(zip(found["row"], found["column"], strict=True)) | set(faults)
-        invalid.update(column for _, column in broken)
-        rows += len(frame)
-        bar.update(len(frame))
-    return counts, invalid, rows
-
-
-def drifts(expected: dict, actual: dict, invalid: Counter, rows: int) -> pd.DataFrame:
-    """What each column did, the most drifted first: psi, js_distance and noise (drift.compare), and
-    the shares of its values that break the contract (invalid) and that are null, now and in
-    training.
-
-    Args:
-        expected, actual: counts of its bins in the training rows and in the batch, by column.
-        invalid: values of the batch that break the contract, by column; of `rows`.
-    """
-    lines = {
-        name: {
-            **asdict(measure_drift(expected[name], actual[name], len(expected))),
-            "invalid": invalid[name] / rows,
-            "null": actual[name][-1] / rows,
-            "null_in_training": expected[name][-1] / expected[name].sum(),
-        }
-        for name in expected
-    }
-    return pd.DataFrame(lines).T.sort_values("psi", ascending=False)
-
-
-def labelled(
-    table: customer_table.CustomerTable,
-    rules: Contract,
-    scores: pd.DataFrame,
-    p: Params,
-    threshold: float,
-) -> dict:
-    """The metrics of `evaluate`, with intervals, of the scored customers whose labels have arrived.
-
-    Customers without a known label are left out where `data.unlabelled` says so.
+def load_model(lineage: dict[str, str], scores: str) -> MonitoredModel:
+    """Load the model that made the scores, and bring its rows by their md5.
 
     Raises:
-        UserError: a label that the contract does not know, or no scored customers of both kinds.
+        UserError: the registry does not have it any more, or nobody has its rows.
     """
-    parts = []
-    for part in table.batches():
-        frame, faults = rejection.to_contract_types(part, rules)
-        for (_, column), why in faults.items():
-            raise UserError(f"{table.url}: {column}: {why}")
-        parts.append(frame)
-    if table.broken:
-        row, why = next(iter(table.broken.items()))
-        raise UserError(f"{table.url}, row {row}: {why}")
-    known = pd.concat(parts).dropna()
-    if len(again := known.loc[known[rules.id].duplicated(), rules.id]):
-        raise UserError(
-            f"{table.url}: {len(again)} rows repeat an earlier {rules.id}, such as {again.iloc[0]!r}"
-        )
-    unknown = ~known[rules.target].isin(rules.labels)
-    if unknown.any():
-        found = f"{rules.target} is {short(known.loc[unknown, rules.target].iloc[0])}"
-        wrong = f"{table.url}: {found}, not one of {', '.join(map(short, rules.labels))}"
-        if p.data.unlabelled == "refuse":
-            raise UserError(
-                f"{wrong}; `unlabelled: drop` under `data:` in params.yaml leaves such customers out"
-            )
-        print(f"{wrong}: {unknown.sum():,} such customers are left out of the metrics")
-    known = known[~unknown]
-    probability = known[rules.id].map(scores.set_index(rules.id)[SCORE])
-    scored = probability.notna()
-    y, probability = encode_labels(known[scored], rules), probability[scored].to_numpy()
-    if not 0 < y.sum() < len(y):
-        raise UserError(f"{table.url} labels {len(y)} scored customers, not some of each kind")
-    found = point_metrics(y, probability, threshold, p.evaluate.costs)
-    return found | bootstrap_intervals(y, probability, Resampling(p.evaluate.bootstrap, p.seed))
-
-
-def alarms(found: pd.DataFrame, later: dict, at_training: dict, limits) -> list[str]:
-    """Everything that is above the thresholds.
-
-    A PSI that chance explains in a batch of this size is no alarm.
-    """
-    lines = []
-    for name, row in found.iterrows():
-        if row.psi > max(limits.max_psi, row.noise):
-            lines.append(f"{name}: PSI {row.psi:.3f} is above monitor.max_psi {limits.max_psi:g}")
-        if row.invalid > limits.max_invalid:
-            lines.append(
-                f"{name}: {row.invalid:.1%} break the contract, above monitor.max_invalid {limits.max_invalid:g}"
-            )
-    if later and later["roc_auc_high"] < at_training["roc_auc"] - limits.max_auc_drop:
-        lines.append(
-            f"ROC AUC {later['roc_auc']:.4f} ({later['roc_auc_low']:.4f} to {later['roc_auc_high']:.4f}) is below the "
-            f"test split's {at_training['roc_auc']:.4f} by more than monitor.max_auc_drop {limits.max_auc_drop:g}"
-        )
-    return lines
-
-
-def table_text(found: pd.DataFrame, later: dict, at_training: dict) -> str:
-    """The columns, the most drifted first, and below them the metrics of labelled customers beside
-    the test split's.
-    """
-    text = found.to_string(
-        formatters={
-            **dict.fromkeys(("psi", "noise", "js_distance"), "{:.4f}".format),
-            **dict.fromkeys(("invalid", "null", "null_in_training"), "{:.1%}".format),
-        }
+    name, number = lineage["model"], lineage["model_version"]
+    version = registry.version_by_number(name, number)
+    if version is None or version.tags["model_md5"] != lineage["model_md5"]:
+        raise UserError(f"the registry has no {name} version {number} that made {scores}")
+    scorer, contract = logged_model.load_scorer(version)
+    training = dvc_cache.fetch_to_cache(version.tags["train_md5"], "the training split")
+    test = dvc_cache.fetch_to_cache(version.tags["test_md5"], "the test split")
+    return MonitoredModel(
+        version, scorer, contract, pd.read_parquet(training), pd.read_parquet(test)
     )
-    if later:
-        text += f"\n\n{'labelled customers':<20} {'test split':>10} {'now':>10}   95 % interval"
-        for name in COMPARED:
-            text += f"\n{name:<20} {at_training.get(name, np.nan):>10.4f} {later[name]:>10.4f}"
-            if f"{name}_low" in later:
-                text += f"   {later[f'{name}_low']:.4f} to {later[f'{name}_high']:.4f}"
-    return text
 
 
-def main() -> None:
-    options, p = arguments(), load_params()
-    made = origin(options.scores, options.customers)
-    store.connect()
-    version = registry.version_by_number(made["model"], made["model_version"])
-    if version is None or version.tags["model_md5"] != made["model_md5"]:
-        raise UserError(
-            f"the registry has no {made['model']} version {made['model_version']} that made {options.scores}"
-        )
-    scorer, rules = logged_model.load_scorer(version)
-    train = pd.read_parquet(
-        dvc_cache.fetch_to_cache(version.tags["train_md5"], "the training split")
+def add_score(
+    bins: dict[str, Bins],
+    training: dict[str, np.ndarray],
+    batch: BatchCounts,
+    usual: pd.Series,
+    scores: pd.Series,
+) -> None:
+    """Add the score as a column.
+
+    It is compared with the scores of the test split: the model has not seen those rows either.
+    """
+    name = free_name(PROBABILITY, bins)
+    bins[name] = fit_bins(usual)
+    training[name] = bins[name].count(usual)
+    batch.bins[name] = bins[name].count(scores)
+
+
+def changed_metrics(
+    model: MonitoredModel,
+    probabilities: np.ndarray,
+    registered: dict[str, float],
+    params: Params,
+) -> list[str]:
+    """Which metrics today's code gives for the test split otherwise than they were recorded."""
+    today = point_metrics(
+        encode_labels(model.test, model.contract),
+        probabilities,
+        model.scorer.threshold,
+        params.evaluate.costs,
     )
-    test = pd.read_parquet(dvc_cache.fetch_to_cache(version.tags["test_md5"], "the test split"))
-    with csv_table.opened(options.scores) as file:
-        scores = pd.read_parquet(file, columns=[rules.id, SCORE])
+    return evaluation_record.metric_changes(registered, today, MONITORED_METRICS)
 
-    with runs.open_run(
-        "monitor",
-        {"stage": "monitor", **git_state.code_tags(), **environment.environment_tags(), **made},
-    ):
-        import mlflow
 
-        bins = {column.name: fit_bins(train[column.name], column) for column in rules.features}
-        expected = {name: column.count(train[name]) for name, column in bins.items()}
-        actual, invalid, rows = count(
-            customer_table.CustomerTable(options.customers, rules, list(bins)), rules, bins
-        )
-        if len(scores):  # against rows that the model has not seen, as it has not seen the batch
-            usual = scorer.predict(None, test)[SCORE]
-            today = point_metrics(
-                encode_labels(test, rules), usual.to_numpy(), scorer.threshold, p.evaluate.costs
-            )
-            name = free_name(SCORE, bins)
-            bins[name] = fit_bins(usual)
-            expected[name], actual[name] = bins[name].count(usual), bins[name].count(scores[SCORE])
+def draw_worst(
+    drift: pd.DataFrame,
+    bins: dict[str, Bins],
+    training: dict[str, np.ndarray],
+    batch: BatchCounts,
+    path: Path,
+) -> None:
+    """Draw the columns that have drifted most into a PNG file."""
+    worst = {}
+    for name in drift.index[:MOST_DRAWN]:
+        worst[name] = (bins[name].labels, training[name], batch.bins[name])
+    plots.draw_drift(worst).savefig(path, dpi=100)
 
-        found = drifts(expected, actual, invalid, rows)
-        later, at_training = {}, evaluation_record.registered_metrics(version)
-        otherwise = (
-            evaluation_record.metric_changes(at_training, today, COMPARED) if len(scores) else []
-        )
-        if options.labels and len(scores):
-            known = customer_table.CustomerTable(options.labels, rules, [rules.id, rules.target])
-            later = labelled(known, rules, scores, p, scorer.threshold)
-        above = alarms(found, later, at_training, p.monitor)
-        above += [] if len(scores) else ["no customer was scored: each one was rejected"]
 
-        picture = Path(options.scores).with_suffix(".drift.png")
-        worst = {
-            name: (bins[name].labels, expected[name], actual[name]) for name in found.index[:6]
-        }
-        plots.draw_drift(worst).savefig(picture, dpi=100)
-        for column in found:
-            run_log.log_metrics(
-                {f"{column}.{name}": value for name, value in found[column].items()}
-            )
-        mlflow.log_metrics({f"labelled.{name}": value for name, value in later.items()})
-        mlflow.log_text(found.to_csv(), "drift.csv")
-        mlflow.log_artifact(str(picture))
-        mlflow.set_tag("alarms", "; ".join(above) or "none")
+def log_monitoring(
+    drift: pd.DataFrame, labelled: dict[str, float], alarms: list[str], picture: Path
+) -> None:
+    """Log the drift, the metrics of labelled customers, the picture and the alarms."""
+    import mlflow
 
-    print(table_text(found, later, at_training))
-    against = f"{len(train):,} training rows of {version.name} version {version.version}"
-    if otherwise:
-        print(
-            f"\nnote: on the same test split, today's code does not give what was recorded: {'; '.join(otherwise)}"
-        )
-    print(f"\n{rows:,} customers against {against}; {picture}")
-    if above:
-        print("alarm: " + "\nalarm: ".join(above), file=sys.stderr)
-        sys.exit(4)
+    for measure in drift:
+        values = drift[measure].items()
+        run_log.log_metrics({f"{measure}.{name}": value for name, value in values})
+    mlflow.log_metrics({f"labelled.{name}": value for name, value in labelled.items()})
+    mlflow.log_text(drift.to_csv(), "drift.csv")
+    mlflow.log_artifact(str(picture))
+    mlflow.set_tag("alarms", "; ".join(alarms) or "none")
 
 
 if __name__ == "__main__":

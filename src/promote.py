@@ -1,22 +1,23 @@
 """Move the model in `staging` to `production`, take production back, and show who did what and why.
 
-    python src/promote.py --reason "higher value on the test rows"     staging becomes production
-    python src/promote.py --rollback --reason "complaints"             the version before becomes
-    production again
-    python src/promote.py --stage deeper                               a version or an experiment
-    becomes staging
-    python src/promote.py --history                                    every promotion and rollback
-    python src/promote.py --status                                     workspace, staging,
-    production and previous
+    python src/promote.py --reason "higher value"           staging becomes production
+    python src/promote.py --rollback --reason "complaints"  the version before becomes it again
+    python src/promote.py --stage deeper                    put a version or experiment into staging
+    python src/promote.py --history                         every promotion and rollback
+    python src/promote.py --status                          workspace, staging, production, previous
 
 Promotion shows how the candidate compares with production on today's test rows and asks; `--yes`
-answers in advance, `--dry-run` changes nothing. A command that was cut off is finished by the next
-one.
+answers in advance, `--dry-run` changes nothing. A command that was interrupted is finished by the
+next one.
 """
+
+from __future__ import annotations
 
 import argparse
 import subprocess
 import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -24,27 +25,67 @@ from churn import paths
 from churn.console import run_command
 from churn.data.contract import load_project_contract
 from churn.errors import UserError
-from churn.files import md5
 from churn.modeling.metrics import COMPARED_METRICS
-from churn.operations import promotion, status
+from churn.operations import comparison, eligibility, promotion, status
 from churn.params import Params, load_params
-from churn.tracking import evaluation_record, logged_model, registry, runs, store
+from churn.tracking import evaluation_record, logged_model, registry, store
 from churn.tracking.store_errors import explain_store_error
 
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
-def arguments() -> argparse.Namespace:
+
+@dataclass(frozen=True)
+class Decision:
+    """Who changes production, and why; how the command asks before it does."""
+
+    by: str
+    reason: str
+    yes: bool
+    dry_run: bool
+
+
+def main() -> None:
+    options = parse_arguments()
+    params = load_params()
+    name = params.registry.model
+    store.connect()
+    if not registry.model_exists(name):
+        raise UserError(f"the registry has no model {name}; `make repro` makes and registers one")
+
+    if options.history or options.status or options.dry_run:
+        for move in promotion.pending(name).values():
+            note = "the next promotion or rollback finishes it"
+            print(f"a {move} is not finished; {note}", file=sys.stderr)
+    else:
+        for sentence in promotion.finish_interrupted_moves(name):
+            print(sentence, file=sys.stderr)
+
+    if options.history:
+        print(status.history_table(name))
+    elif options.status:
+        print(status.status_table(name))
+    elif options.stage:
+        print(put_into_staging(name, options.stage))
+    elif options.rollback:
+        roll_back(name, decision_of(options))
+    else:
+        promote(name, params, decision_of(options))
+
+
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Move the model in `staging` to `production`, or take it back."
     )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument(
         "--rollback", action="store_true", help="production goes back to the version before"
     )
-    what.add_argument(
+    action.add_argument(
         "--stage", metavar="VERSION", help="put a version, or an experiment's, into staging"
     )
-    what.add_argument("--history", action="store_true", help="show every promotion and rollback")
-    what.add_argument(
+    action.add_argument("--history", action="store_true", help="show every promotion and rollback")
+    action.add_argument(
         "--status", action="store_true", help="show workspace, staging, production and previous"
     )
     parser.add_argument("--reason", help="why; kept in the history")
@@ -56,96 +97,89 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def candidate(name: str, require_reproduced: bool):
-    """The version in staging, fit to be promoted.
+def decision_of(options: argparse.Namespace) -> Decision:
+    """Who decides, and why.
 
     Raises:
-        UserError: there is none, it is in production, the gate did not pass it, it was judged on
-            other test rows than today's, or nobody has rebuilt it identically where that is
-            required.
+        UserError: one of them is not known.
     """
-    version = registry.version_with_alias(name, "staging")
+    reason = (options.reason or "").strip()
+    if not reason:
+        raise UserError('say why: --reason "..."; it is kept in the history')
+    by = (options.by or git_user()).strip()
+    if not by:
+        raise UserError('git has no user.name; say who you are: --by "..."')
+    return Decision(by, reason, options.yes, options.dry_run)
+
+
+def git_user() -> str:
+    """The user's name as git has it, "" if it has none."""
+    return subprocess.run(["git", "config", "user.name"], capture_output=True, text=True).stdout
+
+
+def promote(name: str, params: Params, decision: Decision) -> None:
+    """Show staging against production, ask, and make it production."""
+    version = eligibility.promotable_version(name, params.gate.require_reproduced)
+    production = registry.version_with_alias(name, "production")
+    contract = load_project_contract(params)
+    test = pd.read_parquet(paths.SPLITS["test"])
+    print(comparison.comparison_table(version, production, test, contract, params) + "\n")
+    print(status.changed_metrics_note(name, version), end="")
+    change_production("promote", production, version, decision)
+
+
+def roll_back(name: str, decision: Decision) -> None:
+    """Ask, and make the version production again that was it before.
+
+    Raises:
+        UserError: there is no such version any more, or it is not what was registered.
+    """
+    production = registry.version_with_alias(name, "production")
+    if production is None:
+        raise UserError(f"nothing of {name} is in production, so there is nothing to roll back")
+    before = promotion.previous(promotion.history(name), str(production.version))
+    if before is None:
+        raise UserError(
+            f"{name} version {production.version} is the first in production; nothing came before "
+            "it"
+        )
+    version = registry.version_by_number(name, before)
     if version is None:
         raise UserError(
-            f"no version of {name} is in staging; `dvc repro` puts one there that passes the gate"
+            f"{name} version {before}, which was in production before, has been deleted; promote "
+            "another"
         )
-    what, tags = f"{name} version {version.version}", version.tags
-    production = registry.version_with_alias(name, "production")
-    if production and production.version == version.version:
-        raise UserError(f"{what} is in production already")
-    if tags.get("gate") != "passed":
-        raise UserError(
-            f"{what} did not pass the gate ({tags.get('gate_reason', 'it was never judged')})"
-        )
-    if require_reproduced and tags.get("reproduced") != "identical":
-        raise UserError(
-            f"{what} was {'rebuilt, and ' + tags['reproduced'] if 'reproduced' in tags else 'never rebuilt'}; "
-            f"gate.require_reproduced asks for an identical rebuild: `python src/reproduce.py {version.version}`"
-        )
-    if not paths.SPLITS["test"].exists():
-        raise UserError(
-            f"{paths.SPLITS['test']} is missing; `dvc pull` or `dvc repro` brings today's test rows"
-        )
-    today = md5(paths.SPLITS["test"])
-    if tags.get("test_md5") != today and not passed_on(version, today):
-        raise UserError(
-            f"{what} was judged on other test rows (md5 {tags.get('test_md5')}) than today's ({today}); `dvc repro` "
-            "judges a model on today's, or check out the data that it was judged on"
-        )
-    return version
+    logged_model.check_version(version)
+    change_production("rollback", production, version, decision)
 
 
-def passed_on(version, test_md5: str) -> bool:
-    """Whether a later evaluation of a version passed the gate on other test rows than those of its
-    registration.
-    """
-    found = runs.find_run(
-        model_version=f"{version.name}/{version.version}", test_md5=test_md5, gate="passed"
-    )
-    return found is not None and found.info.run_id != version.run_id
-
-
-def to_stage(name: str, wanted: str) -> str:
-    """Put a version into staging that passed the gate; what was done, in words.
+def change_production(
+    kind: str, production: ModelVersion | None, version: ModelVersion, decision: Decision
+) -> None:
+    """Ask, change production, and say what that means.
 
     Args:
-        wanted: a version number, or the name of a DVC experiment.
-
-    Raises:
-        UserError: there is no such version, or the gate did not pass it.
+        kind: promote or rollback.
+        production: the version that is in production now.
+        version: the one that comes into production.
     """
-    found = (
-        registry.version_by_number(name, wanted)
-        if wanted.isdecimal()
-        else of_experiment(name, wanted)
-    )
-    if found is None:
-        raise UserError(
-            f"{name} has no version {wanted}, and no experiment of this name was registered as one"
-        )
-    what = f"{name} version {found.version} (model {found.tags['model_md5'][:8]})"
-    if found.tags.get("gate") != "passed":
-        raise UserError(
-            f"{what} did not pass the gate ({found.tags.get('gate_reason', 'it was never judged')})"
-        )
-    before = registry.version_with_alias(name, "staging")
-    place = registry.set_staging(name, found.version)
-    instead = (
-        f" in place of version {before.version}"
-        if before and before.version != found.version
-        else ""
-    )
-    return f"{what} is {place}{instead if place == 'staging' else ' already'}."
+    name, description = version.name, describe(version)
+    old = str(production.version) if production else None
+    in_place_of = f" in place of version {old}" if old else ""
+    if decision.dry_run:
+        print(f"dry run: {description} would be production{in_place_of}; nothing was changed")
+        return
 
-
-def of_experiment(name: str, experiment: str):
-    """The version that the model of a DVC experiment was registered as, or None."""
-    for stage in ("train", "evaluate"):
-        run = runs.find_run(dvc_experiment=experiment, stage=stage)
-        model, _, number = (run.data.tags.get("model_version", "") if run else "").partition("/")
-        if model == name:
-            return registry.version_by_number(name, number)
-    return None
+    confirm(f"Make {description} production{in_place_of}?", decision.yes)
+    metrics = evaluation_record.registered_metrics(version)
+    compared = {metric: metrics[metric] for metric in COMPARED_METRICS if metric in metrics}
+    move = promotion.Move(
+        promotion.now(), kind, decision.by, decision.reason, old, str(version.version), compared
+    )
+    promotion.make_move(name, move)
+    archived = f"; version {old} is archived" if old else ""
+    print(f"{description} is production{archived}.")
+    print("A server or a job that runs goes on with the version that it loaded: restart it.")
 
 
 def confirm(question: str, yes: bool) -> None:
@@ -162,91 +196,39 @@ def confirm(question: str, yes: bool) -> None:
         raise UserError("nothing was changed")
 
 
-def promote(name: str, p: Params, reason: str, by: str, options: argparse.Namespace) -> None:
-    """Show staging against production, ask, and make it production."""
-    version, production = (
-        candidate(name, p.gate.require_reproduced),
-        registry.version_with_alias(name, "production"),
-    )
-    rules = load_project_contract(p)
-    test = pd.read_parquet(paths.SPLITS["test"])
-    print(promotion.comparison(version, production, test, rules, p.evaluate, p.seed) + "\n")
-    print(status.recorded_otherwise(name, version), end="")
-    move_to(name, "promote", production, version, reason, by, options)
+def put_into_staging(name: str, number_or_experiment: str) -> str:
+    """Put a version into staging that passed the gate.
 
+    Returns:
+        What was done, in words.
 
-def roll_back(name: str, p: Params, reason: str, by: str, options: argparse.Namespace) -> None:
-    """Make the version that was in production before this one production again."""
-    production = registry.version_with_alias(name, "production")
-    if production is None:
-        raise UserError(f"nothing of {name} is in production, so there is nothing to roll back")
-    before = promotion.previous(promotion.history(name), str(production.version))
-    if before is None:
-        raise UserError(
-            f"{name} version {production.version} is the first in production; nothing came before it"
-        )
-    version = registry.version_by_number(name, before)
+    Raises:
+        UserError: there is no such version, or the gate did not pass it.
+    """
+    if number_or_experiment.isdecimal():
+        version = registry.version_by_number(name, number_or_experiment)
+    else:
+        version = eligibility.version_of_experiment(name, number_or_experiment)
     if version is None:
         raise UserError(
-            f"{name} version {before}, which was in production before, has been deleted; promote another"
+            f"{name} has no version {number_or_experiment}, and no experiment of this name was "
+            "registered as one"
         )
-    logged_model.check_version(version)
-    move_to(name, "rollback", production, version, reason, by, options)
+
+    description = describe(version)
+    eligibility.check_gate(version, description)
+    before = registry.version_with_alias(name, "staging")
+    stage = registry.set_staging(name, version.version)
+    if stage != "staging":
+        return f"{description} is {stage} already."
+    if before and before.version != version.version:
+        return f"{description} is staging in place of version {before.version}."
+    return f"{description} is staging."
 
 
-def move_to(
-    name: str, kind: str, production, version, reason: str, by: str, options: argparse.Namespace
-) -> None:
-    """Ask, change production, and say what that means."""
-    old, new = str(production.version) if production else None, str(version.version)
-    instead = f" in place of version {old}" if old else ""
-    what = f"{name} version {new} (model {version.tags['model_md5'][:8]})"
-    if options.dry_run:
-        print(f"dry run: {what} would be production{instead}; nothing was changed")
-        return
-    confirm(f"Make {what} production{instead}?", options.yes)
-    measured = {
-        metric: value
-        for metric, value in evaluation_record.registered_metrics(version).items()
-        if metric in COMPARED_METRICS
-    }
-    promotion.make_move(name, promotion.Move(promotion.now(), kind, by, reason, old, new, measured))
-    print(f"{what} is production{f'; version {old} is archived' if old else ''}.")
-    print("A server or a job that runs goes on with the version that it loaded: restart it.")
-
-
-def main() -> None:
-    options, p = arguments(), load_params()
-    name = p.registry.model
-    store.connect()
-    if not registry.model_exists(name):
-        raise UserError(f"the registry has no model {name}; `make repro` makes and registers one")
-    if options.history or options.status or options.dry_run:
-        for move in promotion.pending(name).values():
-            print(
-                f"a {move} is not finished; the next promotion or rollback finishes it",
-                file=sys.stderr,
-            )
-    else:
-        for line in promotion.finish_interrupted_moves(name):
-            print(line, file=sys.stderr)
-    if options.history or options.status:
-        print(status.history(name) if options.history else status.status(name))
-        return
-    if options.stage:
-        print(to_stage(name, options.stage))
-        return
-    reason = (options.reason or "").strip()
-    if not reason:
-        raise UserError('say why: --reason "..."; it is kept in the history')
-    by = (options.by or git_user()).strip()
-    if not by:
-        raise UserError('git has no user.name; say who you are: --by "..."')
-    (roll_back if options.rollback else promote)(name, p, reason, by, options)
-
-
-def git_user() -> str:
-    return subprocess.run(["git", "config", "user.name"], capture_output=True, text=True).stdout
+def describe(version: ModelVersion) -> str:
+    """A version with the beginning of its model's md5."""
+    return f"{version.name} version {version.version} (model {version.tags['model_md5'][:8]})"
 
 
 if __name__ == "__main__":

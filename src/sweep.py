@@ -1,13 +1,18 @@
 """Search for better hyperparameters, or work off DVC's queue of experiments.
 
-    python src/sweep.py                     a search: `sweep.trials` trials over `sweep.space` of params.yaml
-    python src/sweep.py --resume            go on with the last search, after Ctrl-C, kill -9, or with more trials
+    python src/sweep.py                     a search: `sweep.trials` trials over `sweep.space` of
+    params.yaml
+    python src/sweep.py --resume            go on with the last search, after Ctrl-C, kill -9, or
+    with more trials
     python src/sweep.py --jobs 2            two processes at work on one search
-    python src/sweep.py --apply             and run the pipeline with the best parameters, as a DVC experiment
-    python src/sweep.py --queue --jobs 2    run what `dvc exp run --queue` has queued, two experiments at a time
+    python src/sweep.py --apply             and run the pipeline with the best parameters, as a DVC
+    experiment
+    python src/sweep.py --queue --jobs 2    run what `dvc exp run --queue` has queued, two
+    experiments at a time
 
-Several machines work on one search when each runs the same command with `--resume --storage URL`. Every trial and
-every experiment is a child of this command's run in MLflow. The search never opens the test split.
+Several machines work on one search when each runs the same command with `--resume --storage URL`.
+Every trial and every experiment is a child of this command's run in MLflow. The search never opens
+the test split.
 """
 
 import argparse
@@ -88,7 +93,9 @@ def progress(study, trials: int):
 
 
 def summary(p: Params, study, found: dict, table: pd.DataFrame) -> str:
-    """The end of a search as text: the best parameters, and their gain over today's beside its noise."""
+    """The end of a search as text: the best parameters, and their gain over today's beside its
+    noise.
+    """
     done, complete = (
         search.counted(study),
         len(study.get_trials(deepcopy=False, states=search.COUNTED[:1])),

@@ -14,8 +14,10 @@ from churn.files import explain_dvc_error
 
 
 def run_command(main: Callable[[], None], *explainers: Callable[[Exception], str]) -> None:
-    """Run a command. A mistake of the user, a store that fails and a process that failed become one
-    message on stderr and exit code 1; Ctrl-C becomes exit code 130.
+    """Run a command.
+
+    A mistake of the user, a store that fails and a process that failed become one message on stderr
+    and exit code 1; Ctrl-C becomes exit code 130.
 
     Args:
         explainers: each gives the message for an exception of the library that it knows, "" for any
@@ -78,10 +80,10 @@ def text_table(rows: Sequence[Mapping[str, object]], number_format: str = ".4f")
     missing.
 
     Args:
-        rows: one mapping per row, {column: value}; the first row names the columns.
+        rows: one mapping per row, {column: value}; a row may lack columns that others have.
         number_format: of floating-point numbers; other values are shown as they are.
     """
-    names = list(rows[0])
+    names = list(dict.fromkeys(name for row in rows for name in row))
     alignment = []
     for name in names:
         is_number = all(isinstance(row.get(name), int | float | None) for row in rows)

@@ -17,6 +17,7 @@ from churn.data.drift import fit_bins, measure_drift
 from churn.errors import UserError
 from churn.files import md5
 from churn.modeling.booster import load_booster, predict_probabilities
+from churn.operations.monitoring import BatchCounts, count_batch, drift_table, find_alarms
 from churn.params import load_params
 from churn.tracking import dvc_cache
 from conftest import Project
@@ -154,9 +155,8 @@ def test_false_alarms(trained, customers, size):
 
     def alarms(rows: pd.DataFrame) -> list[str]:
         actual = {name: column.count(rows[name]) for name, column in bins.items()}
-        return verb.alarms(
-            verb.drifts(expected, actual, dict.fromkeys(bins, 0), len(rows)), {}, {}, p.monitor
-        )
+        drift = drift_table(expected, BatchCounts(actual, rows=len(rows)))
+        return find_alarms(drift, {}, {}, p.monitor)
 
     draws = [unseen.sample(size, random_state=seed) for seed in range(100)]
     assert sum(bool(alarms(rows)) for rows in draws) <= 5
@@ -256,12 +256,8 @@ def test_batches_are_counted_as_the_whole(trained, customers, monkeypatch, tmp_p
     counted = []
     for rows in (10_000, 300):
         monkeypatch.setattr(customer_table, "BATCH_ROWS", rows)
-        counted.append(
-            verb.count(
-                customer_table.CustomerTable(str(tmp_path / "c.parquet"), rules, list(bins)),
-                rules,
-                bins,
-            )
-        )
-    assert all(np.array_equal(counted[0][0][name], counted[1][0][name]) for name in bins)
-    assert counted[0][1:] == counted[1][1:]
+        table = customer_table.CustomerTable(str(tmp_path / "c.parquet"), rules, list(bins))
+        counted.append(count_batch(table, rules, bins, lambda rows: None))
+    whole, parts = counted
+    assert all(np.array_equal(whole.bins[name], parts.bins[name]) for name in bins)
+    assert (whole.invalid, whole.rows) == (parts.invalid, parts.rows)

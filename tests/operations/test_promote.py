@@ -2,7 +2,6 @@
 a crash leaves.
 """
 
-import argparse
 import contextlib
 import itertools
 import json
@@ -270,15 +269,15 @@ def promote_staging() -> None:
         registry.version_with_alias("ChurnXGB", "production"),
         registry.version_with_alias("ChurnXGB", "staging"),
     )
-    options = argparse.Namespace(dry_run=False, yes=True)
-    verb.move_to("ChurnXGB", "promote", old, new, "second", "Ada", options)
+    decision = verb.Decision("Ada", "second", yes=True, dry_run=False)
+    verb.change_production("promote", old, new, decision)
 
 
 def test_killed_between_any_two_writes(project, promote, attempts, monkeypatch):
     """At each step production names the old or the new version, what only shows changes nothing,
     and the next command that changes something finishes the move first.
     """
-    monkeypatch.setattr(promotion, "PATIENCE", 0)
+    monkeypatch.setattr(promotion, "WAIT_SECONDS", 0)
     stage(project, "1")
     promote("--reason", "first", "--yes")
     stage(project, "3")
@@ -367,7 +366,7 @@ def test_an_interrupted_move_does_not_undo_what_came_after(project, promote, mon
     """Cut off, and then production set to a third version by hand: the old intention is dropped,
     and said so. The tag is one of an earlier release.
     """
-    monkeypatch.setattr(promotion, "PATIENCE", 0)
+    monkeypatch.setattr(promotion, "WAIT_SECONDS", 0)
     move = promotion.Move(promotion.now(), "promote", "Ada", "cut off", None, "1", {})
     project.client.set_registered_model_tag(
         "ChurnXGB", promotion.PENDING, json.dumps(move.__dict__)

@@ -89,13 +89,15 @@ def booster_settings(train: "Train", seed: int) -> dict[str, object]:
 
     A field that is added to the section (gamma, say) reaches XGBoost without a change here.
     """
+    names = type(train).model_fields.keys() - NOT_BOOSTER_SETTINGS
+    settings = {name: getattr(train, name) for name in sorted(names)}
     return {
         "objective": "binary:logistic",
         "tree_method": "hist",
         "eval_metric": ["auc", "logloss"],  # the last one decides when to stop
         "seed": seed,
         "nthread": train.threads,
-        **train.model_dump(exclude=NOT_BOOSTER_SETTINGS),
+        **settings,
     }
 
 

@@ -1,12 +1,13 @@
-"""Which version is in production, since when, by whom and why: moves between aliases, and their
-history.
+"""Change which version is in production, and keep the history of these changes.
 
-The history lives in the registry itself, a tag of the registered model for each move, so that it is
-where the models are and no file can be lost. A move is several writes; the first says what will be
-done and the last that it is done, so a move that was cut off between them can be finished by
-whoever comes next. While one person's move is in hand, nobody else's begins. No stage of the
-pipeline imports this.
+The history is kept in the registry, one tag of the registered model per change, so that it is where
+the models are and no file can be lost. A change is several writes. The first notes what will be
+done and the last that it is done, so that a change which was interrupted can be finished by whoever
+comes next. While one person's change is under way, nobody else's begins. No stage of the pipeline
+imports this module.
 """
+
+from __future__ import annotations
 
 import json
 import secrets
@@ -14,36 +15,30 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from churn.data.contract import Contract
 from churn.errors import UserError
-from churn.modeling.bootstrap import Resampling, paired_differences
-from churn.modeling.encoding import encode_labels
-from churn.modeling.metrics import COMPARED_METRICS, gain_per_customer, point_metrics
-from churn.tracking import logged_model, registry
+from churn.tracking import registry
 
-MOVE, PENDING = (
-    "promotion.",
-    "promotion_pending",
-)  # tags of the registered model, followed by the time of the move
-PATIENCE = 10  # seconds; a move takes one or two, so one that is in hand for longer was cut off
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# Names of the tags of the registered model, followed by the time of the change.
+DONE, PENDING = "promotion.", "promotion_pending"
+WAIT_SECONDS = 10  # a change takes one or two seconds; one that takes longer was interrupted
 
 
 @dataclass(frozen=True)
 class Move:
-    """One change of production: `old` and `new` are version numbers, `old` is None for the first;
-    `metrics` are the new version's test metrics as they were measured when it was trained.
-    """
+    """One change of production. The history stores its fields by name."""
 
-    when: str
+    when: str  # in UTC, of `now`
     kind: str  # promote or rollback
     by: str
     why: str
-    old: str | None
+    old: str | None  # the version before; None for the first
     new: str
-    metrics: dict[str, float]
+    metrics: dict[str, float]  # of the new version, as it was registered
 
     def __str__(self) -> str:
         return f"{self.kind} of version {self.new} by {self.by} ({self.why})"
@@ -55,118 +50,137 @@ def now() -> str:
 
 
 def history(name: str) -> list[Move]:
-    """Every move that was made, the oldest first."""
-    tags = _client().get_registered_model(name).tags
-    return [Move(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(MOVE)]
+    """Every change of a model's production, the oldest first."""
+    return list(_moves(name, DONE).values())
 
 
 def pending(name: str) -> dict[str, Move]:
-    """The moves that were begun and are not finished, by their tag, the oldest first."""
-    tags = _client().get_registered_model(name).tags
-    return {key: Move(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(PENDING)}
+    """The changes that were begun and are not finished, by their tag, the oldest first."""
+    return _moves(name, PENDING)
 
 
 def previous(moves: list[Move], production: str | None) -> str | None:
-    """The version that a rollback brings back: a promotion lays a version on a pile, a rollback
-    takes it off again.
+    """The version to which a rollback goes back; None if nothing came before.
 
-    A production version that no move explains, since somebody set the alias by hand, lies on the
-    pile as well.
-    """
-    pile: list[str | None] = [None]
-    for move in moves:
-        if pile[-1] != move.old:
-            pile.append(move.old)
-        if move.kind == "promote":
-            pile.append(move.new)
-        else:
-            pile.pop()
-            if pile[-1] != move.new:
-                pile.append(move.new)
-    if pile[-1] != production:
-        pile.append(production)
-    return pile[-2] if len(pile) > 1 else None
-
-
-def comparison(
-    version, production, test: pd.DataFrame, rules: Contract, evaluate, seed: int
-) -> str:
-    """A table of the main metrics and the money of two versions on the same test rows: a paired
-    bootstrap gives each difference its 95 % interval. `production` may be None.
+    Versions form a stack: a promotion pushes one, a rollback pops it. A version that no change
+    explains, since somebody set the alias by hand, is pushed as well.
 
     Args:
-        evaluate: the `evaluate` section of params.yaml.
+        moves: the history, the oldest first.
+        production: the version in production.
     """
-    y, costs = encode_labels(test, rules), evaluate.costs
-    ours = logged_model.score_rows(version, logged_model.load_predictor(version), test)
-    measured = point_metrics(
-        y, ours["churn_probability"].to_numpy(), float(version.tags["threshold"]), costs
-    )
-    column = f"staging {version.version}"
-    head = f"{f'{len(test):,} test customers':<22} {column:>12}"
-    try:
-        theirs = (
-            logged_model.score_rows(production, logged_model.load_predictor(production), test)
-            if production
-            else None
-        )
-        reason = "nothing is in production yet, so there is nothing to compare with"
-    except UserError as error:
-        theirs, reason = None, f"no comparison with production: {error}"
-    if theirs is None:
-        return "\n".join(
-            [
-                head,
-                *(f"{name:<22} {measured[name]:>12.4f}" for name in COMPARED_METRICS),
-                "",
-                reason,
-            ]
-        )
+    stack: list[str | None] = [None]
+    for move in moves:
+        _push(stack, move.old)
+        if move.kind == "rollback":
+            stack.pop()
+            _push(stack, move.new)
+        else:
+            stack.append(move.new)
+    _push(stack, production)
+    return stack[-2] if len(stack) > 1 else None
 
-    p_ours, p_theirs = (scores["churn_probability"].to_numpy() for scores in (ours, theirs))
-    gains = tuple(
-        gain_per_customer(y, scores["churn"].to_numpy(), costs) for scores in (ours, theirs)
-    )
-    gaps = paired_differences(y, p_ours, p_theirs, Resampling(evaluate.bootstrap, seed), gains)
-    other = point_metrics(y, p_theirs, float(production.tags["threshold"]), costs)
-    lines = [f"{head} {f'production {production.version}':>14} {'difference':>12}   95 % interval"]
-    for name in COMPARED_METRICS:
-        gap, low, high = gaps[name]
-        lines.append(
-            f"{name:<22} {measured[name]:>12.4f} {other[name]:>14.4f} {gap:>+12.4f}   {low:+.4f} to {high:+.4f}"
-        )
-    return "\n".join(lines)
+
+def _push(stack: list[str | None], version: str | None) -> None:
+    """Push a version, unless it is the top of the stack already."""
+    if stack[-1] != version:
+        stack.append(version)
 
 
 def make_move(name: str, move: Move) -> None:
-    """Change production as a person has just decided: note the intention, do it, note that it is
-    done.
+    """Change production as a person has just decided: note it, do it, note that it is done.
 
     Raises:
-        UserError: the registry is not as it was when the person decided, another move is in hand,
-            or the person may not make this one. Nothing was changed.
+        UserError: the registry is no longer as it was when the person decided, another change is
+            under way, or the person may not make this one. Nothing was changed.
     """
-    _check_rights(name, move)
+    _check_permission(name, move)
+    client = _client()
     tag = f"{PENDING}.{move.when}.{secrets.token_hex(4)}"
-    _client().set_registered_model_tag(name, tag, json.dumps(asdict(move)))
-    # whoever writes an intention looks for others only then, so of two at once at least one sees
-    # the other
+    client.set_registered_model_tag(name, tag, json.dumps(asdict(move)))
     try:
-        if others := [str(other) for key, other in pending(name).items() if key != tag]:
+        # Each process looks for others only after it has noted its own change, so of two at the
+        # same moment at least one sees the other.
+        others = [other for other_tag, other in pending(name).items() if other_tag != tag]
+        if others:
             raise UserError(
                 f"a {others[0]} is in hand at this moment; look at --status, and try again"
             )
         _check_unchanged(name, move)
     except BaseException:
-        _client().delete_registered_model_tag(name, tag)
+        client.delete_registered_model_tag(name, tag)
         raise
     _carry_out(name, move, tag)
 
 
-def _check_rights(name: str, move: Move) -> None:
-    # On a server that knows who may do what, taking an alias away needs the most. Nobody has this
-    # one, so nothing is taken away: only the server's permission is asked for, before anything is
-    # changed.
+def finish_interrupted_moves(name: str) -> list[str]:
+    """Finish the changes that were interrupted.
+
+    One that is under way in another process is waited for. One that came to nothing, since
+    production is a third version by now, is dropped.
+
+    Returns:
+        What was done, one sentence per change.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    seen = pending(name)
+    if seen and WAIT_SECONDS:
+        first = next(iter(seen.values()))
+        print(f"waiting for a {first}, {WAIT_SECONDS} seconds at most ...", file=sys.stderr)
+    while seen.keys() & pending(name).keys() and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+    sentences = []
+    for tag, move in pending(name).items():
+        if tag in seen:
+            sentences.append(_finish(name, move, tag))
+    return sentences
+
+
+def _finish(name: str, move: Move, tag: str) -> str:
+    current = _version_in_production(name)
+    reason = ""
+    if current not in (move.old, move.new):
+        reason = f"production is version {current or 'none'}"
+    elif registry.version_by_number(name, move.new) is None:
+        reason = "that version has been deleted"
+    if reason:
+        _client().delete_registered_model_tag(name, tag)
+        registry.update_stage_tags(name)
+        return f"dropped an interrupted {move}: {reason} by now"
+    _carry_out(name, move, tag)
+    return f"finished an interrupted {move}"
+
+
+def _carry_out(name: str, move: Move, tag: str) -> None:
+    """Write a change. Any write may be the last before a crash, and each may be repeated.
+
+    Production always names a version, and the history gets its entry before the note of the
+    pending change goes.
+    """
+    client = _client()
+    client.set_registered_model_alias(name, "production", move.new)
+    staging = registry.version_with_alias(name, "staging")
+    if staging and str(staging.version) == move.new:
+        client.delete_registered_model_alias(name, "staging")
+    version_tags = {
+        "promoted_at": move.when,
+        "promoted_by": move.by,
+        "promoted_because": move.why,
+    }
+    for key, value in version_tags.items():
+        registry.retry_write(client.set_model_version_tag, name, move.new, key, value)
+    client.set_registered_model_tag(name, DONE + move.when, json.dumps(asdict(move)))
+    registry.update_stage_tags(name)
+    client.delete_registered_model_tag(name, tag)
+
+
+def _check_permission(name: str, move: Move) -> None:
+    """Ask a server with permissions, before anything is changed, whether this person may do all.
+
+    Taking an alias away needs the highest permission. No version has the alias that is deleted
+    here, so nothing is taken away.
+    """
     import mlflow
 
     staging = registry.version_with_alias(name, "staging")
@@ -176,26 +190,28 @@ def _check_rights(name: str, move: Move) -> None:
         _client().delete_registered_model_alias(name, "none")
     except mlflow.MlflowException as error:
         raise UserError(
-            f"the server does not let you take {name}'s alias `staging` away, which this does ({error}); ask for the "
-            "permission MANAGE, or somebody who has it. Nothing was changed"
+            f"the server does not let you take {name}'s alias `staging` away, which this does "
+            f"({error}); ask for the permission MANAGE, or somebody who has it. Nothing was changed"
         ) from None
 
 
 def _check_unchanged(name: str, move: Move) -> None:
-    production, staging = (
-        registry.version_with_alias(name, place) for place in ("production", "staging")
-    )
-    current = str(production.version) if production else None
+    """Refuse a change if the registry is no longer as it was when the person decided."""
+    current = _version_in_production(name)
     if current != move.old:
         raise UserError(
-            f"production has been changed since you were asked: it is version {current or 'none'}, and was "
-            f"{move.old or 'none'}. Nothing was changed; look at --history, and decide again"
+            f"production has been changed since you were asked: it is version {current or 'none'}, "
+            f"and was {move.old or 'none'}. Nothing was changed; look at --history, and decide "
+            "again"
         )
-    if move.kind == "promote" and (staging is None or str(staging.version) != move.new):
-        raise UserError(
-            f"staging has been changed since you were asked: it is version {staging.version if staging else 'none'}, "
-            f"and was {move.new}. Nothing was changed; look at --status, and decide again"
-        )
+    if move.kind == "promote":
+        staging = registry.version_with_alias(name, "staging")
+        staged = str(staging.version) if staging else "none"
+        if staged != move.new:
+            raise UserError(
+                f"staging has been changed since you were asked: it is version {staged}, and was "
+                f"{move.new}. Nothing was changed; look at --status, and decide again"
+            )
     if move.kind == "rollback" and previous(history(name), current) != move.new:
         raise UserError(
             "production has been changed and changed back since you were asked; look at --history"
@@ -206,64 +222,18 @@ def _check_unchanged(name: str, move: Move) -> None:
         )
 
 
-def finish_interrupted_moves(name: str) -> list[str]:
-    """Finish the moves that were cut off, or drop those that came to nothing since production is a
-    third version.
-
-    A move that is in hand in another process is waited for.
-
-    Returns:
-        What was done, in words.
-    """
-    deadline = time.monotonic() + PATIENCE
-    seen = pending(name)
-    if seen and PATIENCE:
-        print(
-            f"waiting for a {next(iter(seen.values()))}, {PATIENCE} seconds at most ...",
-            file=sys.stderr,
-            flush=True,
-        )
-    while any(tag in pending(name) for tag in seen) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    return [_finish(name, move, tag) for tag, move in pending(name).items() if tag in seen]
+def _version_in_production(name: str) -> str | None:
+    version = registry.version_with_alias(name, "production")
+    return str(version.version) if version else None
 
 
-def _finish(name: str, move: Move, tag: str) -> str:
-    production = registry.version_with_alias(name, "production")
-    current = str(production.version) if production else None
-    if current not in (move.old, move.new) or registry.version_by_number(name, move.new) is None:
-        _client().delete_registered_model_tag(name, tag)
-        registry.update_stage_tags(name)
-        why = (
-            f"production is version {current or 'none'}"
-            if current != move.old
-            else "that version has been deleted"
-        )
-        return f"dropped an interrupted {move}: {why} by now"
-    _carry_out(name, move, tag)
-    return f"finished an interrupted {move}"
+def _moves(name: str, prefix: str) -> dict[str, Move]:
+    tags = _client().get_registered_model(name).tags
+    names = sorted(tag for tag in tags if tag.startswith(prefix))  # which begin with the time
+    return {tag: Move(**json.loads(tags[tag])) for tag in names}
 
 
-def _carry_out(name: str, move: Move, tag: str) -> None:
-    # Each write may be the last before a crash, and each may be done again: production always names
-    # a version, and the history gets its entry before the intention goes.
-    client = _client()
-    client.set_registered_model_alias(name, "production", move.new)
-    staging = registry.version_with_alias(name, "staging")
-    if staging and str(staging.version) == move.new:
-        client.delete_registered_model_alias(name, "staging")
-    for key, value in (
-        ("promoted_at", move.when),
-        ("promoted_by", move.by),
-        ("promoted_because", move.why),
-    ):
-        registry.retry_write(client.set_model_version_tag, name, move.new, key, value)
-    client.set_registered_model_tag(name, MOVE + move.when, json.dumps(asdict(move)))
-    registry.update_stage_tags(name)
-    client.delete_registered_model_tag(name, tag)
-
-
-def _client():
+def _client() -> MlflowClient:
     import mlflow
 
     return mlflow.MlflowClient()

@@ -1,121 +1,136 @@
-"""Where workspace, staging and production stand, and how production came to be what it is, as
-tables. Writes nothing.
+"""Show where workspace, staging and production stand, and the history of production, as tables.
+
+It writes nothing.
 """
 
-from datetime import UTC, datetime
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from churn import paths
+from churn.console import text_table
 from churn.files import md5, read_metrics
 from churn.modeling.metrics import COMPARED_METRICS
 from churn.operations import promotion
 from churn.tracking import evaluation_record, git_state, registry
 
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
-def history(name: str) -> str:
-    """Every promotion and rollback as a table, the oldest first."""
-    rows = [
-        {
+Row = dict[str, object]
+
+
+def history_table(name: str) -> str:
+    """Every promotion and rollback, the oldest first."""
+    rows: list[Row] = []
+    for move in promotion.history(name):
+        row: Row = {
             "when (UTC)": move.when[:16].replace("T", " "),
             "what": move.kind,
             "from": move.old or "-",
             "to": move.new,
             "by": move.by,
-            **{
-                metric: f"{move.metrics[metric]:.4f}"
-                for metric in COMPARED_METRICS
-                if metric in move.metrics
-            },
-            "why": move.why,
         }
-        for move in promotion.history(name)
-    ]
-    return (
-        pd.DataFrame(rows).fillna("-").to_string(index=False)
-        if rows
-        else f"{name} was never promoted"
-    )
+        rows.append({**row, **_compared(move.metrics), "why": move.why})
+    return text_table(rows) if rows else f"{name} was never promoted"
 
 
-def status(name: str) -> str:
-    """Workspace, staging, production and the version before it as a table."""
+def status_table(name: str) -> str:
+    """Workspace, staging, production and the version to which a rollback goes back."""
     production = registry.version_with_alias(name, "production")
-    before = (
-        promotion.previous(promotion.history(name), str(production.version)) if production else None
-    )
+    before = None
+    if production:
+        number = promotion.previous(promotion.history(name), str(production.version))
+        before = registry.version_by_number(name, number) if number else None
     versions = {
         "staging": registry.version_with_alias(name, "staging"),
         "production": production,
-        "previous": registry.version_by_number(name, before) if before else None,
+        "previous": before,
     }
-    rows = [{name: "workspace", **workspace(name)}]
-    for place, version in versions.items():
-        rows.append({name: place, **(described(version) if version else {})})
-    table = pd.DataFrame(rows).fillna("-").to_string(index=False)
-    notes = {recorded_otherwise(name, version) for version in versions.values() if version}
-    return "\n".join([table, *sorted(notes - {""})]).rstrip("\n")
+
+    rows: list[Row] = [{name: "workspace", **_workspace_row(name)}]
+    notes = set()
+    for stage, version in versions.items():
+        rows.append({name: stage, **(_version_row(version) if version else {})})
+        if version:
+            notes.add(changed_metrics_note(name, version))
+    lines = [text_table(rows), *sorted(notes - {""})]
+    return "\n".join(lines).rstrip("\n")
 
 
-def recorded_otherwise(name: str, version) -> str:
-    """What the workspace's evaluation of a version gives that differs from the figures of its
-    registration, in words; "" if nothing does, or if the workspace holds another model.
+def changed_metrics_note(name: str, version: ModelVersion) -> str:
+    """Say which metrics of a version today's evaluation of it gives otherwise than recorded.
+
+    Returns:
+        One line with its end; "" if nothing differs, or if the workspace holds another model.
     """
-    today = workspace_metrics()
+    today = _workspace_metrics()
     if not today:
         return ""
-    found = registry.find_version(name, registry.workspace_identity(today["threshold"]))
-    if found is None or found.version != version.version:
+    in_workspace = registry.find_version(name, registry.workspace_identity(today["threshold"]))
+    if in_workspace is None or in_workspace.version != version.version:
         return ""
-    changes = evaluation_record.metric_changes(
-        evaluation_record.registered_metrics(version), today, COMPARED_METRICS
-    )
+    recorded = evaluation_record.registered_metrics(version)
+    changes = evaluation_record.metric_changes(recorded, today, COMPARED_METRICS)
     if not changes:
         return ""
-    why = f"`python src/why.py models:/{name}/{version.version} HEAD` shows what changed"
-    return f"today's evaluation of version {version.version} is another one: {'; '.join(changes)}. {why}\n"
+    command = f"`python src/why.py models:/{name}/{version.version} HEAD`"
+    return (
+        f"today's evaluation of version {version.version} is another one: {'; '.join(changes)}. "
+        f"{command} shows what changed\n"
+    )
 
 
-def workspace_metrics() -> dict[str, float]:
-    """reports/metrics.json, or {} where the workspace holds no evaluated model."""
+def _workspace_metrics() -> dict[str, float]:
+    """The metrics of the workspace's model; empty where it has no evaluated one."""
     if not (paths.MODEL.exists() and paths.METRICS.exists()):
         return {}
     return read_metrics(paths.METRICS)
 
 
-def workspace(name: str) -> dict[str, str]:
-    """The row of the model that lies in the workspace, registered or not."""
-    measured = workspace_metrics()
-    if not measured:
+def _workspace_row(name: str) -> Row:
+    metrics = _workspace_metrics()
+    if not metrics:
         return {}
-    digest, commit = md5(paths.MODEL), git_state.code_tags()
-    version = registry.find_version(name, registry.workspace_identity(measured["threshold"]))
+    version = registry.find_version(name, registry.workspace_identity(metrics["threshold"]))
+    modified = datetime.fromtimestamp(paths.MODEL.stat().st_mtime, UTC)
     return {
         "version": str(version.version) if version else "not registered",
-        **row(digest, measured, datetime.fromtimestamp(paths.MODEL.stat().st_mtime, UTC), commit),
+        "model": md5(paths.MODEL)[:8],
+        **_compared(metrics),
+        "age": _age(modified),
+        "commit": _commit(git_state.code_tags()),
     }
 
 
-def described(version) -> dict[str, str]:
-    """The row of a registered version."""
-    made = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
-    tags = version.tags
+def _version_row(version: ModelVersion) -> Row:
+    created = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
     return {
         "version": str(version.version),
-        **row(tags["model_md5"], evaluation_record.registered_metrics(version), made, tags),
+        "model": version.tags["model_md5"][:8],
+        **_compared(evaluation_record.registered_metrics(version)),
+        "age": _age(created),
+        "commit": _commit(version.tags),
     }
 
 
-def row(digest: str, measured: dict, made: datetime, commit: dict) -> dict[str, str]:
-    """What `status` shows of any model; the commit is followed by + when the code differed from it."""
-    minutes = int((datetime.now(UTC) - made).total_seconds() // 60)
-    return {
-        "model": digest[:8],
-        **{metric: f"{measured[metric]:.4f}" for metric in COMPARED_METRICS if metric in measured},
-        "age": f"{minutes} min"
-        if minutes < 120
-        else f"{minutes // 60} h"
-        if minutes < 2880
-        else f"{minutes // 1440} d",
-        "commit": commit["git_commit"][:8] + ("+" if commit["git_dirty"] == "true" else ""),
-    }
+def _compared(metrics: dict[str, float]) -> Row:
+    """The metrics that people compare, in their order."""
+    return {name: metrics[name] for name in COMPARED_METRICS if name in metrics}
+
+
+def _age(since: datetime) -> str:
+    minutes = int((datetime.now(UTC) - since).total_seconds() // 60)
+    if minutes < 2 * 60:
+        return f"{minutes} min"
+    if minutes < 2 * 24 * 60:
+        return f"{minutes // 60} h"
+    return f"{minutes // (24 * 60)} d"
+
+
+def _commit(tags: Mapping[str, str]) -> str:
+    """The commit, followed by + if the code differed from it."""
+    mark = "+" if tags["git_dirty"] == "true" else ""
+    return tags["git_commit"][:8] + mark

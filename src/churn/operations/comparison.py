@@ -1,0 +1,91 @@
+"""Compare two versions on the same test rows, as a table for the person who promotes one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from churn.data.contract import Contract
+from churn.errors import UserError
+from churn.modeling.bootstrap import Resampling, paired_differences
+from churn.modeling.encoding import encode_labels
+from churn.modeling.metrics import COMPARED_METRICS, gain_per_customer, point_metrics
+from churn.params import Params
+from churn.tracking import logged_model
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+NOTHING_IN_PRODUCTION = "nothing is in production yet, so there is nothing to compare with"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one version gives for the test rows."""
+
+    probabilities: np.ndarray  # shape (rows,)
+    gains: np.ndarray  # money from each customer, shape (rows,)
+    metrics: dict[str, float]
+
+
+def comparison_table(
+    staging: ModelVersion,
+    production: ModelVersion | None,
+    test: pd.DataFrame,
+    contract: Contract,
+    params: Params,
+) -> str:
+    """The main metrics and the money of two versions, with the differences between them.
+
+    A paired bootstrap gives each difference its 95 % interval.
+
+    Raises:
+        UserError: the version in staging is not what was registered, or cannot score these rows.
+    """
+    ours = _measure(staging, test, contract, params)
+    title = f"{f'{len(test):,} test customers':<22} {f'staging {staging.version}':>12}"
+    theirs = None
+    reason = NOTHING_IN_PRODUCTION
+    if production:
+        try:
+            theirs = _measure(production, test, contract, params)
+        except UserError as error:
+            reason = f"no comparison with production: {error}"
+
+    if theirs is None or production is None:
+        lines = [f"{name:<22} {ours.metrics[name]:>12.4f}" for name in COMPARED_METRICS]
+        return "\n".join([title, *lines, "", reason])
+
+    differences = paired_differences(
+        encode_labels(test, contract),
+        ours.probabilities,
+        theirs.probabilities,
+        Resampling(params.evaluate.bootstrap, params.seed),
+        (ours.gains, theirs.gains),
+    )
+    title += f" {f'production {production.version}':>14} {'difference':>12}   95 % interval"
+    lines = [title]
+    for name in COMPARED_METRICS:
+        difference, low, high = differences[name]
+        values = f"{ours.metrics[name]:>12.4f} {theirs.metrics[name]:>14.4f}"
+        lines.append(f"{name:<22} {values} {difference:>+12.4f}   {low:+.4f} to {high:+.4f}")
+    return "\n".join(lines)
+
+
+def _measure(
+    version: ModelVersion, test: pd.DataFrame, contract: Contract, params: Params
+) -> Measured:
+    predictor = logged_model.load_predictor(version)
+    scores = logged_model.score_rows(version, predictor, test)
+    labels = encode_labels(test, contract)
+    probabilities = scores["churn_probability"].to_numpy()
+    costs = params.evaluate.costs
+    threshold = float(version.tags["threshold"])
+    return Measured(
+        probabilities,
+        gain_per_customer(labels, scores["churn"].to_numpy(), costs),
+        point_metrics(labels, probabilities, threshold, costs),
+    )

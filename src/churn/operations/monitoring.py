@@ -1,0 +1,214 @@
+"""Compare a scored batch of customers with the rows that its model was trained on.
+
+Pure functions over counts and tables; src/monitor.py reads, logs and prints.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from churn.console import text_table
+from churn.data.checks import failed_cells, pandera_schema
+from churn.data.contract import SCORE_COLUMNS, Contract
+from churn.data.customer_table import CustomerTable
+from churn.data.drift import Bins, measure_drift
+from churn.data.rejection import to_contract_types
+from churn.errors import UserError, short
+from churn.modeling.bootstrap import MAIN_METRICS, Resampling, bootstrap_intervals
+from churn.modeling.encoding import encode_labels
+from churn.modeling.metrics import point_metrics
+from churn.params import Monitor, Params
+
+PROBABILITY = SCORE_COLUMNS[0]
+MONITORED_METRICS = (*MAIN_METRICS, "calibration_error", "value_per_customer")
+SHARES = ("invalid", "null", "null_in_training")  # columns of a drift table
+
+
+@dataclass
+class BatchCounts:
+    """What a table has: how often each bin of each column, and values that break the contract."""
+
+    bins: dict[str, np.ndarray]  # by column, shape (bins,)
+    invalid: Counter[str] = field(default_factory=Counter)  # by column
+    rows: int = 0
+
+
+def count_batch(
+    table: CustomerTable,
+    contract: Contract,
+    bins: dict[str, Bins],
+    show_progress: Callable[[int], None],
+) -> BatchCounts:
+    """Count a table in the bins of its columns.
+
+    Args:
+        bins: of the features, by column.
+        show_progress: called with the number of rows so far after each batch.
+    """
+    schema = pandera_schema(contract, without={contract.target, contract.id})
+    counts = BatchCounts({name: np.zeros(len(b.labels), int) for name, b in bins.items()})
+    for batch in table.batches():
+        rows, faults = to_contract_types(batch, contract)
+        for name, column_bins in bins.items():
+            counts.bins[name] += column_bins.count(rows[name])
+
+        # A value that could not be converted is null by now, and may break a rule as well.
+        cells = failed_cells(schema, rows)
+        invalid = set(faults) | set(zip(cells["row"], cells["column"], strict=True))
+        counts.invalid.update(column for _, column in invalid)
+        counts.rows += len(rows)
+        show_progress(counts.rows)
+    return counts
+
+
+def drift_table(training: dict[str, np.ndarray], batch: BatchCounts) -> pd.DataFrame:
+    """How far each column has moved, the most drifted first.
+
+    Args:
+        training: counts of each column's bins in the training rows.
+
+    Returns:
+        One row per column, with the columns psi, js_distance and noise (drift.measure_drift) and
+        the shares of its values that break the contract (invalid) and that are null, now and in
+        training.
+    """
+    rows = {}
+    for name, training_counts in training.items():
+        counts = batch.bins[name]
+        drift = measure_drift(training_counts, counts, len(training))
+        rows[name] = {
+            "psi": drift.psi,
+            "js_distance": drift.js_distance,
+            "noise": drift.noise,
+            "invalid": batch.invalid[name] / batch.rows,
+            "null": counts[-1] / batch.rows,
+            "null_in_training": training_counts[-1] / training_counts.sum(),
+        }
+    return pd.DataFrame(rows).T.sort_values("psi", ascending=False)
+
+
+def labelled_metrics(
+    table: CustomerTable,
+    contract: Contract,
+    scores: pd.DataFrame,
+    params: Params,
+    threshold: float,
+) -> dict[str, float]:
+    """The metrics of `evaluate`, with intervals, for scored customers with known labels.
+
+    Args:
+        table: ids and labels.
+        scores: ids and churn probabilities.
+
+    Raises:
+        UserError: a label is unknown where `data.unlabelled` refuses that, an id comes twice, or
+            there are not both kinds of customers among those who were scored.
+    """
+    known = _known_labels(_read_labels(table, contract), table.url, contract, params)
+    by_id = scores.set_index(contract.id)[PROBABILITY]
+    probabilities = known[contract.id].map(by_id)
+    is_scored = probabilities.notna()
+
+    labels = encode_labels(known[is_scored], contract)
+    scored = probabilities[is_scored].to_numpy()
+    if not 0 < labels.sum() < len(labels):
+        raise UserError(f"{table.url} labels {len(labels)} scored customers, not some of each kind")
+    metrics = point_metrics(labels, scored, threshold, params.evaluate.costs)
+    resampling = Resampling(params.evaluate.bootstrap, params.seed)
+    return metrics | bootstrap_intervals(labels, scored, resampling)
+
+
+def _read_labels(table: CustomerTable, contract: Contract) -> pd.DataFrame:
+    """The rows with an id and a label; each id may come once."""
+    batches = []
+    for batch in table.batches():
+        rows, faults = to_contract_types(batch, contract)
+        for (_, column), reason in faults.items():
+            raise UserError(f"{table.url}: {column}: {reason}")
+        batches.append(rows)
+    for row, reason in table.broken.items():
+        raise UserError(f"{table.url}, row {row}: {reason}")
+
+    known = pd.concat(batches).dropna()
+    repeated = known.loc[known[contract.id].duplicated(), contract.id]
+    if len(repeated):
+        example = f"such as {repeated.iloc[0]!r}"
+        raise UserError(
+            f"{table.url}: {len(repeated)} rows repeat an earlier {contract.id}, {example}"
+        )
+    return known
+
+
+def _known_labels(rows: pd.DataFrame, url: str, contract: Contract, params: Params) -> pd.DataFrame:
+    """Leave out, or refuse, customers with a label that the contract does not list."""
+    is_unknown = ~rows[contract.target].isin(contract.labels)
+    if not is_unknown.any():
+        return rows
+    example = short(rows.loc[is_unknown, contract.target].iloc[0])
+    known = ", ".join(map(short, contract.labels))
+    text = f"{url}: {contract.target} is {example}, not one of {known}"
+    if params.data.unlabelled == "refuse":
+        raise UserError(
+            f"{text}; `unlabelled: drop` under `data:` in params.yaml leaves such customers out"
+        )
+    print(f"{text}: {is_unknown.sum():,} such customers are left out of the metrics")
+    return rows[~is_unknown]
+
+
+def find_alarms(
+    drift: pd.DataFrame,
+    labelled: dict[str, float],
+    registered: dict[str, float],
+    limits: Monitor,
+) -> list[str]:
+    """Everything that is above the thresholds of `monitor` in params.yaml, one sentence each.
+
+    A PSI that chance explains in a batch of this size is no alarm.
+
+    Args:
+        labelled: metrics of customers with known labels; empty if there are none.
+        registered: metrics of the test split with which the version was registered.
+    """
+    alarms = []
+    for name, row in drift.iterrows():
+        if row.psi > max(limits.max_psi, row.noise):
+            alarms.append(f"{name}: PSI {row.psi:.3f} is above monitor.max_psi {limits.max_psi:g}")
+        if row.invalid > limits.max_invalid:
+            limit = f"monitor.max_invalid {limits.max_invalid:g}"
+            alarms.append(f"{name}: {row.invalid:.1%} break the contract, above {limit}")
+
+    if labelled and labelled["roc_auc_high"] < registered["roc_auc"] - limits.max_auc_drop:
+        interval = f"{labelled['roc_auc_low']:.4f} to {labelled['roc_auc_high']:.4f}"
+        alarms.append(
+            f"ROC AUC {labelled['roc_auc']:.4f} ({interval}) is below the test split's "
+            f"{registered['roc_auc']:.4f} by more than monitor.max_auc_drop {limits.max_auc_drop:g}"
+        )
+    return alarms
+
+
+def drift_report(
+    drift: pd.DataFrame, labelled: dict[str, float], registered: dict[str, float]
+) -> str:
+    """The drift table as text, and below it the metrics of labelled customers."""
+    rows = []
+    for name, values in drift.iterrows():
+        row: dict[str, object] = {"": name}
+        for column, value in values.items():
+            row[str(column)] = f"{value:.1%}" if column in SHARES else float(value)
+        rows.append(row)
+    text = text_table(rows)
+    if not labelled:
+        return text
+
+    lines = [f"{'labelled customers':<20} {'test split':>10} {'now':>10}   95 % interval"]
+    for name in MONITORED_METRICS:
+        line = f"{name:<20} {registered.get(name, np.nan):>10.4f} {labelled[name]:>10.4f}"
+        if f"{name}_low" in labelled:
+            line += f"   {labelled[f'{name}_low']:.4f} to {labelled[f'{name}_high']:.4f}"
+        lines.append(line)
+    return "\n".join([text, "", *lines])

@@ -1,0 +1,246 @@
+"""Score a table of customers in batches, and set aside the rows that break the contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xgboost as xgb
+
+from churn.data.arrow import arrow_schema
+from churn.data.checks import duplicate_ids, pandera_schema
+from churn.data.contract import (
+    CONTRIBUTION_COLUMNS,
+    REASON_COLUMNS,
+    SCORE_COLUMNS,
+    Contract,
+    free_name,
+)
+from churn.data.customer_table import CustomerTable, row_numbers
+from churn.data.rejection import rejection_reasons, to_contract_types
+from churn.modeling.booster import feature_contributions
+
+PROBABILITY, DECISION = SCORE_COLUMNS
+LINEAGE = "churn_lineage"  # the key in the metadata of the scores
+
+
+@dataclass
+class ScoreCounts:
+    """What came of the rows of a table: scored + rejected = read."""
+
+    read: int = 0
+    scored: int = 0
+    rejected: int = 0
+    contacted: int = 0  # at or above the decision threshold
+    probability: float = 0.0  # the sum over the scored rows
+
+    def as_metrics(self) -> dict[str, int]:
+        """The counts as metrics of MLflow."""
+        return {**self.as_lineage(), "rows_contacted": self.contacted}
+
+    def as_lineage(self) -> dict[str, int]:
+        """The counts that the file of the scores carries."""
+        return {
+            "rows_read": self.read,
+            "rows_scored": self.scored,
+            "rows_rejected": self.rejected,
+        }
+
+
+@dataclass
+class Scorer:
+    """A registered model with its contract, and whether it explains its scores."""
+
+    model: Any  # the ChurnModel of modeling/scoring.py, with the code that it was logged with
+    contract: Contract
+    explain: bool
+
+    def output_schema(self) -> pa.Schema:
+        """The columns of the scores: the id, the scores, and with `explain` the reasons."""
+        fields = {
+            self.contract.id: arrow_schema(self.contract).field(self.contract.id).type,
+            PROBABILITY: pa.float64(),
+            DECISION: pa.bool_(),
+        }
+        if self.explain:
+            columns = zip(REASON_COLUMNS, CONTRIBUTION_COLUMNS, strict=True)
+            # A model of one or two features has fewer reasons.
+            for (reason, contribution), _ in zip(columns, self.contract.features, strict=False):
+                fields[reason] = pa.string()
+                fields[contribution] = pa.float32()
+        return pa.schema(fields.items())
+
+    def score(self, rows: pd.DataFrame) -> pa.Table:
+        """The scores of rows that fit the contract, in the columns of `output_schema`."""
+        columns = {self.contract.id: rows[self.contract.id], **self.model.predict(None, rows)}
+        if self.explain:
+            columns |= strongest_reasons(self.model.booster, rows, self.contract)
+        schema = self.output_schema()
+        arrays = [pa.array(columns[f.name], f.type, from_pandas=True) for f in schema]
+        return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def strongest_reasons(
+    booster: xgb.Booster, rows: pd.DataFrame, contract: Contract
+) -> dict[str, np.ndarray]:
+    """The features that move each customer's score most, the strongest first.
+
+    Returns:
+        reason_1 ("contract = One year"), contribution_1 (what it adds to the log odds of churn, by
+        TreeSHAP), reason_2 and so on, each of the shape (rows,).
+    """
+    contributions = feature_contributions(booster, rows, contract).to_numpy()
+    contributions = contributions[:, :-1]  # without the bias
+    order = np.argsort(-np.abs(contributions), axis=1, kind="stable")
+
+    texts = []
+    for column in contract.features:
+        texts.append(f"{column.name} = " + _as_text(rows[column.name], column.kind))
+    reasons = np.column_stack(texts)
+
+    every_row = np.arange(len(rows))
+    columns = {}
+    for rank in range(min(len(REASON_COLUMNS), order.shape[1])):
+        feature = order[:, rank]
+        columns[REASON_COLUMNS[rank]] = reasons[every_row, feature]
+        columns[CONTRIBUTION_COLUMNS[rank]] = contributions[every_row, feature]
+    return columns
+
+
+def score_table(
+    table: CustomerTable,
+    scorer: Scorer,
+    files: tuple[Path, Path],
+    lineage: dict[str, str],
+    show_progress: Callable[[int], None],
+) -> ScoreCounts:
+    """Score a table into two Parquet files, of the scores and of the rejected rows.
+
+    Args:
+        files: where to write the two.
+        lineage: goes into the metadata of the scores, with the counts.
+        show_progress: called with the number of rows so far after each batch.
+    """
+    contract = scorer.contract
+    schema = pandera_schema(contract, without={contract.target})
+    duplicates = duplicate_ids(lambda: _read_ids(table, contract))
+    names = table.schema.names
+    rejected_schema = pa.schema(
+        [
+            *table.schema,
+            (free_name("row", names), pa.int64()),
+            (free_name("reason", names), pa.string()),
+        ]
+    )
+    counts = ScoreCounts()
+    with (
+        pq.ParquetWriter(files[0], scorer.output_schema()) as scores,
+        pq.ParquetWriter(files[1], rejected_schema) as rejected_rows,
+    ):
+        rejected = _RejectedRows(table, rejected_rows)
+        parsed = 0  # rows that came out of the file so far
+        last = 0  # the number in the file of the last of them; lines that are no row count too
+        for batch in table.batches():
+            rows, faults = to_contract_types(batch, contract)
+            reasons = rejection_reasons(rows, schema, faults)
+            _add_duplicates(reasons, duplicates, contract, range(parsed, parsed + len(rows)))
+            numbers = row_numbers(table, last, len(rows))
+            rejected.write(batch, reasons, numbers, last)
+
+            accepted = rows.drop(index=list(reasons))
+            if len(accepted):
+                scored = scorer.score(accepted)
+                scores.write_table(scored)
+                counts.scored += len(accepted)
+                counts.contacted += int(scored[DECISION].to_numpy().sum())
+                counts.probability += float(scored[PROBABILITY].to_numpy().sum())
+            parsed += len(rows)
+            last = numbers[-1]
+            show_progress(parsed)
+
+        rejected.write_broken_lines(last, None)
+        counts.rejected = rejected.count
+        counts.read = parsed + len(table.broken)
+        metadata = json.dumps({**lineage, **counts.as_lineage()})
+        scores.add_key_value_metadata({LINEAGE: metadata})
+    return counts
+
+
+@dataclass
+class _RejectedRows:
+    """Writes the rows that are set aside, as they were read, with their number and reasons."""
+
+    table: CustomerTable
+    writer: pq.ParquetWriter
+    count: int = field(default=0, init=False)
+
+    def write(
+        self, batch: pa.RecordBatch, reasons: dict[int, str], numbers: np.ndarray, last: int
+    ) -> None:
+        """Write the rejected rows of a batch, and the broken lines up to its end."""
+        number_name, reason_name = self.writer.schema.names[-2:]
+        rows = []
+        for row, reason in reasons.items():
+            cells = batch.slice(row, 1).to_pylist()[0]
+            rows.append({**cells, number_name: numbers[row], reason_name: reason})
+        self._write(rows + self._broken_lines(last, numbers[-1]))
+
+    def write_broken_lines(self, after: int, until: int | None) -> None:
+        """Write the lines that are no row, between two row numbers or up to the end."""
+        self._write(self._broken_lines(after, until))
+
+    def _broken_lines(self, after: int, until: int | None) -> list[dict[str, object]]:
+        number_name, reason_name = self.writer.schema.names[-2:]
+        rows: list[dict[str, object]] = []
+        for number, reason in self.table.broken.items():
+            if number > after and (until is None or number <= until):
+                rows.append({number_name: number, reason_name: reason})
+        return rows
+
+    def _write(self, rows: list[dict[str, object]]) -> None:
+        number_name = self.writer.schema.names[-2]
+        rows = sorted(rows, key=lambda row: row[number_name])  # type: ignore[arg-type,return-value]
+        self.writer.write_table(pa.Table.from_pylist(rows, self.writer.schema))
+        self.count += len(rows)
+
+
+def _read_ids(table: CustomerTable, contract: Contract) -> Iterator[list[object]]:
+    for batch in table.batches([contract.id]):
+        rows, _ = to_contract_types(batch, contract)
+        yield rows[contract.id].tolist()
+
+
+def _add_duplicates(
+    reasons: dict[int, str], duplicates: dict[int, object], contract: Contract, rows: range
+) -> None:
+    """Add the reason of each row of a batch whose id an earlier row has.
+
+    Args:
+        reasons: {row in the batch, from 0: reasons}.
+        duplicates: {row in the table, from 1: id}.
+        rows: the rows of the batch in the table, from 0.
+    """
+    if not duplicates:
+        return
+    for number in rows:
+        value = duplicates.get(number + 1)
+        if value is None:
+            continue
+        row = number - rows.start
+        duplicate = f"{contract.id}: duplicate id {value!r}"
+        reasons[row] = f"{reasons[row]}; {duplicate}" if row in reasons else duplicate
+
+
+def _as_text(values: pd.Series, kind: str) -> pd.Series:
+    """Values as a reason names them."""
+    is_known = values.notna()
+    if kind == "flag":
+        values = values.astype("boolean")
+    return values.astype(str).where(is_known, "null")

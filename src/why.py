@@ -1,12 +1,11 @@
-"""Say what is different between two models and, with --attribute, how much of a metric's change
-each difference made.
+"""Say what is different between two models and how much of a metric's change each difference made.
 
     python src/why.py models:/ChurnXGB@production models:/ChurnXGB@staging --attribute
 
 A and B are versions, aliases, MLflow runs, DVC experiments or git revisions. Without --attribute
 nothing is run: a table of code, data, parameters, randomness and environment. With it, every
-combination of A's and B's is run by the pipeline's own stages in temporary checkouts and scored by
-them; the contributions (Shapley values) add up to the change exactly. Beside each stands its noise,
+combination of A's and B's is run by the pipeline's own stages in temporary checkouts and measured
+by them; the contributions (Shapley values) add up to the change exactly. Beside each is its noise,
 from reruns of the same combinations with other seeds.
 
 The answer is printed, drawn (why.png) and logged to MLflow. Results are kept in .dvc/tmp/why: the
@@ -18,21 +17,52 @@ import json
 import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from tqdm import tqdm
-
-from churn.console import run_command
+from churn.console import progress, run_command
 from churn.errors import UserError
 from churn.forensics import counterfactual, difference, explanation, workspace
 from churn.forensics.comparison import Comparison
-from churn.forensics.recipe import resolve_recipe
+from churn.forensics.resolve import resolve_recipe
+from churn.forensics.snapshot import Snapshot, read_snapshot
+from churn.forensics.waterfall import draw_waterfall
 from churn.tracking import runs
 from churn.tracking.store_errors import explain_store_error
 
+TOLERANCE = 1e-6  # metrics are written with six digits
 
-def arguments() -> argparse.Namespace:
+
+def main() -> None:
+    options = parse_arguments()
+    recipes = resolve_recipe(options.a), resolve_recipe(options.b)
+    with ExitStack() as stack:
+        a, b = (
+            read_snapshot(recipe, stack.enter_context(workspace.checkout(recipe)))
+            for recipe in recipes
+        )
+        difference.check_different(a, b)
+        text = f"{title(a, b)}\n\n{explanation.differences_text(a, b)}"
+        answer: dict[str, Any] = {"differs": md5s_of_different_axes(a, b)}
+
+        if options.attribute:
+            workers = counterfactual.start_workers(stack)
+            runner = counterfactual.CombinationRunner(a, b, workers)
+            comparison = Comparison(runner, options.metric, options.seeds)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            attribution, attribution_text = attribute(comparison, folder)
+            answer |= attribution
+            text = f"{attribution_text}\n\n{text}"
+            draw_waterfall(
+                options.metric, comparison.metric_of_both(), comparison.causes(), options.output
+            )
+            log_answer(answer, (a, b), text, options.output)
+            count = f"{answer['combinations']} combinations, {answer['run_now']} of them run now"
+            print_progress(f"{count}; {options.output}")
+    print(json.dumps(answer, indent=2) if options.json else text)
+
+
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="What changed between two models, and how much each change did."
     )
@@ -61,137 +91,126 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def say(text: str) -> None:
-    """Progress, where it does not get into the answer: stderr."""
-    print(text, file=sys.stderr, flush=True)
+def title(a: Snapshot, b: Snapshot) -> str:
+    """What A and B are."""
+    lines = []
+    for name, snapshot in (("A", a), ("B", b)):
+        lines.append(f"{name}  {snapshot.recipe.label}, commit {snapshot.recipe.commit[:8]}")
+    return "\n".join(lines)
 
 
-def progress(comparison: Comparison) -> tqdm:
-    """Say how long it will take, and show it: a bar on a terminal, a line every ten runs in a log."""
-    least, most = comparison.runs(1), comparison.runs(comparison.most_steps())
-    runs = f"{least}" if least == most else f"{least} to {most}"
-    more = ", by how many changed columns matter" if least < most else ""
-    say(
-        f"axes that differ: {len(comparison.axes)}; about {runs} runs of the pipeline{more}, with "
-        f"{len(comparison.seeds)} other seeds; what was run before is not run again"
-    )
-    bar = tqdm(total=least, unit="run", disable=not sys.stderr.isatty(), leave=False)
-
-    def after_run() -> None:
-        count = len(comparison.pipelines.asked)
-        bar.total = max(bar.total, count)
-        bar.update()
-        seconds = comparison.pipelines.seconds
-        if len(seconds) == 2 and count == 2:  # both models themselves
-            each = sum(seconds) / 2
-            left = [f"{max(0, total - count) * each:.0f}" for total in (least, most)]
-            say(f"{each:.1f} s a run: about {' to '.join(dict.fromkeys(left))} s more")
-        if bar.disable and count % 10 == 0:
-            say(f"{count} combinations, {len(comparison.pipelines.seconds)} of them run now")
-
-    comparison.pipelines.after_run = after_run
-    return bar
+def md5s_of_different_axes(a: Snapshot, b: Snapshot) -> dict[str, list[str]]:
+    """The md5s of A and B by axis, of the axes along which they differ."""
+    ours, theirs = a.axis_md5s(), b.axis_md5s()
+    return {axis: [ours[axis], theirs[axis]] for axis in difference.different_axes(a, b)}
 
 
-def unlike_recorded(comparison: Comparison, ends: tuple[float, float]) -> list[str]:
-    """Loud words where a rerun does not give the figure that was recorded."""
-    words = []
-    for name, side, again in (("A", comparison.a, ends[0]), ("B", comparison.b, ends[1])):
-        recorded = side.recipe.metrics.get(comparison.metric)
-        if recorded is None:
-            words.append(
-                f"WARNING: {name} has no recorded {comparison.metric}; the rerun gave {again:.6f}"
-            )
-        elif abs(recorded - again) > 1e-6:
-            words.append(
-                f"WARNING: {name} was recorded with {comparison.metric} {recorded:.6f}, and its rerun here gives "
-                f"{again:.6f}: what follows explains the reruns. `python src/reproduce.py {side.recipe.name}` says "
-                "what is different"
-            )
-    return words
+def attribute(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], str]:
+    """Run what is needed, and attribute the change.
 
+    Args:
+        folder: for tables in between.
 
-def attribute(comparison: Comparison, folder: Path) -> dict:
-    """Run what is needed; the answer as plain data and as text."""
-    with progress(comparison):
-        figures, counts = comparison.two_by_two(folder)  # first: it keeps the splits of A and of B
-        comparison.split_data(folder)
-        ends, causes, noise = comparison.ends(), comparison.causes(), comparison.noise()
-    warnings = [*unlike_recorded(comparison, ends), *comparison.pipelines.unknown()]
-    told = explanation.sentence(comparison.metric, ends, noise, causes)
-    tables = [
-        explanation.causes_table(causes, ends, len(comparison.seeds)),
-        explanation.squares(figures, counts),
+    Returns:
+        The answer as plain data, and as text.
+    """
+    show_runs(comparison)
+    # First: it keeps the splits of A and of B.
+    test_splits = comparison.measure_by_test_split(folder)
+    comparison.split_data(folder)
+    both = comparison.metric_of_both()
+    causes, noise = comparison.causes(), comparison.noise()
+
+    warnings = [*rerun_warnings(comparison, both), *comparison.runner.warnings()]
+    sentence = explanation.sentence(comparison.metric, both, noise, causes)
+    blocks = [
+        sentence,
+        "\n".join(warnings),
+        explanation.causes_table(causes, both, len(comparison.seeds)),
+        explanation.models_by_test_split_text(test_splits),
     ]
-    return {
-        "sentence": told,
+    answer = {
+        "sentence": sentence,
         "metric": comparison.metric,
-        "a": ends[0],
-        "b": ends[1],
+        "a": both[0],
+        "b": both[1],
         "noise": noise,
-        "causes": [asdict(cause) for cause in causes],
-        "two_by_two": {"figures": figures, "customers": counts},
+        "causes": [cause.as_json() for cause in causes],
+        "two_by_two": {"figures": test_splits.metrics, "customers": test_splits.customers},
         "warnings": warnings,
         "seeds": comparison.seeds,
-        "combinations": len(comparison.pipelines.asked),
-        "run_now": len(comparison.pipelines.seconds),
-        "text": "\n\n".join([told, *(["\n".join(warnings)] if warnings else []), *tables]),
+        "combinations": len(comparison.runner.requested),
+        "run_now": len(comparison.runner.seconds),
     }
+    return answer, "\n\n".join(block for block in blocks if block)
 
 
-def log(answer: dict, a: difference.Side, b: difference.Side, text: str, picture: Path) -> None:
-    """One run in MLflow. It has no tag `stage` and no md5 of a model: nothing takes it for a
-    model's run.
+def show_runs(comparison: Comparison) -> None:
+    """Say how many runs it takes, and show how far they have come."""
+    runner = comparison.runner
+    least = comparison.count_runs(1)
+    most = comparison.count_runs(comparison.most_data_steps())
+    estimate = f"{least} runs of the pipeline"
+    if most > least:
+        estimate = f"{least} to {most} runs of the pipeline, by how many changed columns matter"
+    print_progress(
+        f"axes that differ: {len(comparison.axes)}; about {estimate}, with "
+        f"{len(comparison.seeds)} other seeds; what was run before is not run again"
+    )
+    show = progress(most, "run", line_every=10)
+
+    def after_run() -> None:
+        count, seconds = len(runner.requested), runner.seconds
+        show(count, f"{len(seconds)} of them run now")
+        if count == 2 and len(seconds) == 2:  # both models themselves
+            each = sum(seconds) / 2
+            remaining = [f"{max(0, total - count) * each:.0f}" for total in (least, most)]
+            range_of_seconds = " to ".join(dict.fromkeys(remaining))
+            print_progress(f"{each:.1f} s a run: about {range_of_seconds} s more")
+
+    runner.after_run = after_run
+
+
+def rerun_warnings(comparison: Comparison, both: tuple[float, float]) -> list[str]:
+    """Warn when a rerun does not reproduce the recorded metric."""
+    warnings = []
+    metric = comparison.metric
+    models = (("A", comparison.a, both[0]), ("B", comparison.b, both[1]))
+    for name, snapshot, rerun in models:
+        recorded = snapshot.recipe.metrics.get(metric)
+        if recorded is None:
+            warnings.append(f"WARNING: {name} has no recorded {metric}; the rerun gave {rerun:.6f}")
+        elif abs(recorded - rerun) > TOLERANCE:
+            warnings.append(
+                f"WARNING: {name} was recorded with {metric} {recorded:.6f}, and its rerun here "
+                f"gives {rerun:.6f}: what follows explains the reruns. `python src/reproduce.py "
+                f"{snapshot.recipe.name}` says what is different"
+            )
+    return warnings
+
+
+def log_answer(
+    answer: dict[str, Any], models: tuple[Snapshot, Snapshot], text: str, picture: Path
+) -> None:
+    """Log the answer as a run in MLflow.
+
+    It has no tag `stage` and no md5 of a model, so that nothing takes it for a model's run.
     """
-    with runs.open_run(
-        "why", {"why": answer["sentence"], "why.a": a.recipe.label, "why.b": b.recipe.label}
-    ):
+    a, b = models
+    tags = {"why": answer["sentence"], "why.a": a.recipe.label, "why.b": b.recipe.label}
+    metric = answer["metric"]
+    with runs.open_run("why", tags):
         import mlflow
 
-        mlflow.log_metrics(
-            {f"{answer['metric']}.a": answer["a"], f"{answer['metric']}.b": answer["b"]}
-        )
+        mlflow.log_metrics({f"{metric}.a": answer["a"], f"{metric}.b": answer["b"]})
         mlflow.log_text(text, "why.txt")
-        mlflow.log_dict({key: value for key, value in answer.items() if key != "text"}, "why.json")
+        mlflow.log_dict(answer, "why.json")
         mlflow.log_artifact(str(picture))
 
 
-def main() -> None:
-    options = arguments()
-    recipes = resolve_recipe(options.a), resolve_recipe(options.b)
-    with ExitStack() as stack:
-        a, b = (
-            difference.side(one, stack.enter_context(workspace.checkout(one))) for one in recipes
-        )
-        difference.check(a, b)
-        head = "\n".join(
-            f"{name}  {side.recipe.label}, commit {side.recipe.commit[:8]}"
-            for name, side in zip("AB", (a, b), strict=True)
-        )
-        text = f"{head}\n\n{explanation.differences(a, b)}"
-        answer = {
-            "differs": {
-                axis: [difference.md5s(side)[axis] for side in (a, b)]
-                for axis in difference.axes(a, b)
-            }
-        }
-        if options.attribute:
-            comparison = Comparison(
-                counterfactual.Pipelines(a, b, counterfactual.workers(stack)),
-                options.metric,
-                options.seeds,
-            )
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            answer |= attribute(comparison, folder)
-            text = f"{answer.pop('text')}\n\n{text}"
-            explanation.waterfall(
-                options.metric, comparison.ends(), comparison.causes(), options.output
-            )
-            log(answer, a, b, text, options.output)
-            say(
-                f"{answer['combinations']} combinations, {answer['run_now']} of them run now; {options.output}"
-            )
-    print(json.dumps(answer, indent=2) if options.json else text)
+def print_progress(text: str) -> None:
+    """Print to stderr, which keeps it out of the answer."""
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

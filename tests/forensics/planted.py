@@ -21,9 +21,11 @@ import tqdm
 import why
 from churn import paths
 from churn.files import md5
-from churn.forensics import counterfactual, difference, explanation, workspace
-from churn.forensics.comparison import Cause, Comparison
-from churn.forensics.recipe import resolve_recipe
+from churn.forensics import counterfactual, explanation, workspace
+from churn.forensics.causes import Cause
+from churn.forensics.comparison import Comparison
+from churn.forensics.resolve import resolve_recipe
+from churn.forensics.snapshot import read_snapshot
 from conftest import Project
 
 MIXED = ["tenure", "contract", "total_charges"]
@@ -78,8 +80,8 @@ CAUSES = {
         ("code",),
         edit=(
             "src/churn/modeling/metrics.py",
-            "contacted = p >= threshold",
-            "contacted = p < threshold",
+            "contacted = probabilities >= threshold",
+            "contacted = probabilities < threshold",
         ),
         metric="value_per_customer",
     ),
@@ -87,8 +89,8 @@ CAUSES = {
         ("code",),
         edit=(
             "src/churn/data/contract.py",
-            "not in (self.id, self.target)]",
-            'not in (self.id, self.target, "contract")]',
+            "roles = (self.id, self.target)",
+            'roles = (self.id, self.target, "contract")',
         ),
     ),
     "a version bump": PlantedCause(
@@ -141,26 +143,26 @@ def explain(a: str, b: str, workers: Callable, metric: str = "roc_auc", seeds: i
     """
     with ExitStack() as stack:
         sides = [
-            difference.side(recipe, stack.enter_context(workspace.checkout(recipe)))
+            read_snapshot(recipe, stack.enter_context(workspace.checkout(recipe)))
             for recipe in (resolve_recipe(a), resolve_recipe(b))
         ]
-        pipelines = counterfactual.Pipelines(*sides, workers)
+        pipelines = counterfactual.CombinationRunner(*sides, workers)
         comparison = Comparison(pipelines, metric, seeds)
         comparison.split_data(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-        ends, causes, noise = comparison.ends(), comparison.causes(), comparison.noise()
+        ends, causes, noise = comparison.metric_of_both(), comparison.causes(), comparison.noise()
         told = explanation.sentence(metric, ends, noise, causes)
-        warnings = why.unlike_recorded(comparison, ends)
+        warnings = why.rerun_warnings(comparison, ends)
         return Answer(
-            ends, causes, noise, told, warnings, len(pipelines.asked), len(pipelines.seconds)
+            ends, causes, noise, told, warnings, len(pipelines.requested), len(pipelines.seconds)
         )
 
 
 def start(stack: ExitStack) -> tuple[Callable, Callable]:
     """Workers for `explain` and, of the first commit's environment, the one for `plant`."""
-    workers = counterfactual.workers(stack)
+    workers = counterfactual.start_workers(stack)
     recipe = resolve_recipe("main")
     with workspace.checkout(recipe) as folder:
-        return workers, workers(difference.side(recipe, folder))
+        return workers, workers(read_snapshot(recipe, folder))
 
 
 def overlay(project: Project, caches: Path) -> None:
@@ -183,7 +185,7 @@ def plant(project: Project, branch: str, run: Callable, *causes: PlantedCause) -
     a branch.
 
     Args:
-        run: a worker (workspace.worker); `dvc repro` would give the same and take five times as
+        run: a worker (worker.start_worker); `dvc repro` would give the same and take five times as
             long.
     """
     project.out("git", "checkout", "-q", "-f", "-B", branch, "main")

@@ -49,8 +49,8 @@ def clone(tiny_pipeline, tmp_path_factory, caches) -> Project:
     edit(
         clone,
         "src/churn/modeling/booster.py",
-        '"max_depth": params.max_depth',
-        '"max_depth": params.max_depth + 2',
+        "**settings,",
+        '**{**settings, "max_depth": train.max_depth + 2},',
     )
     edit(clone, "requirements.txt", "tqdm==4.70.1", "tqdm==4.70.0")
     planted.overlay(clone, caches)

@@ -17,7 +17,9 @@ from planted import CAUSES
 import why
 from churn.errors import UserError
 from churn.forensics import attribution, counterfactual, difference, workspace
-from churn.forensics.recipe import resolve_recipe
+from churn.forensics.resolve import resolve_recipe
+from churn.forensics.snapshot import Snapshot, read_snapshot
+from churn.forensics.tables import restore_columns
 from conftest import Project
 
 pytestmark = pytest.mark.sample
@@ -74,7 +76,7 @@ def sides(tmp_path):
     went.
     """
 
-    def make(name: str, table: pd.DataFrame, columns: dict) -> difference.Side:
+    def make(name: str, table: pd.DataFrame, columns: dict) -> Snapshot:
         folder = tmp_path / name / "project"
         (folder / "data").mkdir(parents=True)
         table.to_parquet(folder / "data/raw.parquet", index=False)
@@ -82,7 +84,7 @@ def sides(tmp_path):
             yaml.safe_dump({"columns": columns}, sort_keys=False)
         )
         own = {"data.id": "id", "data.target": "y", "data.positive": "Yes"}
-        return difference.Side(None, folder, {}, {}, own, table)
+        return Snapshot(None, folder, {}, {}, own, table)
 
     label = {"dtype": "str", "isin": ["No", "Yes"]}
     a = pd.DataFrame(
@@ -112,12 +114,12 @@ def sides(tmp_path):
 def test_columns_are_put_back_by_customer(sides, tmp_path):
     """Known customers get A's values, a new one keeps B's or has none; the contract takes both."""
     a, b = sides
-    table = difference.columns(a, b)
+    table = difference.column_changes(a, b)
     assert dict(table.what) == {"old": "removed", "new": "added", "x": "", "y": ""}
     assert (table.changed["x"], table.changed["y"]) == (0.5, 0.5)
-    assert difference.customers(a, b) == {"A": 3, "B": 3, "came": 1, "went": 1, "changed": 1}
-    assert set(difference.to_put_back(table)) == {"x", "y", "old", "new"}
-    made = counterfactual.put_back(a, b, ["x", "old", "new"], tmp_path / "made")
+    assert difference.customer_counts(a, b) == {"A": 3, "B": 3, "came": 1, "went": 1, "changed": 1}
+    assert set(difference.restoration_order(table)) == {"x", "y", "old", "new"}
+    made = restore_columns(a, b, ["x", "old", "new"], tmp_path / "made")
     rows, rules = pd.read_parquet(made.raw), yaml.safe_load(made.schema.read_text())["columns"]
     assert rows.id.tolist() == ["4", "3", "2"] and rows.y.tolist() == ["No", "No", "No"]
     assert rows.x.tolist() == [9, 3, 2] and rows.old.isna()[0] and rows.old[1] and "new" not in rows
@@ -299,11 +301,6 @@ def test_fifty_commits_and_a_parameter_that_only_one_side_knows(project, workers
             "class Train(Section):\n",
             "class Train(Section):\n    gamma: float = Field(ge=0)\n",
         ),
-        (
-            "src/churn/modeling/booster.py",
-            '"subsample": params',
-            '"gamma": params.gamma,\n        "subsample": params',
-        ),
         ("params.yaml", "  subsample: 0.8\n", "  subsample: 0.8\n  gamma: 5.0\n"),
     ):
         text = (project.folder / path).read_text()
@@ -329,10 +326,10 @@ def test_fifty_commits_and_a_parameter_that_only_one_side_knows(project, workers
         workspace.checkout(resolve_recipe("many")) as b,
     ):
         sides = [
-            difference.side(resolve_recipe(name), folder)
+            read_snapshot(resolve_recipe(name), folder)
             for name, folder in (("main", a), ("many", b))
         ]
-        said = counterfactual.Pipelines(*sides, workers[0]).unknown()
+        said = counterfactual.CombinationRunner(*sides, workers[0]).warnings()
     assert said == ["train.gamma is a parameter of B only: the other code runs without it"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from churn import paths
 from churn.errors import UserError
 from churn.experiments import queue
-from churn.forensics.recipe import resolve_recipe
+from churn.forensics.resolve import resolve_recipe
 from conftest import Project
 
 

@@ -23,7 +23,7 @@ from churn.modeling.encoding import encode_labels, labelled_matrix
 from churn.modeling.metrics import point_metrics
 from churn.params import read_yaml, validate_params
 from conftest import ROOT
-from infer_schema import infer
+from infer_schema import infer_contract
 
 ROWS = 300
 IDS = {
@@ -60,7 +60,9 @@ class Own:
             "unlabelled": "refuse",
         }
         self.params = validate_params(tree, "params.yaml")
-        (folder / "schema.yaml").write_text(infer(folder / "all.parquet", self.params.data)[0])
+        (folder / "schema.yaml").write_text(
+            infer_contract(folder / "all.parquet", self.params.data)[0]
+        )
         self.rules = load_contract(folder / "schema.yaml", id, target, positive)
         matrix = labelled_matrix(frame, self.rules)
         booster, _ = fit_booster(matrix, {"train": matrix, "valid": matrix}, self.params.train, 1)

@@ -100,9 +100,7 @@ def bigger(tiny_pipeline, tmp_path_factory) -> Project:
     project.set(**{"train.max_depth": 3})
     code = project.folder / "src/churn/modeling/booster.py"
     code.write_text(
-        code.read_text().replace(
-            '"max_depth": params.max_depth', '"max_depth": params.max_depth + 1'
-        )
+        code.read_text().replace("**settings,", '**{**settings, "max_depth": train.max_depth + 1},')
     )
     project.out("dvc", "repro")
     return project

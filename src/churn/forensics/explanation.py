@@ -1,251 +1,221 @@
-"""What is said and drawn of a change of a metric: one sentence, tables, a waterfall."""
+"""Show the attribution of a change: one sentence and tables."""
 
-from pathlib import Path
-
+import numpy as np
 import pandas as pd
 
 from churn import paths
+from churn.console import text_table
 from churn.files import md5
 from churn.forensics import difference
-from churn.forensics.comparison import Cause
+from churn.forensics.causes import Cause
+from churn.forensics.comparison import ModelsByTestSplit
+from churn.forensics.snapshot import AXES, Snapshot
 
-NAMES = {"roc_auc": "AUC"}
+SHORT_NAMES = {"roc_auc": "AUC"}
+MOST_COMMITS, MOST_COLUMNS = 10, 10
+MODELS, TEST_SPLITS = ("model A", "model B"), ("test split of A", "test split of B")
 
 
-def sentence(metric: str, ends: tuple[float, float], noise: float, causes: list[Cause]) -> str:
+def sentence(metric: str, both: tuple[float, float], noise: float, causes: list[Cause]) -> str:
     """The answer: by how much the metric changed, and because of what.
 
     `±` is one standard deviation over seeds.
+
+    Args:
+        both: the metric of A and of B.
     """
-    change = ends[1] - ends[0]
-    name, moved = NAMES.get(metric, metric), "fell" if change < 0 else "rose"
+    change = both[1] - both[0]
+    name = SHORT_NAMES.get(metric, metric)
     digits = 3 if abs(change) < 1 else 2
-    text = (
-        f"{name} {moved} by {abs(change):.{digits}f} ± {noise:.{digits}f}"
-        if change
-        else f"{name} did not change"
-    )
+    text = f"{name} did not change"
+    if change:
+        direction = "fell" if change < 0 else "rose"
+        text = f"{name} {direction} by {abs(change):.{digits}f} ± {noise:.{digits}f}"
+
     real = [cause for cause in causes if not cause.within_noise]
     if not real:
-        return f"{text}: {'the whole of it' if change else 'whatever differs'} is within noise."
-    way = 1 if change > 0 else -1
-    with_it = [cause for cause in real if cause.contribution * way > 0]
-    against = [cause for cause in real if cause.contribution * way <= 0]
-    parts = [f"{abs(c.contribution):.{digits}f} of it because {c.because}" for c in with_it]
-    parts += [
-        f"{abs(c.contribution):.{digits}f} the other way because {c.because}" for c in against
-    ]
+        subject = "the whole of it" if change else "whatever differs"
+        return f"{text}: {subject} is within noise."
+    along, against = [], []
+    for cause in real:
+        size = f"{abs(cause.contribution):.{digits}f}"
+        is_along = cause.contribution * (1 if change > 0 else -1) > 0
+        if is_along:
+            along.append(f"{size} of it because {cause.names.clause}")
+        else:
+            against.append(f"{size} the other way because {cause.names.clause}")
+    reasons = ", ".join([*along, *against])
     if len(real) < len(causes):
-        parts[-1] += "; the rest is within noise"
-    return f"{text}: {', '.join(parts)}."
+        reasons += "; the rest is within noise"
+    return f"{text}: {reasons}."
 
 
-def causes_table(causes: list[Cause], ends: tuple[float, float], reruns: int) -> str:
-    """Each cause with what it contributed, its share of the change, its noise and the verdict; and
-    how it was found.
-    """
-    change = ends[1] - ends[0]
-    rows = {
-        cause.what: {
-            "axis": cause.axis,
-            "contribution": f"{cause.contribution:+.4f}",
-            "share": f"{cause.contribution / change:.0%}" if change else "-",
-            "noise": f"± {cause.noise:.4f}",
-            "verdict": "within noise" if cause.within_noise else "a cause",
+def causes_table(causes: list[Cause], both: tuple[float, float], reruns: int) -> str:
+    """Each cause with its contribution, its share of the change, its noise and the verdict."""
+    change = both[1] - both[0]
+    rows = []
+    for cause in causes:
+        share = f"{cause.contribution / change:.0%}" if change else "-"
+        rows.append(
+            {
+                "": cause.what,
+                "axis": cause.axis,
+                "contribution": f"{cause.contribution:+.4f}",
+                "share": share,
+                "noise": f"± {cause.noise:.4f}",
+                "verdict": "within noise" if cause.within_noise else "a cause",
+            }
+        )
+    total = sum(cause.contribution for cause in causes)
+    rows.append(
+        {
+            "": "A to B",
+            "axis": "",
+            "contribution": f"{total:+.4f}",
+            "share": "100%" if change else "-",
+            "noise": "",
+            "verdict": f"{both[0]:.4f} to {both[1]:.4f}",
         }
-        for cause in causes
-    }
-    rows["A to B"] = {
-        "axis": "",
-        "contribution": f"{sum(cause.contribution for cause in causes):+.4f}",
-        "share": "100%" if change else "-",
-        "noise": "",
-        "verdict": f"{ends[0]:.4f} to {ends[1]:.4f}",
-    }
+    )
     noise = f"noise: one standard deviation over {reruns} reruns with other seeds"
-    return (
-        f"{pd.DataFrame(rows).T.to_string()}\n({noise}; a cause: Student's t-test over them, 95 %)"
-    )
+    return f"{text_table(rows)}\n({noise}; a cause: Student's t-test over them, 95 %)"
 
 
-def squares(figures: list[list[float | None]], counts: list[list[int]]) -> str:
+def models_by_test_split_text(table: ModelsByTestSplit) -> str:
     """Both models on both test splits: did the model get worse, or the test harder?"""
+    rows = []
+    for model, name in enumerate(MODELS):
+        row = {"": name}
+        for split, column in enumerate(TEST_SPLITS):
+            metric = table.metrics[model][split]
+            row[column] = "cannot score it"
+            if metric is not None:
+                row[column] = f"{metric:.4f} ({table.customers[model][split]:,})"
+        rows.append(row)
+    note = "(in brackets: customers; a model is asked about none that it was trained on)"
+    lines = [text_table(rows), note]
 
-    def cell(model: int, test: int) -> str:
-        figure = figures[model][test]
-        return "cannot score it" if figure is None else f"{figure:.4f} ({counts[model][test]:,})"
-
-    table = pd.DataFrame(
-        [[cell(m, t) for t in (0, 1)] for m in (0, 1)],
-        index=["model A", "model B"],
-        columns=["test split of A", "test split of B"],
-    )
-    text = f"{table.to_string()}\n(in brackets: customers; a model is asked about none that it was trained on)"
-    if None in (*figures[0], *figures[1]):
-        return text
-    (aa, ab), (ba, bb) = figures
-    text += f"\nmodel B against model A: {ba - aa:+.4f} on the test split of A, {bb - ab:+.4f} on that of B"
-    text += f"\ntest split of B against that of A: {ab - aa:+.4f} for model A, {bb - ba:+.4f} for model B"
-    return text
-
-
-def differences(a: difference.Side, b: difference.Side) -> str:
-    """What differs along each axis, with the md5s."""
-    ours, theirs = difference.md5s(a), difference.md5s(b)
-    moved, blocks = difference.axes(a, b), []
-    for axis in difference.AXES:
-        one, other = ours[axis][:8], theirs[axis][:8]
-        if axis not in moved:
-            blocks.append(f"{axis:<12} the same ({one})")
-            continue
-        details = {
-            "code": _code,
-            "data": _data,
-            "parameters": lambda a, b: difference.changed(a.leaves, b.leaves).to_string(),
-            "randomness": lambda a, b: "",
-            "environment": lambda a, b: difference.changed(a.packages, b.packages).to_string(),
-        }[axis](a, b)
-        head = f"{axis:<12} differs: {one} → {other}"
-        blocks.append(head + "".join(f"\n    {line}" for line in details.splitlines()))
-    if a.recipe.outs | {str(paths.MODEL): ""} != b.recipe.outs | {str(paths.MODEL): ""}:
-        blocks.append(
-            f"{'splits':<12} differ"
-            + "".join(f"\n    {line}" for line in _splits(a, b).splitlines())
+    metrics = np.array(table.metrics, dtype=float)  # [model][test split], NaN for None
+    if not np.isnan(metrics).any():
+        by_model = metrics[1] - metrics[0]
+        by_split = metrics[:, 1] - metrics[:, 0]
+        lines.append(
+            f"model B against model A: {by_model[0]:+.4f} on the test split of A, "
+            f"{by_model[1]:+.4f} on that of B"
         )
-    machines = (
-        difference.changed(a.recipe.machine, b.recipe.machine)
-        if a.recipe.machine and b.recipe.machine
-        else []
-    )
-    if len(machines):
-        details = "".join(f"\n    {line}" for line in machines.to_string().splitlines())
-        blocks.append(f"machine      differs, and cannot be put back here:{details}")
-    return "\n".join(blocks)
-
-
-def _code(a: difference.Side, b: difference.Side) -> str:
-    every, touching = difference.commits(a, b)
-    lines = [f"commits between: {len(every)}, {len(touching)} of them change what a stage runs"]
-    lines += [f"  {commit}" for commit in touching[:10]] + (
-        [f"  and {len(touching) - 10} more"] * (len(touching) > 10)
-    )
-    for name, side in (("A", a), ("B", b)):
-        if side.recipe.patch is None:
-            lines.append(f"{name} was made of code that was not committed, and the patch is lost")
-        elif side.recipe.patch:
-            lines.append(f"{name} was made of code that was not committed: its patch is applied")
-    return "\n".join(
-        [
-            *lines,
-            "md5 of each file",
-            difference.changed(a.code, b.code).map(lambda md5: md5[:8]).to_string(),
-        ]
-    )
-
-
-def _data(a: difference.Side, b: difference.Side) -> str:
-    md5s = [
-        {"raw.parquet": side.recipe.data_md5[:8], "schema.yaml": md5(side.schema)[:8]}
-        for side in (a, b)
-    ]
-    lines = difference.changed(*md5s).to_string().splitlines()
-    if not difference.same_ids(a, b):
-        return "\n".join(
-            [
-                *lines,
-                "the customers cannot be matched: id, target or positive label have other names",
-            ]
-        )
-    people = difference.customers(a, b)
-    lines.append(
-        f"customers {people['A']:,} → {people['B']:,}: {people['came']:,} came, {people['went']:,} went, "
-        f"{people['changed']:,} changed; churn rate {difference.churn_rate(a):.1%} → {difference.churn_rate(b):.1%}"
-    )
-    table = difference.columns(a, b)
-    moved = table[(table.what != "") | (table.changed > 0) | (table.psi > table.noise)]
-    if len(moved):
-        shown = moved.head(10).to_string(
-            formatters={
-                "psi": "{:.4f}".format,
-                "noise": "{:.4f}".format,
-                "changed": "{:.1%}".format,
-            },
-            na_rep="-",
-        )
-        lines += shown.splitlines() + (
-            [f"and {len(moved) - 10} more columns"] if len(moved) > 10 else []
+        lines.append(
+            f"test split of B against that of A: {by_split[0]:+.4f} for model A, "
+            f"{by_split[1]:+.4f} for model B"
         )
     return "\n".join(lines)
 
 
-def _splits(a: difference.Side, b: difference.Side) -> str:
+def differences_text(a: Snapshot, b: Snapshot) -> str:
+    """What differs along each axis, with the md5s."""
+    ours, theirs = a.axis_md5s(), b.axis_md5s()
+    different = difference.different_axes(a, b)
+    blocks = []
+    for axis in AXES:
+        if axis in different:
+            title = f"{axis:<12} differs: {ours[axis][:8]} → {theirs[axis][:8]}"
+            blocks.append(_block(title, _axis_details(axis, a, b)))
+        else:
+            blocks.append(f"{axis:<12} the same ({ours[axis][:8]})")
+
+    splits = [str(path) for path in paths.SPLITS.values()]
+    if any(a.recipe.outs[path] != b.recipe.outs[path] for path in splits):
+        blocks.append(_block(f"{'splits':<12} differ", _split_sizes(a, b)))
+    if a.recipe.machine and b.recipe.machine:
+        machines = difference.changed_values(a.recipe.machine, b.recipe.machine)
+        if len(machines):
+            title = "machine      differs, and cannot be put back here:"
+            blocks.append(_block(title, _changes_table(machines)))
+    return "\n".join(blocks)
+
+
+def _block(title: str, details: str) -> str:
+    lines = [f"    {line}" for line in details.splitlines()]
+    return "\n".join([title, *lines])
+
+
+def _axis_details(axis: str, a: Snapshot, b: Snapshot) -> str:
+    if axis == "code":
+        return _code_details(a, b)
+    if axis == "data":
+        return _data_details(a, b)
+    if axis == "parameters":
+        return _changes_table(difference.changed_values(a.parameters, b.parameters))
+    if axis == "environment":
+        return _changes_table(difference.changed_values(a.packages, b.packages))
+    return ""  # the seeds stand in the title
+
+
+def _changes_table(changes: pd.DataFrame) -> str:
+    """The table of difference.changed_values as text."""
+    rows = []
+    for name, values in changes.iterrows():
+        rows.append({"": name, "A": str(values["A"]), "B": str(values["B"])})
+    return text_table(rows)
+
+
+def _code_details(a: Snapshot, b: Snapshot) -> str:
+    every, of_stages = difference.commits(a, b)
+    count = f"commits between: {len(every)}"
+    lines = [f"{count}, {len(of_stages)} of them change what a stage runs"]
+    lines += [f"  {commit}" for commit in of_stages[:MOST_COMMITS]]
+    if len(of_stages) > MOST_COMMITS:
+        lines.append(f"  and {len(of_stages) - MOST_COMMITS} more")
+    for name, snapshot in (("A", a), ("B", b)):
+        text = f"{name} was made of code that was not committed"
+        if snapshot.recipe.patch is None:
+            lines.append(f"{text}, and the patch is lost")
+        elif snapshot.recipe.patch:
+            lines.append(f"{text}: its patch is applied")
+    files = difference.changed_values(a.code, b.code).map(lambda digest: digest[:8])
+    return "\n".join([*lines, "md5 of each file", _changes_table(files)])
+
+
+def _data_details(a: Snapshot, b: Snapshot) -> str:
+    files = []
+    for snapshot in (a, b):
+        raw, schema = snapshot.recipe.data_md5[:8], md5(snapshot.schema)[:8]
+        files.append({"raw.parquet": raw, "schema.yaml": schema})
+    lines = _changes_table(difference.changed_values(*files)).splitlines()
+    if not difference.can_match_customers(a, b):
+        text = "the customers cannot be matched"
+        return "\n".join([*lines, f"{text}: id, target or positive label have other names"])
+
+    customers = difference.customer_counts(a, b)
+    rates = f"{difference.churn_rate(a):.1%} → {difference.churn_rate(b):.1%}"
+    lines.append(
+        f"customers {customers['A']:,} → {customers['B']:,}: {customers['came']:,} came, "
+        f"{customers['went']:,} went, {customers['changed']:,} changed; churn rate {rates}"
+    )
+    changes = difference.column_changes(a, b)
+    has_drifted = changes.psi > changes.noise
+    moved = changes[(changes.what != "") | (changes.changed > 0) | has_drifted]
+    rows = []
+    for name, row in moved.head(MOST_COLUMNS).iterrows():
+        changed = None if pd.isna(row.changed) else f"{row.changed:.1%}"
+        rows.append(
+            {"": name, "what": row.what, "changed": changed, "psi": row.psi, "noise": row.noise}
+        )
+    if rows:
+        lines += text_table(rows).splitlines()
+    if len(moved) > MOST_COLUMNS:
+        lines.append(f"and {len(moved) - MOST_COLUMNS} more columns")
+    return "\n".join(lines)
+
+
+def _split_sizes(a: Snapshot, b: Snapshot) -> str:
     """How many customers each split has, and which share that is."""
-    counts = [difference.split_rows(side) for side in (a, b)]
-    if not all(counts):
+    sizes_a, sizes_b = difference.split_sizes(a), difference.split_sizes(b)
+    if not sizes_a or not sizes_b:
         return "how many customers each has is not known: DVC's cache lacks them (`dvc fetch`)"
-    said = [
-        {name: f"{rows:,} ({rows / sum(count.values()):.1%})" for name, rows in count.items()}
-        for count in counts
-    ]
-    return pd.DataFrame(said, index=["A", "B"]).T.to_string()
-
-
-def waterfall(metric: str, ends: tuple[float, float], causes: list[Cause], path: Path) -> None:
-    """Draw how the causes lead from A's figure to B's, as a PNG; bars within noise are grey."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 1.6 + 0.45 * (len(causes) + 2)), layout="constrained")
-    axes, place = figure.subplots(), ends[0]
-    low = min(
-        [
-            *ends,
-            *(ends[0] + sum(c.contribution for c in causes[: i + 1]) for i in range(len(causes))),
-        ]
-    )
-    high = max(
-        [
-            *ends,
-            *(ends[0] + sum(c.contribution for c in causes[: i + 1]) for i in range(len(causes))),
-        ]
-    )
-    margin = max(high - low, 0.001) * 0.25
-    axes.barh(0, ends[0] - (low - margin), left=low - margin, color="tab:blue")
-    for row, cause in enumerate(causes, 1):
-        colour = (
-            "lightgray"
-            if cause.within_noise
-            else "tab:red"
-            if cause.contribution < 0
-            else "tab:green"
-        )
-        axes.barh(
-            row,
-            cause.contribution,
-            left=place,
-            color=colour,
-            xerr=cause.noise,
-            ecolor="gray",
-            capsize=3,
-        )
-        axes.text(
-            high + margin * 0.9,
-            row,
-            f"{cause.contribution:+.4f}",
-            va="center",
-            ha="right",
-            fontsize=9,
-        )
-        place += cause.contribution
-    axes.barh(len(causes) + 1, ends[1] - (low - margin), left=low - margin, color="tab:blue")
-    axes.set_yticks(
-        range(len(causes) + 2),
-        [f"A: {ends[0]:.4f}", *(c.what for c in causes), f"B: {ends[1]:.4f}"],
-    )
-    axes.set(xlim=(low - margin, high + margin), xlabel=metric.replace("_", " "))
-    axes.invert_yaxis()
-    axes.set_title(
-        "From A to B; whiskers: one standard deviation over seeds; grey: within noise", fontsize=10
-    )
-    part = path.with_name(f".{path.name}.part")
-    figure.savefig(part, dpi=100, format="png")
-    part.replace(path)
+    rows = []
+    for name in sizes_a:
+        row = {"": name}
+        for model, sizes in (("A", sizes_a), ("B", sizes_b)):
+            row[model] = f"{sizes[name]:,} ({sizes[name] / sum(sizes.values()):.1%})"
+        rows.append(row)
+    return text_table(rows)

@@ -283,7 +283,7 @@ def build(answers: dict) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content(name))
             shutil.copymode(REPO / name, target)
-        if not name.startswith("data/sample/"):
+        if not name.startswith("data/sample/") and not name.endswith(".png"):
             text = passages(target.read_text(), kinds)
             if own and name.startswith("docs/"):
                 text = text.replace("\n", f"\n\n*{EXAMPLES}*\n", 1)
@@ -309,7 +309,7 @@ def build(answers: dict) -> None:
         replace("README.md", "Licence: Apache-2.0.", f"Licence: {licence}; {kept}.")
     if own:
         columns = json.dumps([answers["id"], answers["target"]], ensure_ascii=False)
-        replace("README.md", '["customer_id", "churn"]', columns)
+        replace("docs/first-steps.md", '["customer_id", "churn"]', columns)
         replace(".dvc/config", "['remote \"sample\"']\n    url = ../data/sample\n", "")
     if answers["remote"] != "local":
         replace(".dvc/config", "url = ../storage", f"url = {answers['remote']}")

@@ -18,6 +18,7 @@ from conftest import AS_COMMITTED, BIN, ROOT, SAMPLE, Project, free_port
 from pages import BLOCK, missing
 
 README = (ROOT / "README.md").read_text()
+FIRST_STEPS = (ROOT / "docs/first-steps.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +39,11 @@ def clone(tmp_path_factory):
     return clone
 
 
-def test_readme_from_top_to_bottom(clone):
+def test_readme_and_first_steps(clone):
     """The shell blocks one after the other; `make test` only collects, since this is it."""
     blocks = list(BLOCK.finditer(README))
-    assert [block["command"] for block in blocks[:2]] == ["make repro\n", "make test\n"]
+    assert [block["command"] for block in blocks] == ["make repro\n", "make test\n"]
+    blocks += BLOCK.finditer(FIRST_STEPS)
     commits = clone.out("git", "rev-list", "--count", "HEAD")
     for block in blocks:
         command = f"source .venv/bin/activate\n{block['command']}"
@@ -53,7 +55,7 @@ def test_readme_from_top_to_bottom(clone):
     assert clone.out("git", "rev-list", "--count", "HEAD") == commits, (
         "an experiment needs no commit"
     )
-    for block in re.findall(r"^```python\n(.*?)^```", README, re.M | re.S):
+    for block in re.findall(r"^```python\n(.*?)^```", FIRST_STEPS, re.M | re.S):
         assert "churn_probability" in clone.out("python", "-c", block)
 
 

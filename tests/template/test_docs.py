@@ -107,13 +107,13 @@ def test_reset(clone):
 
 
 def test_an_experiment_is_undone_whole(tiny_pipeline, tmp_path):
-    """The one command of README: afterwards DVC and git say that nothing is changed, and nothing
+    """The one command of docs/first-steps.md: afterwards DVC and git say that nothing is changed, and nothing
     runs.
     """
     clone = tiny_pipeline.copy(tmp_path)
     (undo,) = [
         b["command"]
-        for b in BLOCK.finditer((ROOT / "README.md").read_text())
+        for b in BLOCK.finditer((ROOT / "docs/first-steps.md").read_text())
         if "git checkout" in b["command"]
     ]
     before = clone.outs()

@@ -1,16 +1,14 @@
-"""Run the pipeline up to a stage, as `mlflow run` asks: entry points main, preprocess, train and
-evaluate call this.
+"""Run the pipeline up to a stage, as `mlflow run` asks.
 
-    mlflow run . -P max_depth=6    (python src/launch.py evaluate, within a run of MLflow's
-    launcher)
+    mlflow run . -P max_depth=6    (which calls python src/launch.py evaluate)
 
-With the parameters of params.yaml this is `dvc repro`, with others a DVC experiment. The launching
-run becomes the parent of every stage's run. It gets parameters, metrics and dvc.lock, also when
-every stage came from DVC's cache; when a stage fails it is FAILED and says why.
+The entry points main, preprocess, train and evaluate call this. With the parameters of params.yaml
+it is `dvc repro`, with others a DVC experiment. The launching run becomes the parent of every
+stage's run. It gets parameters, metrics and dvc.lock, also when every stage came from DVC's cache;
+when a stage fails, it is FAILED and says why.
 """
 
 import difflib
-import functools
 import os
 import shutil
 import subprocess
@@ -22,55 +20,139 @@ from ruamel.yaml.error import YAMLError
 from churn import paths
 from churn.console import run_command
 from churn.errors import UserError
-from churn.experiments import queue
 from churn.files import is_intact, parse_yaml, read_yaml, reading
 from churn.params import load_params, validate_params
-from churn.tracking import dvc_cache, launching_run, runs, store
+from churn.tracking import dvc_cache, git_state, launching_run, runs, store
 from churn.tracking.store_errors import explain_store_error
 
 
-def value(text: str) -> object:
-    """What -P means, as params.yaml would hold it; what is no YAML is a text."""
+def main() -> None:
+    stage = sys.argv[1]
+    if stage == "table":  # `make repro`
+        fetch_table()
+        return
+    run_id = launching_run.launching_run_id()
+    if run_id is None:
+        raise UserError(
+            f"this is for `mlflow run . -e {stage}`; without a launcher, `dvc repro {stage}` does "
+            "the same"
+        )
+
+    launcher_process = os.getppid()
+    store.connect()
+    import mlflow
+
     try:
-        return parse_yaml(text)
-    except YAMLError:
-        return text
+        with runs.hold_runs(lambda: [run_id]):
+            launch(stage, run_id)
+    except UserError as error:
+        mlflow.MlflowClient().set_tag(run_id, "error", str(error))
+        raise
+    finally:
+        # Where `mlflow run` was killed, nobody else closes its run. (Where it is process 1, that
+        # cannot be told; if it lives, it sets the status again.)
+        if os.getppid() != launcher_process or launcher_process == 1:
+            mlflow.MlflowClient().set_terminated(run_id, "KILLED")
 
 
-def changes(given: dict[str, str], leaves: dict[str, object]) -> dict[str, str]:
-    """The parameters that were asked for and differ from params.yaml, by dotted name.
+def launch(stage: str, run_id: str) -> None:
+    """Run the pipeline with the launching run's parameters, and log the outcome into that run."""
+    import mlflow
+
+    launching_run.name_launching_run()
+    given = mlflow.get_run(run_id).data.params
+    try:
+        changes = changed_parameters(given, load_params().flat())
+        check_values(changes)
+    except UserError:
+        launching_run.mark_refused(run_id)
+        raise
+
+    run_pipeline(stage, changes, run_id)
+    if changes:
+        mlflow.MlflowClient().set_tag(run_id, "dvc_experiment", git_state.latest_experiment())
+    if stage == "evaluate":
+        subprocess.run([sys.executable, "src/report.py"], check=True)
+    else:
+        executed = ", ".join(launching_run.executed_stages(run_id)) or "nothing"
+        parameters = load_params().flat()
+        launching_run.log_pipeline_run(run_id, parameters, {}, {"executed": executed})
+
+
+def changed_parameters(given: dict[str, str], parameters: dict[str, object]) -> dict[str, str]:
+    """The parameters that were given and differ from params.yaml, by dotted name.
 
     Args:
-        given: what MLflow noted in the launching run, by the last part of a parameter's name, as
-            text.
-        leaves: params.yaml, flattened.
+        given: what MLflow logged into the launching run: text, by the last part of the name.
+        parameters: every parameter of params.yaml by its dotted name.
 
     Raises:
-        UserError: a name that no parameter ends with, and the nearest that one does.
+        UserError: a name that no parameter ends with; the message suggests the nearest one.
     """
-    full = {name.split(".")[-1]: name for name in leaves}
-    asked = {}
-    for short, text in given.items():
-        if short not in full:
-            nearest = difflib.get_close_matches(short, full, n=1, cutoff=0)[0]
-            raise UserError(f"-P {short}: there is no such parameter; did you mean {nearest}?")
-        name, now = full[short], leaves[full[short]]
-        if text != str(now) and (isinstance(now, str) or value(text) != now):
-            asked[name] = text
-    return asked
+    dotted_names = {name.split(".")[-1]: name for name in parameters}
+    changes = {}
+    for last_part, text in given.items():
+        if last_part not in dotted_names:
+            nearest = difflib.get_close_matches(last_part, dotted_names, n=1, cutoff=0)[0]
+            raise UserError(f"-P {last_part}: there is no such parameter; did you mean {nearest}?")
+        name = dotted_names[last_part]
+        if not is_same_value(text, parameters[name]):
+            changes[name] = text
+    return changes
 
 
-def check(asked: dict[str, str]) -> None:
+def is_same_value(text: str, value: object) -> bool:
+    """Whether the text of a -P means a value of params.yaml."""
+    if text == str(value):
+        return True
+    return not isinstance(value, str) and parse_value(text) == value
+
+
+def parse_value(text: str) -> object:
+    """The value of a -P as params.yaml would hold it; what is no YAML is a text."""
+    try:
+        value: object = parse_yaml(text)
+    except YAMLError:
+        return text
+    return value
+
+
+def check_values(changes: dict[str, str]) -> None:
     """Refuse values that params.yaml cannot have, before anything runs.
 
     Raises:
         UserError: every wrong value.
     """
     tree = read_yaml("params.yaml")
-    for name, text in asked.items():
+    for name, text in changes.items():
         *sections, leaf = name.split(".")
-        functools.reduce(lambda node, section: node[section], sections, tree)[leaf] = value(text)
+        node = tree
+        for section in sections:
+            node = node[section]
+        node[leaf] = parse_value(text)
     validate_params(tree, "params.yaml with the values of -P")
+
+
+def run_pipeline(stage: str, changes: dict[str, str], run_id: str) -> None:
+    """Run `dvc repro`, or `dvc exp run` with changed parameters.
+
+    Raises:
+        UserError: it failed; params.yaml is then as it was.
+    """
+    fetch_table()
+    command = ["dvc", "repro", stage]
+    if changes:
+        settings = []
+        for name, text in changes.items():
+            settings += ["-S", f"{name}={text}"]
+        command = ["dvc", "exp", "run", *settings, stage]
+
+    before = Path("params.yaml").read_bytes()
+    if subprocess.run(command).returncode:
+        Path("params.yaml").write_bytes(before)
+        runs.close_abandoned()  # of a stage that was killed
+        reason = launching_run.stage_failure(run_id) or "its message stands above"
+        raise UserError(f"{' '.join(command)} failed: {reason}")
 
 
 def fetch_table() -> None:
@@ -87,83 +169,15 @@ def fetch_table() -> None:
         return
     with reading(f"{paths.RAW}.dvc"):
         digest = read_yaml(f"{paths.RAW}.dvc")["outs"][0]["md5"]
-    command = ["dvc", "pull", "--quiet", f"{paths.RAW}.dvc"]
-    from_sample = [*command, "--remote", "sample"]
-    if (
-        subprocess.run(from_sample, capture_output=True).returncode
-        and subprocess.run(command).returncode
-    ):
+
+    pull = ["dvc", "pull", "--quiet", f"{paths.RAW}.dvc"]
+    from_sample = subprocess.run([*pull, "--remote", "sample"], capture_output=True)
+    if from_sample.returncode and subprocess.run(pull).returncode:
         raise UserError(f"{paths.RAW} is missing and `dvc pull {paths.RAW}.dvc` does not bring it")
-    if not is_intact(paths.RAW, digest):  # of a damaged file in the cache, DVC says nothing
+
+    if not is_intact(paths.RAW, digest):  # DVC says nothing of a damaged file in the cache
         paths.RAW.unlink()
         shutil.copyfile(dvc_cache.fetch_to_cache(digest, "the raw data"), paths.RAW)
-
-
-def pipeline(stage: str, asked: dict[str, str]) -> None:
-    """`dvc repro`, or `dvc exp run` with changed parameters.
-
-    Raises:
-        UserError: it failed; params.yaml is then as it was.
-    """
-    fetch_table()
-    before = Path("params.yaml").read_bytes()
-    settings = [word for name, text in asked.items() for word in ("-S", f"{name}={text}")]
-    command = ["dvc", "exp", "run", *settings, stage] if asked else ["dvc", "repro", stage]
-    if subprocess.run(command).returncode:
-        Path("params.yaml").write_bytes(before)
-        runs.close_abandoned()  # of a stage that was killed
-        why = launching_run.stage_failure(os.environ["MLFLOW_RUN_ID"])
-        raise UserError(f"{' '.join(command)} failed: {why or 'its message stands above'}")
-
-
-def launch(stage: str, launcher: str) -> None:
-    """Run the pipeline as the launching run's parameters say, and write into that run what came of
-    it.
-    """
-    import mlflow
-
-    given, leaves = mlflow.get_run(launcher).data.params, load_params().flat()
-    asked = changes(given, leaves)
-    check(asked)
-    pipeline(stage, asked)
-    if asked:
-        mlflow.MlflowClient().set_tag(launcher, "dvc_experiment", queue.latest())
-    if stage == "evaluate":
-        subprocess.run([sys.executable, "src/report.py"], check=True)
-    else:
-        leaves, executed = (
-            load_params().flat(),
-            launching_run.executed_stages(launcher),
-        )
-        launching_run.log_pipeline_run(
-            launcher, leaves, {}, {"executed": ", ".join(executed) or "nothing"}
-        )
-
-
-def main() -> None:
-    import mlflow
-
-    stage, launcher = sys.argv[1], os.environ.get("MLFLOW_RUN_ID")
-    if stage == "table":  # `make repro`
-        fetch_table()
-        return
-    if launcher is None:
-        raise UserError(
-            f"this is for `mlflow run . -e {stage}`; without a launcher, `dvc repro {stage}` does the same"
-        )
-    mlflow_run = os.getppid()
-    store.connect()
-    try:
-        with runs.hold_runs(lambda: [launcher]):
-            launch(stage, launcher)
-    except UserError as error:
-        mlflow.MlflowClient().set_tag(launcher, "error", str(error))
-        raise
-    finally:
-        # `mlflow run` was killed, and nobody else closes its run. (Where it is process 1 and lives,
-        # it closes it next.)
-        if os.getppid() != mlflow_run or mlflow_run == 1:
-            mlflow.MlflowClient().set_terminated(launcher, "KILLED")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ from churn.tracking import (
     environment,
     evaluation_record,
     git_state,
-    logged_model,
+    model_loading,
     registry,
     run_log,
     runs,
@@ -172,7 +172,7 @@ def load_model(lineage: dict[str, str], scores: str) -> MonitoredModel:
     version = registry.version_by_number(name, number)
     if version is None or version.tags["model_md5"] != lineage["model_md5"]:
         raise UserError(f"the registry has no {name} version {number} that made {scores}")
-    scorer, contract = logged_model.load_scorer(version)
+    scorer, contract = model_loading.load_scorer(version)
     training = dvc_cache.fetch_to_cache(version.tags["train_md5"], "the training split")
     test = dvc_cache.fetch_to_cache(version.tags["test_md5"], "the test split")
     return MonitoredModel(

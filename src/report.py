@@ -11,7 +11,6 @@ dvc.lock.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,8 +73,9 @@ def main() -> None:
         record = runs.find_run(**evaluation_tags)
     version = registry.find_version(params.registry.model, model_identity)
 
-    if "MLFLOW_RUN_ID" in os.environ:
-        fill_launching_run(os.environ["MLFLOW_RUN_ID"], parameters, results, record)
+    run_id = launching_run.launching_run_id()
+    if run_id:
+        fill_launching_run(run_id, parameters, results, record)
 
     versions = {"workspace": version}
     for alias in ("staging", "production"):
@@ -95,8 +95,8 @@ def check_experiment() -> None:
     if git_state.unfinished_experiment():
         branch = git_state.previous_branch()
         raise UserError(
-            "a `dvc exp run` was killed here, or still runs: git is on no branch, and the files are "
-            f"the experiment's. `git checkout {branch} && git restore --staged --worktree "
+            "a `dvc exp run` was killed here, or still runs: git is on no branch, and the files "
+            f"are the experiment's. `git checkout {branch} && git restore --staged --worktree "
             "params.yaml dvc.lock reports && dvc checkout` leads back; what you had changed "
             "elsewhere stays (docs/experiments.md)"
         )
@@ -155,6 +155,7 @@ def fill_launching_run(
     executed = launching_run.executed_stages(run_id)
     tags = {
         "model_run": record.info.run_id,
+        "gate": record.data.tags["gate"],
         "executed": ", ".join(executed) or "nothing",
         "cached": "false" if executed else "true",
     }

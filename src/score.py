@@ -27,7 +27,7 @@ from churn.data.customer_table import CustomerTable, file_md5
 from churn.errors import UserError
 from churn.operations.scoring import ScoreCounts, Scorer, score_table
 from churn.params import load_params
-from churn.tracking import environment, git_state, logged_model, registry, runs, store
+from churn.tracking import environment, git_state, model_loading, registry, runs, store
 from churn.tracking.store_errors import explain_store_error
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def main() -> None:
 
     store.connect()
     version = registry.require_alias(name, options.alias)
-    model, contract = logged_model.load_scorer(version)
+    model, contract = model_loading.load_scorer(version)
     scorer = Scorer(model, contract, options.explain)
     wanted = [contract.id, *(column.name for column in contract.features)]
     table = CustomerTable(options.customers, contract, wanted)

@@ -117,6 +117,11 @@ def md5(path: str | Path) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
+def text_md5(text: str) -> str:
+    """The md5 of a text in UTF-8."""
+    return hashlib.md5(text.encode()).hexdigest()
+
+
 def is_intact(path: Path, digest: str) -> bool:
     """Whether a file is there and has this md5."""
     return path.exists() and md5(path) == digest

@@ -5,7 +5,6 @@ params.yaml and a field here; dvc.yaml names whole sections, or single parameter
 """
 
 import difflib
-import hashlib
 import json
 import random
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from churn.errors import UserError
-from churn.files import read_yaml
+from churn.files import read_yaml, text_md5
 
 Share = Field(gt=0, lt=1)
 
@@ -177,7 +176,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, object]:
 
 def parameters_digest(parameters: dict[str, Any]) -> str:
     """One md5 over all parameters: two runs with the same digest had the same settings."""
-    return hashlib.md5(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
+    return text_md5(json.dumps(parameters, sort_keys=True))
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:

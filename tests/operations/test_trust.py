@@ -16,7 +16,7 @@ import serve
 from churn import paths
 from churn.errors import UserError
 from churn.files import md5
-from churn.tracking import logged_model, registry
+from churn.tracking import logged_model, model_loading, registry
 from conftest import Project, free_port
 
 
@@ -74,7 +74,7 @@ def test_every_changed_added_or_removed_file_is_noticed(project, tmp_path):
     """
     folder, good, canary = files(project), tmp_path / "good", tmp_path / "canary"
     version = registry.version_by_number("ChurnXGB", "1")
-    logged_model.load_predictor(version)
+    model_loading.load_predictor(version)
     names = sorted(path.relative_to(good) for path in good.rglob("*") if path.is_file())
     names = [
         name
@@ -93,10 +93,10 @@ def test_every_changed_added_or_removed_file_is_noticed(project, tmp_path):
             else content + b" "
         )
         with pytest.raises(UserError, match="is not what was registered"):
-            logged_model.load_predictor(version)
+            model_loading.load_predictor(version)
         path.unlink()
         with pytest.raises(UserError, match="is not what was registered|cannot be read"):
-            logged_model.load_predictor(version)
+            model_loading.load_predictor(version)
         path.write_bytes(content)
     for name in (
         "extra.py",
@@ -107,13 +107,13 @@ def test_every_changed_added_or_removed_file_is_noticed(project, tmp_path):
     ):
         (folder / name).write_text(CANARY.format(str(canary)))
         with pytest.raises(UserError, match="is not what was registered"):
-            logged_model.load_predictor(version)
+            model_loading.load_predictor(version)
         (folder / name).unlink()
     (folder / "code/evil.py").write_text(CANARY.format(str(canary)))
     model = folder / "MLmodel"
     model.write_text(re.sub("loader_module: .*", "loader_module: evil", model.read_text()))
     with pytest.raises(UserError, match="files_md5 of its files is"):
-        logged_model.load_predictor(version)
+        model_loading.load_predictor(version)
     assert not canary.exists()
 
 
@@ -124,7 +124,7 @@ def test_compiled_code_never_runs(project, tmp_path):
     cache = files(project) / "code/churn/__pycache__"
     cache.mkdir(exist_ok=True)
     (cache / f"model.{sys.implementation.cache_tag}.pyc").write_bytes(b"no code at all")
-    logged_model.load_predictor(registry.version_by_number("ChurnXGB", "1"))
+    model_loading.load_predictor(registry.version_by_number("ChurnXGB", "1"))
 
 
 def test_no_command_runs_a_changed_version(project, tmp_path, monkeypatch, capsys):
@@ -169,9 +169,9 @@ def test_a_version_of_an_earlier_release(project, tmp_path, capsys):
     """
     mlflow.MlflowClient().delete_model_version_tag("ChurnXGB", "1", logged_model.SEAL)
     version = registry.version_by_number("ChurnXGB", "1")
-    logged_model.load_predictor(version)
+    model_loading.load_predictor(version)
     assert "ChurnXGB version 1 is of an earlier release" in capsys.readouterr().err
     config = files(project) / "artifacts/scoring.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"threshold": 0.01}))
     with pytest.raises(UserError, match="threshold of its files is 0.01"):
-        logged_model.load_predictor(version)
+        model_loading.load_predictor(version)

@@ -75,30 +75,30 @@ def test_entry_points():
 def test_changes(monkeypatch):
     """Only what differs from params.yaml; a wrong name is refused with the nearest."""
     short = {name.split(".")[-1]: value for name, value in LEAVES.items()}
-    assert launch.changes({name: str(value) for name, value in short.items()}, LEAVES) == {}
-    assert launch.changes({}, LEAVES) == {}
-    assert launch.changes({"min_roc_auc": "0.80", "rounds": "1e3"}, LEAVES | MEANT) == {}
+    assert launch.changed_parameters({name: str(value) for name, value in short.items()}, LEAVES) == {}
+    assert launch.changed_parameters({}, LEAVES) == {}
+    assert launch.changed_parameters({"min_roc_auc": "0.80", "rounds": "1e3"}, LEAVES | MEANT) == {}
     asked = {"max_depth": "6", "positive": "gone", "learning_rate": "0.1"}
-    assert launch.changes(asked, LEAVES | MEANT) == {
+    assert launch.changed_parameters(asked, LEAVES | MEANT) == {
         "train.max_depth": "6",
         "data.positive": "gone",
         "train.learning_rate": "0.1",
     }
-    assert launch.changes({"max_depth": "[6"}, LEAVES) == {"train.max_depth": "[6"}
+    assert launch.changed_parameters({"max_depth": "[6"}, LEAVES) == {"train.max_depth": "[6"}
     monkeypatch.chdir(ROOT)
     with pytest.raises(
         UserError, match=r"train.max_depth: Input should be a valid integer.*\(got '\[6'\)"
     ):
-        launch.check({"train.max_depth": "[6"})
+        launch.check_values({"train.max_depth": "[6"})
     edited = {
         **LEAVES,
         "train.max_depth": 5,
     }  # params.yaml was edited: what was asked for is another value
-    assert launch.changes({"max_depth": "4"}, edited) == {"train.max_depth": "4"}
+    assert launch.changed_parameters({"max_depth": "4"}, edited) == {"train.max_depth": "4"}
     with pytest.raises(
         UserError, match="-P max_dept: there is no such parameter; did you mean max_depth"
     ):
-        launch.changes({"max_dept": "6"}, LEAVES)
+        launch.changed_parameters({"max_dept": "6"}, LEAVES)
 
 
 def test_it_is_never_empty(clone):

@@ -16,7 +16,7 @@ from churn.modeling.booster import feature_contributions, load_booster, predict_
 from churn.modeling.encoding import encode_features
 from churn.modeling.signature import model_signature
 from churn.params import load_params
-from churn.tracking import environment, logged_model, registry
+from churn.tracking import environment, model_loading, registry
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def scorer(pipeline, inside, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     inside(pipeline)
     mlflow.set_tracking_uri(pipeline.uri)
-    return logged_model.load_predictor(
+    return model_loading.load_predictor(
         registry.version_with_alias("ChurnXGB", "staging")
     ), pd.read_parquet("data/prepared/test.parquet")
 

@@ -12,7 +12,7 @@ from churn import paths
 from churn.console import run_command
 from churn.errors import UserError
 from churn.files import md5
-from churn.tracking import dvc_cache, runs, store, store_checks
+from churn.tracking import dvc_cache, runs, store, store_checks, store_errors
 from conftest import Project, Server, free_port
 
 
@@ -181,7 +181,7 @@ def test_a_server_that_goes_away(clone, inside, server, monkeypatch):
             mlflow.log_metric("one", 1)
 
     with pytest.raises(SystemExit) as end:
-        run_command(command)
+        run_command(command, store_errors.explain_store_error)
     assert "does not answer (any more" in str(end.value.code)
 
 

@@ -41,19 +41,6 @@ def run(settings: dict[str, int | float], parent) -> None:
         raise UserError("the experiment failed, see above; params.yaml is as it was")
 
 
-def latest() -> str:
-    """The name of the experiment that was made last."""
-    form = (
-        "--sort=-creatordate",
-        "--count=1",
-        "--format=%(refname:lstrip=-1)",
-        "refs/exps/[0-9a-f][0-9a-f]/*/*",
-    )
-    return subprocess.run(
-        ["git", "for-each-ref", *form], capture_output=True, text=True, check=True
-    ).stdout.strip()
-
-
 def table(names: set[str]) -> str:
     """Experiments as text, the best first: the parameters in which they differ, ROC AUC and its interval, the gate."""
     import dvc.api

@@ -14,7 +14,7 @@ from churn.modeling.bootstrap import Resampling, paired_differences
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import COMPARED_METRICS, gain_per_customer, point_metrics
 from churn.params import Params
-from churn.tracking import logged_model
+from churn.tracking import model_loading
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -78,8 +78,8 @@ def comparison_table(
 def _measure(
     version: ModelVersion, test: pd.DataFrame, contract: Contract, params: Params
 ) -> Measured:
-    predictor = logged_model.load_predictor(version)
-    scores = logged_model.score_rows(version, predictor, test)
+    predictor = model_loading.load_predictor(version)
+    scores = model_loading.score_rows(version, predictor, test)
     labels = encode_labels(test, contract)
     probabilities = scores["churn_probability"].to_numpy()
     costs = params.evaluate.costs

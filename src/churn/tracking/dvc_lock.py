@@ -1,6 +1,7 @@
 """What dvc.lock says of a stage's inputs and outputs, compared with the files on disk."""
 
 from pathlib import Path
+from typing import Any, TypedDict
 
 from churn import paths
 from churn.errors import UserError
@@ -8,35 +9,55 @@ from churn.files import is_intact, md5, read_yaml, reading
 from churn.params import flatten
 
 
-def read_lock() -> dict[str, dict[str, dict[str, str]]]:
-    """dvc.lock as {stage: {"deps": {path: md5}, "outs": {path: md5}, "params": {name: value}}}."""
+class LockedStage(TypedDict):
+    """One stage of dvc.lock."""
+
+    deps: dict[str, str]  # {path: md5}
+    outs: dict[str, str]  # {path: md5}
+    params: dict[str, object]  # {dotted name: value}
+
+
+def read_lock() -> dict[str, LockedStage]:
+    """The stages of dvc.lock by name; empty if there is no dvc.lock.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if not Path("dvc.lock").exists():
+        return {}
     with reading("dvc.lock"):
-        stages = read_yaml("dvc.lock")["stages"] if Path("dvc.lock").exists() else {}
-        return parse_lock(stages)
+        return parse_lock(read_yaml("dvc.lock")["stages"])
 
 
-def parse_lock(stages: dict) -> dict[str, dict[str, dict[str, str]]]:
-    """The stages of a dvc.lock, as `lock` gives them."""
-    return {
-        name: {
-            "deps": {d["path"]: d["md5"] for d in stage.get("deps", [])},
-            "outs": {o["path"]: o["md5"] for o in stage.get("outs", [])},
-            "params": flatten(stage.get("params", {}).get("params.yaml", {})),
-        }
-        for name, stage in stages.items()
-    }
+def parse_lock(stages: dict[str, Any]) -> dict[str, LockedStage]:
+    """The stages of a dvc.lock by name.
+
+    Args:
+        stages: the section `stages` of the file.
+    """
+    locked = {}
+    for name, stage in stages.items():
+        locked[name] = LockedStage(
+            deps={item["path"]: item["md5"] for item in stage.get("deps", [])},
+            outs={item["path"]: item["md5"] for item in stage.get("outs", [])},
+            params=flatten(stage.get("params", {}).get("params.yaml", {})),
+        )
+    return locked
 
 
 def stage_inputs(stage: str) -> dict[str, str]:
-    """The md5 of every dependency of a stage, hashed now: what this run reads, whatever dvc.lock
-    says later.
+    """Hash every dependency of a stage now: what this run reads, whatever dvc.lock says later.
+
+    Returns:
+        {path: md5}, sorted by path.
 
     Raises:
         UserError: a dependency is missing.
     """
     with reading("dvc.yaml"):
         dependencies = sorted(read_yaml("dvc.yaml")["stages"][stage]["deps"])
-    if missing := [path for path in dependencies if not Path(path).exists()]:
+    missing = [path for path in dependencies if not Path(path).exists()]
+    if missing:
         raise UserError(
             f"{', '.join(missing)}: missing; `make repro` fetches the table and makes the rest"
         )
@@ -44,8 +65,10 @@ def stage_inputs(stage: str) -> dict[str, str]:
 
 
 def data_tags(*splits: str) -> dict[str, str]:
-    """md5 tags of the raw table, the contract and the splits (all three, or those named), as
-    dvc.lock chains them.
+    """md5 tags of the raw table, the contract and the splits, as dvc.lock chains them.
+
+    Args:
+        splits: the names of splits; all three, if none is given.
 
     Raises:
         UserError: the splits on disk are not those that `preprocess` wrote; their origin is then
@@ -53,25 +76,26 @@ def data_tags(*splits: str) -> dict[str, str]:
     """
     names = splits or tuple(paths.SPLITS)
     preprocess = check_outputs("preprocess", *(paths.SPLITS[name] for name in names))
-    tags = {f"{name}_md5": preprocess["outs"][str(paths.SPLITS[name])] for name in names}
-    return {
+    tags = {
         "data_md5": preprocess["deps"][str(paths.RAW)],
         "schema_md5": preprocess["deps"][str(paths.SCHEMA)],
-        **tags,
     }
+    for name in names:
+        tags[f"{name}_md5"] = preprocess["outs"][str(paths.SPLITS[name])]
+    return tags
 
 
-def check_outputs(stage: str, *outputs: Path) -> dict[str, dict[str, str]]:
+def check_outputs(stage: str, *outputs: Path) -> LockedStage:
     """Compare files that a stage wrote with dvc.lock, before anything is read from them.
 
     Returns:
-        The stage as `lock` gives it.
+        The stage as dvc.lock has it.
 
     Raises:
-        UserError: one is missing, damaged, or of another run.
+        UserError: a file is missing, damaged, or of another run.
     """
-    written = read_lock().get(stage, {"deps": {}, "outs": {}})
+    locked = read_lock().get(stage, LockedStage(deps={}, outs={}, params={}))
     for path in outputs:
-        if not is_intact(path, written["outs"].get(str(path), "")):
+        if not is_intact(path, locked["outs"].get(str(path), "")):
             raise UserError(f"{path} is not what dvc.lock says `{stage}` wrote; run `dvc repro`")
-    return written
+    return locked

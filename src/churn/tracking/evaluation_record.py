@@ -197,17 +197,20 @@ def registered_metrics(version: ModelVersion) -> dict[str, float]:
     if "metrics" in version.tags:
         metrics: dict[str, float] = json.loads(version.tags["metrics"])
         return metrics
+    if version.run_id is None:
+        return {}
     try:
-        names = test_metrics(mlflow.get_run(version.run_id).data.metrics)
-        return {name: _value_at_registration(version, name) for name in names}
+        run = mlflow.get_run(version.run_id)
+        names = test_metrics(run.data.metrics)
+        return {name: _value_at_registration(run, name, version) for name in names}
     except mlflow.MlflowException:  # the run has been deleted for good
         return {}
 
 
-def _value_at_registration(version: ModelVersion, name: str) -> float:
+def _value_at_registration(run: Run, name: str, version: ModelVersion) -> float:
     import mlflow
 
-    history = mlflow.MlflowClient().get_metric_history(version.run_id, name)
+    history = mlflow.MlflowClient().get_metric_history(run.info.run_id, name)
     before = [point for point in history if point.timestamp <= version.creation_timestamp]
     last = max(before or history, key=lambda point: point.timestamp)
     return float(last.value)

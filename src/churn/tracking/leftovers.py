@@ -1,9 +1,8 @@
-"""What a process that was killed leaves behind: MLflow runs that stay RUNNING, and temporary
-folders.
+"""What a killed process leaves behind: MLflow runs that stay RUNNING, and temporary folders.
 
-Each is held by a lock on a file (flock), which the system lets go when the process ends, however it
-ends. So a living process is never taken for a dead one, be it in another container or under a
-number that was given away again.
+Each is held by a lock on a file (flock), which the system releases when the process ends, however
+it ends. So a living process is never taken for a dead one: not in another container, and not where
+the system has given its process id to another.
 """
 
 import contextlib
@@ -15,54 +14,45 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypedDict
 
 
-def _locked(path: Path) -> int | None:
-    """A file or folder, opened with its lock; None where a process holds it, or where there are no
-    locks.
-    """
-    try:
-        opened = os.open(path, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(opened)
-        return None
-    return opened
+class Note(TypedDict):
+    """The content of a note: the runs on which one process works."""
+
+    store: str  # the URI of the MLflow store
+    runs: list[str]  # run ids
 
 
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """One process at a time looks for leftovers in a folder and adds what it will hold itself."""
+    """Let one process at a time look for leftovers in a folder and add its own notes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        opened = os.open(folder, os.O_RDONLY)
-    except OSError:  # a project that may only be read: nothing is noted there
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # a read-only project: nothing is noted there
         yield
         return
     try:
         with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(opened, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(opened)
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A temporary folder in `parent`.
+    """Create a temporary folder in `parent`, and remove those that killed processes left there.
 
-    Those with this prefix that killed processes left are removed first.
+    Args:
+        prefix: the beginning of the names of this and of the abandoned folders.
     """
     with exclusive(parent):
-        for left in parent.glob(f"{prefix}*"):
-            if (lock := _locked(left)) is not None:
-                shutil.rmtree(left, ignore_errors=True)
-                os.close(lock)
+        for folder in parent.glob(f"{prefix}*"):
+            _remove_abandoned(folder)
         folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
-        lock = _locked(folder)
+        lock = _try_lock(folder)
     try:
         yield folder
     finally:
@@ -72,43 +62,78 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def note_runs(folder: Path, store: str, run_ids: Iterable[str]) -> contextlib.ExitStack:
-    """Note that this process works on these runs of an MLflow store, until the stack that is
-    returned is closed.
+    """Note that this process works on these runs of an MLflow store.
 
-    Call it within `turn(folder)`.
+    Call it within `exclusive(folder)`.
+
+    Returns:
+        A context manager; the note is deleted when it is closed.
     """
     held = contextlib.ExitStack()
     path = folder / f"{uuid.uuid4().hex}.json"
     with contextlib.suppress(OSError):
-        path.write_text(json.dumps({"store": store, "runs": list(run_ids)}))
+        path.write_text(json.dumps(Note(store=store, runs=list(run_ids))))
         held.callback(path.unlink, missing_ok=True)
-        if (lock := _locked(path)) is not None:
+        lock = _try_lock(path)
+        if lock is not None:
             held.callback(os.close, lock)
     return held
 
 
 def abandoned_runs(folder: Path, store: str) -> dict[str, list[Path]]:
-    """The runs of a store on which only dead processes worked, with the notes that name them.
+    """The runs of a store on which only dead processes worked.
 
-    Those can be deleted once the runs are closed. Call it within `turn(folder)`.
+    Call it within `exclusive(folder)`.
+
+    Returns:
+        {run id: the notes that name it}. The notes can be deleted once the runs are closed.
     """
-    alive, dead = set(), {}
+    living: set[str] = set()
+    notes_of_dead: dict[str, list[Path]] = {}
     for path in folder.glob("*.json"):
-        lock, noted = _locked(path), _read(path)
+        lock = _try_lock(path)
+        note = _read_note(path)
         if lock is None:
-            alive |= set(noted["runs"])
+            living |= set(note["runs"])
             continue
         os.close(lock)
-        if not noted["runs"]:
+        if not note["runs"]:
             path.unlink(missing_ok=True)
-        if noted["store"] == store:
-            for run_id in noted["runs"]:
-                dead.setdefault(run_id, []).append(path)
-    return {run_id: paths for run_id, paths in dead.items() if run_id not in alive}
+        if note["store"] == store:
+            for run_id in note["runs"]:
+                notes_of_dead.setdefault(run_id, []).append(path)
+    return {run_id: notes for run_id, notes in notes_of_dead.items() if run_id not in living}
 
 
-def _read(path: Path) -> dict:
+def _try_lock(path: Path) -> int | None:
+    """Open a file or folder and lock it.
+
+    Returns:
+        The file descriptor, or None where another process holds the lock or there are no locks.
+    """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):  # its process is just gone, or was killed while it wrote
-        return {"store": "", "runs": []}
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove a temporary folder, unless a living process holds it."""
+    lock = _try_lock(folder)
+    if lock is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _read_note(path: Path) -> Note:
+    try:
+        note: Note = json.loads(path.read_text())
+    except (OSError, ValueError):  # its process has just ended, or was killed while it wrote
+        return Note(store="", runs=[])
+    return note

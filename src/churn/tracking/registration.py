@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from churn import paths
 from churn.errors import UserError
@@ -18,7 +19,16 @@ from churn.files import read_metrics
 from churn.modeling import gate
 from churn.modeling.bootstrap import Resampling, paired_differences
 from churn.modeling.encoding import encode_labels
-from churn.tracking import evaluation_record, lineage, logged_model, registry, run_log
+from churn.tracking import (
+    evaluation_record,
+    lineage,
+    logged_model,
+    mlflow_page,
+    model_loading,
+    registry,
+    run_log,
+    runs,
+)
 from churn.tracking.evaluation_record import Evaluation
 from churn.tracking.pictures import FinishDrawing
 
@@ -73,6 +83,7 @@ def record_evaluation(evaluation: Evaluation, finish_drawing: FinishDrawing) -> 
         run_log.log_evaluation(evaluation.results, finish_drawing())
         _log_decision(decision, tags)
         version = _register(evaluation, scoring_model) if decision.passed else None
+        _log_description(evaluation, decision, version)
     return Outcome(str(decision), version)
 
 
@@ -87,7 +98,7 @@ def _verified_scoring_model(evaluation: Evaluation) -> tuple[str, str]:
     identity, customers = evaluation.model_identity, evaluation.customers
     registered = registry.find_version(evaluation.model_name, identity)
     if registered:
-        uri, tags = registered.source, registered.tags
+        uri, tags = str(registered.source), registered.tags
     else:
         threshold = evaluation.results["threshold"]
         example = customers.head(3)
@@ -97,7 +108,7 @@ def _verified_scoring_model(evaluation: Evaluation) -> tuple[str, str]:
     description = "the scoring model of this evaluation"
     with logged_model.verified_copy(uri, tags, description) as folder:
         digest = logged_model.files_digest(folder)
-        served = logged_model.load_scoring_model(folder).predict(customers)
+        served: pd.DataFrame = model_loading.load_scoring_model(folder).predict(customers)
     if not np.array_equal(served["churn_probability"], evaluation.probabilities):
         raise AssertionError("the scoring model gives other probabilities than were measured")
     return uri, digest
@@ -119,7 +130,7 @@ def _compare_with_production(
         return None, "no production model to compare with"
     predictor = _production_predictor(production)
     try:
-        scores = logged_model.score_rows(production, predictor, evaluation.test)
+        scores = model_loading.score_rows(production, predictor, evaluation.test)
     except UserError as error:  # its contract is another: a person decides at promotion
         return None, str(error)
 
@@ -141,7 +152,7 @@ def _production_predictor(version: ModelVersion) -> PyFuncModel:
             would let every model pass.
     """
     try:
-        return logged_model.load_predictor(version)
+        return model_loading.load_predictor(version)
     except UserError as error:
         raise UserError(
             f"no model can be compared with the one in production: {error}. {RESTORE_PRODUCTION}"
@@ -180,17 +191,28 @@ def _register(evaluation: Evaluation, scoring_model: tuple[str, str]) -> ModelVe
     return version
 
 
+def _log_description(
+    evaluation: Evaluation, decision: gate.Decision, version: ModelVersion | None
+) -> None:
+    """Describe the active run on MLflow's page."""
+    import mlflow
+
+    registered = f"{version.name}/{version.version}" if version else None
+    model_md5 = evaluation.model_identity["model_md5"]
+    text = mlflow_page.describe_evaluation(model_md5, decision, registered)
+    mlflow.set_tag(mlflow_page.DESCRIPTION, text)
+
+
 def _lineage_of_active_run() -> dict[str, str]:
     """The tags of the active run that a version carries too: neither MLflow's own nor its stage."""
     import mlflow
 
-    active = mlflow.active_run()
-    tags = mlflow.get_run(active.info.run_id).data.tags
-    return {
-        key: value
-        for key, value in tags.items()
-        if not key.startswith("mlflow.") and key != "stage"
-    }
+    tags = mlflow.get_run(runs.active_run().info.run_id).data.tags
+    lineage_tags = {}
+    for key, value in tags.items():
+        if not key.startswith("mlflow.") and key != "stage":
+            lineage_tags[key] = value
+    return lineage_tags
 
 
 def stage_version(version: ModelVersion, is_experiment: bool) -> str:

@@ -1,14 +1,28 @@
 """What the stages write into the active MLflow run."""
 
-import hashlib
+from __future__ import annotations
+
 import re
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from churn import paths
-from churn.files import md5
+from churn.data.contract import Contract
+from churn.files import md5, text_md5
 from churn.modeling.signature import model_signature
-from churn.tracking import environment
+from churn.tracking import environment, runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xgboost as xgb
+    from mlflow.entities import Metric
+
+# What the name of a metric cannot have; `/` and `:` mean something to MLflow or to us.
+REFUSED = re.compile(r"[^\w.\- ]")
+LONGEST_KEY = 250
+LARGEST_BATCH = 1000  # metrics in one call
+SPLIT_CONTEXTS = {"train": "training", "valid": "validation", "test": "testing"}
 
 
 def log_parameters(parameters: dict[str, object]) -> None:
@@ -19,81 +33,95 @@ def log_parameters(parameters: dict[str, object]) -> None:
 
 
 def log_dataset(path: Path, digest: str, name: str, context: str) -> None:
-    """Name a table as an input of the active run, with its DVC md5 as the digest (MLflow's own
-    digest reads only the first 10,000 rows).
+    """Log a table as an input of the active run, with its DVC md5 as the digest.
+
+    MLflow's own digest reads only the first 10,000 rows.
     """
     import mlflow
     from mlflow.data.dataset_source_registry import resolve_dataset_source
     from mlflow.data.meta_dataset import MetaDataset
 
-    with warnings.catch_warnings():  # it knows two names of one kind of source
+    with warnings.catch_warnings():  # MLflow has two names for this kind of source
         warnings.simplefilter("ignore")
         source = resolve_dataset_source(str(path))
-    mlflow.log_input(MetaDataset(source, name=name, digest=digest), context=context)
-
-
-REFUSED = re.compile(
-    r"[^\w.\- ]"
-)  # what a metric's name cannot have; `/` and `:` mean something to MLflow or to us
-LONGEST_KEY = 250
+    dataset = MetaDataset(source, name=name, digest=digest)  # type: ignore[abstract]
+    mlflow.log_input(dataset, context=context)
 
 
 def metric_key(name: str) -> str:
-    """The name of a metric that has a user's text in it (a column, a label), as MLflow takes it:
-    `$` is `:24:`, and what is too long ends with a hash. Two names stay two keys.
+    """The name of a metric that has a user's text in it (a column, a label), as MLflow accepts it.
+
+    `$` becomes `:24:`, and a long name ends with its md5: two names stay two keys.
     """
-    text = REFUSED.sub(lambda sign: f":{ord(sign[0]):X}:", name)
-    if len(text) <= LONGEST_KEY:
-        return text
-    return f"{text[: LONGEST_KEY - 33]}:{hashlib.md5(name.encode()).hexdigest()}"
+    key = REFUSED.sub(lambda sign: f":{ord(sign[0]):X}:", name)
+    if len(key) <= LONGEST_KEY:
+        return key
+    return f"{key[: LONGEST_KEY - 33]}:{text_md5(name)}"
 
 
-def log_metrics(numbers: dict[str, float]) -> None:
+def log_metrics(metrics: dict[str, float]) -> None:
     """Log metrics into the active run, by names that may have a user's text in them."""
     import mlflow
 
-    items = [(metric_key(name), number) for name, number in numbers.items()]
-    for start in range(0, len(items), 1000):  # the most that one call takes
-        mlflow.log_metrics(dict(items[start : start + 1000]))
+    items = [(metric_key(name), value) for name, value in metrics.items()]
+    for start in range(0, len(items), LARGEST_BATCH):
+        mlflow.log_metrics(dict(items[start : start + LARGEST_BATCH]))
 
 
-def curve_points(curves, time: int) -> list:
-    """Learning curves (a column `round`, and a curve in every other column) as MLflow metrics, all
-    logged at `time`, in milliseconds since 1970.
+def curve_points(curves: pd.DataFrame, time: int) -> list[Metric]:
+    """Learning curves as MLflow metrics, one per round.
+
+    Args:
+        curves: a column `round`, and one curve per other column.
+        time: when all of them were logged, in milliseconds since 1970.
     """
     from mlflow.entities import Metric
 
-    rounds = curves["round"].astype(int).tolist()
-    return [
-        Metric(name, y, time, x)
-        for name in curves.columns.drop("round")
-        for x, y in zip(rounds, curves[name])
-    ]
+    points = []
+    for name in curves.columns.drop("round"):
+        for step, value in zip(curves["round"].tolist(), curves[name], strict=True):
+            points.append(Metric(name, value, time, int(step)))
+    return points
 
 
-def log_inputs(leaves: dict, origin: dict[str, str]) -> None:
-    """Log into the active run what an evaluated model was made with and of: parameters and tables."""
-    import mlflow
+def log_inputs(parameters: dict[str, object], data_tags: dict[str, str]) -> None:
+    """Log into the active run what an evaluated model is made of: parameters and tables.
 
-    mlflow.log_params(leaves)
-    for name, context in (("train", "training"), ("valid", "validation"), ("test", "testing")):
-        log_dataset(paths.SPLITS[name], origin[f"{name}_md5"], name, context)
+    Args:
+        parameters: every parameter by its dotted name.
+        data_tags: dvc_lock.data_tags().
+    """
+    log_parameters(parameters)
+    for name, context in SPLIT_CONTEXTS.items():
+        log_dataset(paths.SPLITS[name], data_tags[f"{name}_md5"], name, context)
 
 
-def log_training(leaves: dict, origin: dict[str, str], contract, booster) -> None:
-    """Log the model run's first half into the active run: parameters, data, learning curves (from
-    the file that training left) and the booster in its framework flavor.
+def log_training(
+    parameters: dict[str, object],
+    data_tags: dict[str, str],
+    contract: Contract,
+    booster: xgb.Booster,
+) -> None:
+    """Log a training into the active run: parameters, tables, learning curves and the booster.
+
+    The curves are read from the file that training wrote.
+
+    Args:
+        parameters: every parameter by its dotted name.
+        data_tags: dvc_lock.data_tags().
     """
     import mlflow
     import pandas as pd
 
-    opened = mlflow.active_run()
-    log_inputs(leaves, origin)
-    mlflow.set_tags({**origin, "model_md5": md5(paths.MODEL)})
-    points = curve_points(pd.read_csv(paths.CURVES), opened.info.start_time)
+    log_inputs(parameters, data_tags)
+    mlflow.set_tags({**data_tags, "model_md5": md5(paths.MODEL)})
+
+    run = runs.active_run().info
+    points = curve_points(pd.read_csv(paths.CURVES), run.start_time)
     client = mlflow.MlflowClient()
-    for start in range(0, len(points), 1000):  # the most that one log_batch takes
-        client.log_batch(opened.info.run_id, metrics=points[start : start + 1000])
+    for start in range(0, len(points), LARGEST_BATCH):
+        client.log_batch(run.run_id, metrics=points[start : start + LARGEST_BATCH])
+
     mlflow.xgboost.log_model(
         booster,
         name="booster",
@@ -103,17 +131,17 @@ def log_training(leaves: dict, origin: dict[str, str], contract, booster) -> Non
     )
 
 
-def log_evaluation(results: dict[str, float], pictures: Path) -> None:
-    """Log the model run's second half into the active run: test metrics, plots as PNG, and the
-    files that made them.
+def log_evaluation(results: dict[str, float], pictures: Path | None) -> None:
+    """Log an evaluation into the active run: test metrics, plots, and the files of the model.
 
     Args:
         results: the numbers of reports/metrics.json.
-        pictures: a folder of PNG files.
+        pictures: a folder of PNG files; None, if nothing was drawn.
     """
     import mlflow
 
     mlflow.log_metrics(results)
-    mlflow.log_artifacts(str(pictures), "plots")
+    if pictures:
+        mlflow.log_artifacts(str(pictures), "plots")
     for path in ("params.yaml", paths.METRICS, paths.SCHEMA):
         mlflow.log_artifact(str(path))

@@ -1,8 +1,10 @@
 """The only module that opens MLflow runs.
 
 MLFLOW_TRACKING_URI decides where they go; without it, to SQLite in the project's root. A run is
-found again by the md5 of the model it made, never by an id handed from process to process.
+found again by the md5 of the model it made, never by an id that one process hands to another.
 """
+
+from __future__ import annotations
 
 import errno
 import os
@@ -10,17 +12,24 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from churn import paths
 from churn.errors import UserError
-from churn.tracking import git_state, leftovers, store, store_errors
+from churn.tracking import git_state, launching_run, leftovers, store, store_errors
+
+if TYPE_CHECKING:
+    from mlflow import ActiveRun
+    from mlflow.entities import Run
 
 UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+LONGEST_ERROR = 5000  # characters of the tag `error`
 
 
 def workspace_tag() -> dict[str, str]:
-    """The tag that names the folder in which a stage runs: only its own evaluation completes a
-    training run.
+    """The tag that names the folder in which a stage runs.
+
+    Only the evaluation of the same folder completes a training run.
     """
     return {"workspace": f"{platform.node()}:{Path.cwd()}"}
 
@@ -32,12 +41,13 @@ def open_runs_folder() -> Path:
 
 @contextmanager
 def hold_runs(start: Callable[[], list[str]]) -> Iterator[None]:
-    """Note that this process works on runs, for the time of the `with`: one that is killed
-    meanwhile leaves them RUNNING, and the next that notes something in this folder sets them to
-    KILLED.
+    """Note that this process works on runs, for the time of the `with`.
+
+    A process that is killed meanwhile leaves its runs RUNNING. The next one that notes something in
+    this folder sets them to KILLED.
 
     Args:
-        start: opens the runs, and gives their ids.
+        start: opens the runs, and returns their ids.
     """
     with leftovers.exclusive(open_runs_folder()):
         _close_abandoned()
@@ -47,112 +57,153 @@ def hold_runs(start: Callable[[], list[str]]) -> Iterator[None]:
 
 
 def close_abandoned() -> None:
-    """Set to KILLED the runs of this project on which nobody works any more."""
+    """Set to KILLED the runs of this project on which no process works any more."""
     store.connect()
     with leftovers.exclusive(open_runs_folder()):
         _close_abandoned()
 
 
 def _close_abandoned() -> None:
-    import mlflow
-
-    client = mlflow.MlflowClient()
-    for run_id, notes in leftovers.abandoned_runs(open_runs_folder(), store.tracking_uri()).items():
-        try:
-            if client.get_run(run_id).info.status == "RUNNING":
-                client.set_tag(run_id, "error", "its process was killed")
-                client.set_terminated(run_id, "KILLED")
-        except mlflow.MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise  # else it has been deleted
+    abandoned = leftovers.abandoned_runs(open_runs_folder(), store.tracking_uri())
+    for run_id, notes in abandoned.items():
+        _close_killed_run(run_id)
         for note in notes:
             note.unlink(missing_ok=True)
 
 
-@contextmanager
-def open_run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator:
-    """Open a run, or resume `run_id`; under a launcher (`mlflow run`, a sweep) a new run is the
-    launcher's child.
-
-    A run from a workspace that differs from its commit holds the difference. A run that ends in an
-    error is FAILED and says why in its tag `error`; what a process that was killed left RUNNING
-    becomes KILLED here.
-
-    Raises:
-        UserError: the folder of the artifacts, or what is written otherwise, cannot be written.
-    """
+def _close_killed_run(run_id: str) -> None:
+    """Set one run to KILLED, unless it was closed or deleted meanwhile."""
     import mlflow
 
-    experiment = store.connect()
-    # MLflow would log into the launcher's run, and all stages would collide there.
-    parent = os.environ.pop("MLFLOW_RUN_ID", None)
-    if run_id is None and parent:
-        tags = {**tags, "mlflow.parentRunId": parent}
-    if run_id is None and "DVC_EXP_NAME" in os.environ:
-        name = os.environ["DVC_EXP_NAME"]
-        tags = {**tags, "dvc_experiment": name}
-    name = None if run_id else name
-    tags = {
-        key: str(value) for key, value in tags.items()
-    }  # a server refuses a tag that is a number
-    store.check_artifact_root()
-
-    def start() -> list[str]:
-        opened = mlflow.start_run(run_id=run_id, experiment_id=experiment, run_name=name, tags=tags)
-        return [opened.info.run_id, *filter(None, [parent])]
-
-    with hold_runs(start), mlflow.active_run() as opened:
-        if tags.get("git_dirty") == "true":
-            mlflow.log_text(git_state.patch(), f"{tags['stage']}.patch")
-        if "error" in opened.data.tags:
-            mlflow.delete_tag("error")  # of an earlier attempt
-        try:
-            yield opened
-        except BaseException as error:
-            why = (
-                f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            )  # Ctrl-C has no words
-            if store_errors.is_gone(error):  # MLflow closes the run next: it need not wait again
-                os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-            else:
-                mlflow.set_tag("error", why[:5000])
-            if isinstance(error, OSError) and error.filename and error.errno in UNWRITABLE:
-                said = f"{error.filename} cannot be written: {error.strerror}; mend that, and try again"
-                raise UserError(said) from None
+    client = mlflow.MlflowClient()
+    try:
+        if client.get_run(run_id).info.status == "RUNNING":
+            client.set_tag(run_id, "error", "its process was killed")
+            client.set_terminated(run_id, "KILLED")
+    except mlflow.MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
 
 
-def quote_value(value: str) -> str:
-    """A value in a filter of MLflow's, between the quotes that it does not hold itself.
+@contextmanager
+def open_run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator[ActiveRun]:
+    """Open a run, or resume the run `run_id`; a new run under a launching run is its child.
+
+    A run from a workspace that differs from its commit holds the difference. A run that ends in an
+    error is FAILED and says why in its tag `error`; runs that killed processes left RUNNING are set
+    to KILLED.
 
     Raises:
-        UserError: it holds both kinds, and MLflow's filters know no way to write that.
+        UserError: the folder of the artifacts, or a file that the body writes, is not writable.
+    """
+    experiment_id = store.connect()
+    store.check_artifact_root()
+    launching_run.name_launching_run()
+    import mlflow
+
+    parent = launching_run.launching_run_id()
+    if run_id is None:
+        name, tags = _name_and_tags_of_new_run(name, tags, parent)
+
+    def start() -> list[str]:
+        with launching_run.hidden_from_mlflow():
+            opened = mlflow.start_run(
+                run_id=run_id,
+                experiment_id=experiment_id,
+                run_name=None if run_id else name,
+                tags={key: str(value) for key, value in tags.items()},  # a server refuses numbers
+            )
+        held = [opened.info.run_id]
+        if parent:
+            held.append(parent)
+        return held
+
+    with hold_runs(start), active_run() as opened:
+        if tags.get("git_dirty") == "true":
+            mlflow.log_text(git_state.patch(), f"{tags['stage']}.patch")
+        if "error" in opened.data.tags:  # of an earlier attempt
+            mlflow.delete_tag("error")
+        try:
+            yield opened
+        except BaseException as error:
+            _note_failure(error)
+            if isinstance(error, OSError) and error.filename and error.errno in UNWRITABLE:
+                raise UserError(
+                    f"{error.filename} cannot be written: {error.strerror}; mend that, and try "
+                    "again"
+                ) from None
+            raise
+
+
+def _name_and_tags_of_new_run(
+    name: str, tags: dict[str, str], parent: str | None
+) -> tuple[str, dict[str, str]]:
+    """The name of a new run (in a DVC experiment, the experiment's) and its tags."""
+    if parent:
+        tags = {**tags, "mlflow.parentRunId": parent}
+    if "DVC_EXP_NAME" in os.environ:
+        name = os.environ["DVC_EXP_NAME"]
+        tags = {**tags, "dvc_experiment": name}
+    return name, tags
+
+
+def _note_failure(error: BaseException) -> None:
+    """Tag the active run with the error that ends it, if the store still answers."""
+    import mlflow
+
+    if store_errors.is_gone(error):  # MLflow closes the run next, and need not wait once more
+        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+        return
+    reason = type(error).__name__
+    if str(error):  # KeyboardInterrupt has no text
+        reason = f"{reason}: {error}"
+    mlflow.set_tag("error", reason[:LONGEST_ERROR])
+
+
+def active_run() -> ActiveRun:
+    """The run that `open_run` opened."""
+    import mlflow
+
+    run = mlflow.active_run()
+    assert run is not None, "no run is open"
+    return run
+
+
+def quote_value(value: str) -> str:
+    """A value in a filter for MLflow's search, between quotes that it does not contain.
+
+    Raises:
+        UserError: it contains both kinds, and MLflow's filters have no escape.
     """
     for quote in ("'", '"'):
         if quote not in value:
             return f"{quote}{value}{quote}"
     raise UserError(
-        f"{value[:100]} has both kinds of quotes, which MLflow cannot search for; choose another name"
+        f"{value[:100]} has both kinds of quotes, which MLflow cannot search for; choose another "
+        "name"
     )
 
 
-def find_run(**tags: str):
+def find_run(**tags: str) -> Run | None:
     """The latest run with these tags in any experiment, or None."""
+    store.connect()
     import mlflow
 
-    store.connect()
-    where = " and ".join(f"tags.{key} = {quote_value(value)}" for key, value in tags.items())
-    found = mlflow.search_runs(
-        search_all_experiments=True, filter_string=where, output_format="list", max_results=1
+    conditions = [f"tags.{key} = {quote_value(value)}" for key, value in tags.items()]
+    matches = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string=" and ".join(conditions),
+        output_format="list",
+        max_results=1,
     )
-    return found[0] if found else None
+    return matches[0] if matches else None
 
 
 def run_exists(run_id: str) -> bool:
     """Whether the store has a run of this id."""
+    store.connect()
     import mlflow
 
-    store.connect()
     try:
         return bool(mlflow.get_run(run_id))
     except mlflow.MlflowException:

@@ -1,32 +1,49 @@
 """Connect to the MLflow store; the default is a SQLite file in the project's root."""
 
+from __future__ import annotations
+
 import logging
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from churn import paths
 from churn.errors import UserError
-from churn.tracking import environment, store_checks, store_errors
+from churn.tracking import environment, mlflow_page, store_checks, store_errors
 
-# MLflow's own switch; DO_NOT_TRACK does not reach it. Set it to "false" to send telemetry.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# No model of this project is a pickle, so none may become one: unpickling runs whatever code it
-# holds.
-os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
-# MLflow's own 7 retries wait for more than four minutes without a word.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
 
 SQLITE = "sqlite:///"
+
+
+def configure_mlflow() -> None:
+    """Set MLflow's environment variables and logging, before anything of MLflow is imported.
+
+    MLflow reads its switch for telemetry when it is imported, so in this project `import mlflow`
+    comes after `connect`.
+    """
+    # DO_NOT_TRACK does not turn telemetry off. Set this one to "false" to send it.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # MLflow's own 7 retries wait for more than four minutes without a word.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    # No model of this project is a pickle, so none may become one: unpickling runs any code that
+    # the file holds.
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # It logs a traceback for each error that it raises.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def sqlite_path(uri: str) -> Path | None:
     """The file that a SQLite URI names, a relative one in the project's root; None for the URI of
     another store.
 
-    MLflow's launcher writes a blank as `%20`; SQLAlchemy reads such signs wherever they stand.
+    MLflow's launcher writes a blank as `%20`; SQLAlchemy decodes such signs wherever they stand.
     """
     if not uri.startswith(SQLITE):
         return None
@@ -37,7 +54,7 @@ def sqlite_path(uri: str) -> Path | None:
 def sqlite_uri(path: Path) -> str:
     """The URI of a SQLite file, for MLflow and for Optuna (to which braces mean something).
 
-    Only what would be read as something else is written as `%..`: MLflow makes the folder of a URI
+    Only what would be read as something else is percent-encoded: MLflow makes the folder of a URI
     as it is written, and would leave an empty `my%20project` beside `my project`.
     """
     misread = re.compile("%(?=[0-9A-Fa-f]{2})|[?{}]")
@@ -45,15 +62,16 @@ def sqlite_uri(path: Path) -> str:
 
 
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, a relative SQLite path in it made absolute; else the project's own
-    SQLite file.
+    """The store's URI: MLFLOW_TRACKING_URI, else the project's own SQLite file.
+
+    A relative SQLite path becomes an absolute one.
     """
     given = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
     path = sqlite_path(given)
     if path is None:
         return given
-    _, mark, options = given.partition("?")
-    return f"{sqlite_uri(path)}{mark}{options}"
+    _, separator, options = given.partition("?")
+    return f"{sqlite_uri(path)}{separator}{options}"
 
 
 def store_file() -> Path | None:
@@ -61,96 +79,120 @@ def store_file() -> Path | None:
     return sqlite_path(tracking_uri())
 
 
-def artifact_root() -> str:
-    """The URI of the folder that holds the artifacts of a SQLite store."""
-    return (paths.project_root() / "mlartifacts").as_uri()
+def artifact_folder() -> Path:
+    """The folder that holds the artifacts of a SQLite store."""
+    return paths.project_root() / "mlartifacts"
 
 
 def connect() -> str:
-    """Point MLflow at the store, create what is missing, and return the id of the experiment.
+    """Configure MLflow, point it at the store, create what is missing.
 
     The experiment is the launcher's (`mlflow run` sets MLFLOW_EXPERIMENT_ID), else
     MLFLOW_EXPERIMENT_NAME, else named as the project is.
 
+    Returns:
+        The id of the experiment.
+
     Raises:
         UserError: the store cannot be used, or the experiment was deleted.
     """
+    configure_mlflow()
     import mlflow
 
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(
-        logging.CRITICAL
-    )  # shows a traceback of all that it raises
-    if store_file():
+    path = store_file()
+    if path:
         store_checks.check_environment(mlflow.__file__)
-        create_store(store_file())
+        create_store(path)
     store_checks.check_store(tracking_uri())
     mlflow.set_tracking_uri(tracking_uri())
+
     try:
-        experiment = _experiment()
+        experiment = _find_or_create_experiment()
+        _check_experiment(experiment)
+        mlflow_page.prepare_experiment(experiment)
     except mlflow.MlflowException as error:
         raise UserError(store_errors.explain_store_error(error)) from None
-    if (
-        experiment is None or experiment.experiment_id == ""
-    ):  # of something that answers in JSON to whatever is asked
-        raise UserError(
-            f"{store_errors.without_password(tracking_uri())} answers, and is no MLflow server; {store_errors.NAME_ANOTHER}"
-        )
-    if experiment.lifecycle_stage == "deleted":
-        raise UserError(
-            f"the MLflow experiment {experiment.name} was deleted; `mlflow experiments restore --experiment-id "
-            f"{experiment.experiment_id}` brings it back, or let MLFLOW_EXPERIMENT_NAME name another"
-        )
-    return experiment.experiment_id
+    return str(experiment.experiment_id)
 
 
-def _experiment():
-    """The experiment that runs go into, created if it is missing.
+def _find_or_create_experiment() -> Experiment:
+    """The experiment that runs go into.
 
     Raises:
         UserError: MLFLOW_EXPERIMENT_ID names none.
     """
     import mlflow
 
-    if number := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        try:
-            return mlflow.get_experiment(number)
-        except mlflow.MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            raise UserError(
-                f"MLFLOW_EXPERIMENT_ID is {number}, and {store_errors.without_password(tracking_uri())} has no such experiment; unset it, or let "
-                "MLFLOW_EXPERIMENT_NAME name one, which is created if it is missing"
-            ) from None
+    experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID")
+    if experiment_id:
+        return _experiment_by_id(experiment_id)
+
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or environment.read_project()["name"]
-    if found := mlflow.get_experiment_by_name(name):
-        return found
-    # A server knows its artifact store; for a bare database the default would be the current
-    # folder.
-    local = None if tracking_uri().startswith("http") else artifact_root()
+    experiment = mlflow.get_experiment_by_name(name)
+    if experiment:
+        return experiment
+
+    # A server has an artifact store of its own; for a bare database MLflow's default would be the
+    # current folder.
+    location = None if tracking_uri().startswith("http") else artifact_folder().as_uri()
     try:
-        return mlflow.get_experiment(mlflow.create_experiment(name, artifact_location=local))
+        return mlflow.get_experiment(mlflow.create_experiment(name, artifact_location=location))
     except mlflow.MlflowException:
-        if found := mlflow.get_experiment_by_name(name):  # another process was faster
-            return found
+        experiment = mlflow.get_experiment_by_name(name)  # another process was faster
+        if experiment:
+            return experiment
         raise
+
+
+def _experiment_by_id(experiment_id: str) -> Experiment:
+    import mlflow
+
+    try:
+        return mlflow.get_experiment(experiment_id)
+    except mlflow.MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        address = store_errors.without_password(tracking_uri())
+        raise UserError(
+            f"MLFLOW_EXPERIMENT_ID is {experiment_id}, and {address} has no such experiment; unset "
+            "it, or let MLFLOW_EXPERIMENT_NAME name one, which is created if it is missing"
+        ) from None
+
+
+def _check_experiment(experiment: Experiment | None) -> None:
+    """Refuse the answer of something that is no MLflow server, and a deleted experiment.
+
+    Raises:
+        UserError: that is so.
+    """
+    # A server that answers any request with some JSON.
+    if experiment is None or experiment.experiment_id == "":
+        address = store_errors.without_password(tracking_uri())
+        raise UserError(f"{address} answers, and is no MLflow server; {store_errors.NAME_ANOTHER}")
+    if experiment.lifecycle_stage == "deleted":
+        raise UserError(
+            f"the MLflow experiment {experiment.name} was deleted; `mlflow experiments restore "
+            f"--experiment-id {experiment.experiment_id}` brings it back, or let "
+            "MLFLOW_EXPERIMENT_NAME name another"
+        )
 
 
 def create_store(path: Path) -> None:
     """Create MLflow's SQLite file if there is none.
 
-    Built beside and linked into place whole: a file that several processes migrate at once breaks
-    most of them.
+    It is built under another name and linked into place whole: a file that several processes
+    migrate at once breaks most of them.
 
     Raises:
-        UserError: it cannot be made; or the file is another user's: SQLite serves one person on one
-            machine, a team shares a server.
+        UserError: it cannot be created; or the file is another user's: SQLite serves one person on
+            one machine, a team shares a server.
     """
     if path.exists():
         if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
             raise UserError(
-                f"{path} belongs to another user, and SQLite is no store for a team: it locks, and it corrupts on a "
-                "network drive. Point MLFLOW_TRACKING_URI at an MLflow server, or use a clone of your own"
+                f"{path} belongs to another user, and SQLite is no store for a team: it locks, and "
+                "it corrupts on a network drive. Point MLFLOW_TRACKING_URI at an MLflow server, or "
+                "use a clone of your own"
             )
         return
     if not path.parent.is_dir():
@@ -162,9 +204,10 @@ def create_store(path: Path) -> None:
 
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        SqlAlchemyStore(sqlite_uri(part), artifact_root())._dispose_engine()
+        new_store = SqlAlchemyStore(sqlite_uri(part), artifact_folder().as_uri())
+        new_store.engine.dispose()  # nothing holds the file when it gets its name
         os.link(part, path)
-    except FileExistsError:
+    except FileExistsError:  # another process was faster
         pass
     except (OSError, sqlalchemy.exc.SQLAlchemyError) as error:
         reason = str(error).splitlines()[0]
@@ -176,18 +219,16 @@ def create_store(path: Path) -> None:
 
 
 def check_artifact_root() -> None:
-    """Refuse, before anything is computed, a folder of artifacts that cannot be written.
+    """Refuse, before anything is computed, a folder of artifacts that is not writable.
 
     Raises:
         UserError: that is so.
     """
-    folder = paths.project_root() / "mlartifacts"
-    if (
-        store_file()
-        and folder.exists()
-        and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK))
-    ):
+    folder = artifact_folder()
+    if not store_file() or not folder.exists():
+        return
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(
-            f"{folder}, the folder of MLflow's artifacts, cannot be written; let it be yours and writable "
-            "(`ls -ld mlartifacts` says whose it is), and try again"
+            f"{folder}, the folder of MLflow's artifacts, cannot be written; let it be yours and "
+            "writable (`ls -ld mlartifacts` says whose it is), and try again"
         )

@@ -1,4 +1,7 @@
-"""Refuse an MLflow store that cannot be used, in seconds."""
+"""Refuse an MLflow store that cannot be used, in seconds.
+
+MLflow by itself tries for minutes and says nothing.
+"""
 
 import functools
 import sys
@@ -11,18 +14,20 @@ TRIES = 4  # to reach a server, 1, 2 and 4 seconds apart
 
 
 def check_store(store: str) -> None:
-    """Refuse a store that cannot be used, in seconds: MLflow by itself tries for minutes and says
-    nothing.
+    """Refuse a store that cannot be used.
 
     Raises:
-        UserError: a folder, a server that does not answer, a database that cannot be opened.
+        UserError: it is a folder, a server that does not answer, or a database that cannot be
+            opened.
     """
     kind = store_errors.scheme(store)
     if kind in store_errors.DATABASES and "://" not in store:
         raise UserError(f"MLFLOW_TRACKING_URI is {store}; a database is written as sqlite:///FILE")
     if kind == "file" or ("://" not in store and not kind.startswith("databricks")):
-        what = "a folder, which MLflow no longer takes as a store"
-        raise UserError(f"MLFLOW_TRACKING_URI is {store}, {what}; {store_errors.NAME_ANOTHER}")
+        raise UserError(
+            f"MLFLOW_TRACKING_URI is {store}, a folder, which MLflow no longer takes as a store; "
+            f"{store_errors.NAME_ANOTHER}"
+        )
     if kind in ("http", "https"):
         wait_for_server(store)
     if kind in store_errors.DATABASES:
@@ -30,9 +35,10 @@ def check_store(store: str) -> None:
 
 
 def check_environment(installed: str) -> None:
-    """Refuse an environment in which MLflow opens no database: Alembic's settings read a `%` in the
-    path of MLflow's own files as the beginning of a variable. The project itself may lie in such a
-    folder.
+    """Refuse an environment in which MLflow opens no database.
+
+    Alembic's settings read a `%` in the path of MLflow's own files as the beginning of a variable.
+    The project itself may be in such a folder.
 
     Args:
         installed: the path of MLflow's code.
@@ -42,44 +48,55 @@ def check_environment(installed: str) -> None:
     """
     if "%" in installed:
         raise UserError(
-            f"the environment is in {sys.prefix}, and MLflow opens no database from a path with a %; build it "
-            "elsewhere (`export VENV=~/.venvs/churn`, then `make repro`), and activate that one"
+            f"the environment is in {sys.prefix}, and MLflow opens no database from a path with a "
+            "%; build it elsewhere (`export VENV=~/.venvs/churn`, then `make repro`), and activate "
+            "that one"
         )
 
 
 @functools.cache  # once per process: every search of runs connects again
 def wait_for_server(address: str) -> None:
-    """Try to reach an MLflow server, and say at the first failure what is waited for.
+    """Try to reach an MLflow server, and print at the first failure what the command waits for.
 
     Raises:
         UserError: it does not answer, or it answers that it is not up.
     """
-    import requests
-
+    shown = store_errors.without_password(address)
+    reason = ""
     for attempt in range(TRIES):
-        try:
-            answer = requests.get(f"{address.rstrip('/')}/health", timeout=10)
-            if answer.status_code < 500:  # whether it is MLflow's, the first call of its API shows
-                return
-            reason = f"it answers {answer.status_code}, {answer.reason}"
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            raise UserError(
-                f"MLFLOW_TRACKING_URI is {store_errors.without_password(address)}, which is no address ({error})"
-            ) from None
-        except requests.RequestException as error:
-            reason = f"it does not answer: {type(error).__name__}"
+        reason = _server_fault(address)
+        if not reason:
+            return
         if attempt == 0:
-            print(
-                f"waiting for the MLflow server at {store_errors.without_password(address)} ...",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(f"waiting for the MLflow server at {shown} ...", file=sys.stderr, flush=True)
         if attempt < TRIES - 1:
             time.sleep(2**attempt)
     raise UserError(
-        f"the MLflow server at {store_errors.without_password(address)} cannot be used ({reason}); start it, or set MLFLOW_TRACKING_URI to one "
-        "that runs"
+        f"the MLflow server at {shown} cannot be used ({reason}); start it, or set "
+        "MLFLOW_TRACKING_URI to one that runs"
     )
+
+
+def _server_fault(address: str) -> str:
+    """Why a server cannot be used now, or "".
+
+    Whether it is MLflow's, the first call of its API shows.
+
+    Raises:
+        UserError: the address is malformed.
+    """
+    import requests
+
+    try:
+        response = requests.get(f"{address.rstrip('/')}/health", timeout=10)
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+        shown = store_errors.without_password(address)
+        raise UserError(f"MLFLOW_TRACKING_URI is {shown}, which is no address ({error})") from None
+    except requests.RequestException as error:
+        return f"it does not answer: {type(error).__name__}"
+    if response.status_code < 500:
+        return ""
+    return f"it answers {response.status_code}, {response.reason}"
 
 
 @functools.cache
@@ -96,11 +113,12 @@ def try_database(url: str) -> None:
         tables = sqlalchemy.inspect(engine).get_table_names()
         engine.dispose()
     except ImportError as error:
+        shown = store_errors.without_password(url)
         raise UserError(
-            f"{store_errors.without_password(url)} needs the package {error.name}, which is not installed; add it to pyproject.toml, then "
-            "`make lock` and `make install`"
+            f"{shown} needs the package {error.name}, which is not installed; add it to "
+            "pyproject.toml, then `make lock` and `make install`"
         ) from None
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise UserError(store_errors.explain_store_error(error)) from None
-    if store_errors.scheme(url) == "sqlite" and not tables:  # a new one is put in place whole
+    if store_errors.scheme(url) == "sqlite" and not tables:  # a new one is linked into place whole
         raise UserError(store_errors.damaged_message("it is empty"))

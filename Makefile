@@ -68,6 +68,7 @@ types: install-lint ## check the types of src/churn (mypy, strict)
 	$(LINT)/bin/mypy --python-executable $(VENV)/bin/python
 
 ui: setup ## MLflow's web page on http://127.0.0.1:5000 (PORT=... chooses)
+	@PYTHONPATH=src python -c 'from churn.tracking import mlflow_page, store; print("the runs:", mlflow_page.page_link("http://127.0.0.1:$(or $(PORT),5000)", store.connect()))'
 	mlflow ui --host 127.0.0.1 --port $(or $(PORT),5000) --workers 1 \
 	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
 	  --default-artifact-root "$$(python -c 'from pathlib import Path; print(Path("mlartifacts").absolute().as_uri())')"

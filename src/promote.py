@@ -28,7 +28,7 @@ from churn.errors import UserError
 from churn.modeling.metrics import COMPARED_METRICS
 from churn.operations import comparison, eligibility, promotion, status
 from churn.params import Params, load_params
-from churn.tracking import evaluation_record, logged_model, registry, store
+from churn.tracking import evaluation_record, launching_run, logged_model, registry, store
 from churn.tracking.store_errors import explain_store_error
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def main() -> None:
     params = load_params()
     name = params.registry.model
     store.connect()
+    launching_run.name_launching_run()
     if not registry.model_exists(name):
         raise UserError(f"the registry has no model {name}; `make repro` makes and registers one")
 

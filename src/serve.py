@@ -17,7 +17,7 @@ from pathlib import Path
 from churn.console import run_command
 from churn.errors import UserError
 from churn.params import load_params
-from churn.tracking import logged_model, registry, store
+from churn.tracking import launching_run, logged_model, registry, store
 from churn.tracking.store_errors import explain_store_error
 
 HOST = "127.0.0.1"
@@ -30,6 +30,7 @@ def main() -> None:
     check_port(options.port)
     name = load_params().registry.model
     store.connect()
+    launching_run.name_launching_run()
     version = registry.require_alias(name, options.alias)
 
     # SIGTERM alone would leave the copy of the model behind.

@@ -1,4 +1,4 @@
-"""`mlflow run`: what its entry points take, and what they leave in MLflow and DVC."""
+"""`mlflow run`: what its entry points leave in MLflow and DVC."""
 
 import shutil
 import subprocess
@@ -6,125 +6,24 @@ from pathlib import Path
 
 import pytest
 from mlflow.artifacts import download_artifacts
-from mlflow.projects._project_spec import load_project
 
-import launch
 from churn import paths
-from churn.errors import UserError
-from churn.files import md5, read_yaml
-from churn.params import load_params
-from conftest import ROOT, TINY, Project, free_port
-
-LEAVES = load_params(ROOT / "params.yaml").flat()
-# What the texts below are compared with.
-MEANT = {
-    "train.max_depth": 4,
-    "train.rounds": 1000,
-    "train.learning_rate": 0.05,
-    "gate.min_roc_auc": 0.8,
-}
-VERBS = {
-    "main",
-    "preprocess",
-    "train",
-    "evaluate",
-    "sweep",
-    "promote",
-    "reproduce",
-    "why",
-    "score",
-    "serve",
-    "monitor",
-}
+from churn.files import md5
+from conftest import TINY, Project, free_port
 
 
-@pytest.fixture(scope="module")
-def clone(tiny_pipeline, tmp_path_factory) -> Project:
-    """A tiny project after `dvc repro`. The tests of this module go on from one another, in order."""
-    return tiny_pipeline.copy(tmp_path_factory.mktemp("launch"))
+@pytest.fixture
+def clone(tiny_pipeline, tmp_path) -> Project:
+    """A tiny project after `dvc repro`."""
+    return tiny_pipeline.copy(tmp_path)
 
 
 def launched(project: Project, *arguments: str):
     """`mlflow run` in the project: how it ended, and its run."""
-    result = project.run(
-        "mlflow", "run", ".", "--env-manager", "local", *arguments, MLFLOW_TRACKING_URI=project.uri
-    )
-    (newest, *_) = [
-        r for r in project.client.search_runs(["0"]) if "mlflow.project.entryPoint" in r.data.tags
-    ]
-    return result, newest
-
-
-def test_entry_points():
-    """Each command is there; those of the pipeline take any parameter, and repeat no value of
-    params.yaml.
-    """
-    written = read_yaml(ROOT / "MLproject")["entry_points"]
-    assert set(written) == VERBS
-    project = load_project(str(ROOT))
-    for name in ("main", "preprocess", "train", "evaluate"):
-        assert project.get_entry_point(name).parameters == {}
-    listed = [
-        parameter
-        for entry in written.values()
-        for parameter in entry.get("parameters", {}).values()
-    ]
-    assert all(parameter["type"] for parameter in listed)
-
-
-def test_changes(monkeypatch):
-    """Only what differs from params.yaml; a wrong name is refused with the nearest."""
-    short = {name.split(".")[-1]: value for name, value in LEAVES.items()}
-    assert launch.changed_parameters({name: str(value) for name, value in short.items()}, LEAVES) == {}
-    assert launch.changed_parameters({}, LEAVES) == {}
-    assert launch.changed_parameters({"min_roc_auc": "0.80", "rounds": "1e3"}, LEAVES | MEANT) == {}
-    asked = {"max_depth": "6", "positive": "gone", "learning_rate": "0.1"}
-    assert launch.changed_parameters(asked, LEAVES | MEANT) == {
-        "train.max_depth": "6",
-        "data.positive": "gone",
-        "train.learning_rate": "0.1",
-    }
-    assert launch.changed_parameters({"max_depth": "[6"}, LEAVES) == {"train.max_depth": "[6"}
-    monkeypatch.chdir(ROOT)
-    with pytest.raises(
-        UserError, match=r"train.max_depth: Input should be a valid integer.*\(got '\[6'\)"
-    ):
-        launch.check_values({"train.max_depth": "[6"})
-    edited = {
-        **LEAVES,
-        "train.max_depth": 5,
-    }  # params.yaml was edited: what was asked for is another value
-    assert launch.changed_parameters({"max_depth": "4"}, edited) == {"train.max_depth": "4"}
-    with pytest.raises(
-        UserError, match="-P max_dept: there is no such parameter; did you mean max_depth"
-    ):
-        launch.changed_parameters({"max_dept": "6"}, LEAVES)
-
-
-def test_it_is_never_empty(clone):
-    """Every stage is cached: the parent holds parameters, metrics and dvc.lock, and says so."""
-    result, parent = launched(clone)
-    assert result.returncode == 0, result.stderr
-    assert parent.info.status == "FINISHED"
-    assert parent.data.params["train.rounds"] == "20" and "roc_auc" in parent.data.metrics
-    assert (parent.data.tags["cached"], parent.data.tags["executed"]) == ("true", "nothing")
-    (model_run,) = clone.runs("train")
-    assert parent.data.tags["model_run"] == model_run.info.run_id
-    assert "dvc.lock" in [item.path for item in clone.client.list_artifacts(parent.info.run_id)]
-
-
-def test_a_stage(clone):
-    """`-e train` runs the pipeline up to train; what ran is a child of the parent and does not log
-    into it.
-    """
-    clone.set(**{"train.max_depth": 3})
-    result, parent = launched(clone, "-e", "train")
-    assert result.returncode == 0, result.stderr
-    assert parent.data.tags["executed"] == "train" and parent.data.params["train.max_depth"] == "3"
-    model_run = clone.runs("train")[0]
-    assert model_run.data.tags["mlflow.parentRunId"] == parent.info.run_id != model_run.info.run_id
-    assert model_run.info.experiment_id == parent.info.experiment_id
-    assert clone.alias("staging") == "1"
+    command = ["mlflow", "run", ".", "--env-manager", "local", *arguments]
+    result = project.run(*command, MLFLOW_TRACKING_URI=project.uri)
+    runs = project.client.search_runs(["0"])  # the newest first
+    return result, next(run for run in runs if "mlflow.project.entryPoint" in run.data.tags)
 
 
 def given(**parameters: object) -> list[str]:
@@ -132,10 +31,47 @@ def given(**parameters: object) -> list[str]:
     return [f"-P{name}={value}" for name, value in parameters.items()]
 
 
-def test_without_changes_it_is_dvc_repro(clone):
-    """No experiment; run, version and staging as ever; the parent says that train came from the
-    cache.
+def test_it_is_never_empty(clone):
+    """Every stage is cached: the parent holds parameters, metrics and dvc.lock, and says so."""
+    result, parent = launched(clone)
+    assert result.returncode == 0, result.stderr
+    assert (parent.info.status, parent.info.run_name) == ("FINISHED", "pipeline")
+    assert parent.data.params["train.rounds"] == "20" and "roc_auc" in parent.data.metrics
+    tags = parent.data.tags
+    assert (tags["cached"], tags["executed"], tags["gate"]) == ("true", "nothing", "passed")
+    (model_run,) = clone.runs("train")
+    assert tags["model_run"] == model_run.info.run_id
+    assert "dvc.lock" in [item.path for item in clone.client.list_artifacts(parent.info.run_id)]
+
+
+def test_a_new_store_is_filled(clone):
+    """Every stage is cached and the store is new: report.py makes the model's run, under the
+    parent, and the parent is filled all the same.
     """
+    (clone.folder / "mlflow.db").unlink()
+    result, parent = launched(clone)
+    assert result.returncode == 0, result.stderr
+    (model_run,) = clone.runs("train")
+    assert model_run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert parent.data.tags["model_run"] == model_run.info.run_id
+    assert parent.data.metrics["roc_auc"] == model_run.data.metrics["roc_auc"]
+
+
+def test_a_stage_and_then_the_rest(clone):
+    """`-e train` runs the pipeline up to train; what ran is a child of the parent and does not log
+    into it. The whole pipeline is then `dvc repro`: no experiment, a version in staging, and its
+    parent says that train came from the cache.
+    """
+    clone.set(**{"train.max_depth": 3})
+    result, parent = launched(clone, "-e", "train")
+    assert result.returncode == 0, result.stderr
+    assert parent.info.run_name == "train"
+    assert parent.data.tags["executed"] == "train" and parent.data.params["train.max_depth"] == "3"
+    model_run = clone.runs("train")[0]
+    assert model_run.data.tags["mlflow.parentRunId"] == parent.info.run_id != model_run.info.run_id
+    assert model_run.info.experiment_id == parent.info.experiment_id
+    assert clone.alias("staging") == "1"
+
     result, parent = launched(clone)
     assert result.returncode == 0, result.stderr
     assert parent.data.tags["executed"] == "evaluate" and clone.alias("staging") == "2"
@@ -144,22 +80,21 @@ def test_without_changes_it_is_dvc_repro(clone):
 
 def test_with_changes_it_is_an_experiment(clone):
     """-P max_depth=2: one DVC experiment, one model run of its name under the parent, the same
-    figures in all three.
+    figures in all three. Its version is not staged.
     """
     result, parent = launched(clone, *given(max_depth=2))
     assert result.returncode == 0, result.stderr
+    assert parent.info.run_name == "pipeline max_depth=2"
     (name,) = clone.out("dvc", "exp", "list", "--name-only").split()
     run = clone.runs("train")[0]
-    assert (
-        (run.info.run_name, run.data.tags["dvc_experiment"])
-        == (name, name)
-        == (name, parent.data.tags["dvc_experiment"])
-    )
+    assert run.info.run_name == run.data.tags["dvc_experiment"] == name
+    assert parent.data.tags["dvc_experiment"] == name
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert run.data.params["train.max_depth"] == parent.data.params["train.max_depth"] == "2"
     assert run.data.metrics["roc_auc"] == parent.data.metrics["roc_auc"]
     shown = clone.out("dvc", "exp", "show", "--json", "--no-pager")
     assert f"{run.data.metrics['roc_auc']}" in shown
+    assert len(clone.versions()) == 2 and clone.alias("staging") == "1"
 
 
 @pytest.mark.parametrize(
@@ -170,17 +105,17 @@ def test_with_changes_it_is_an_experiment(clone):
     ],
 )
 def test_wrong_parameters(clone, wrong, says):
-    """One clear line, no traceback of ours; the launching run is FAILED and says why, no run is
-    left RUNNING, and params.yaml is as it was.
+    """One clear line, no traceback of ours; the launching run is FAILED, says why, and its name
+    says that it was refused. No run is left RUNNING, and params.yaml is as it was.
     """
     before = (clone.folder / "params.yaml").read_bytes()
     result, parent = launched(clone, *given(**wrong))
     assert result.returncode != 0 and says in result.stderr and 'File "src/' not in result.stderr
     assert parent.info.status == "FAILED" and says in parent.data.tags["error"]
+    assert parent.info.run_name.startswith("refused: pipeline ")
     assert (clone.folder / "params.yaml").read_bytes() == before
-    everything = clone.client.search_runs(
-        [e.experiment_id for e in clone.client.search_experiments()]
-    )
+    experiments = [item.experiment_id for item in clone.client.search_experiments()]
+    everything = clone.client.search_runs(experiments)
     assert [run.info.run_id for run in everything if run.info.status == "RUNNING"] == []
 
 
@@ -188,17 +123,15 @@ def test_sweep(clone):
     """The search by the launcher: its run is the launcher's child, its trials are that run's, in
     one experiment.
     """
-    before = (clone.folder / "params.yaml").read_bytes()
     clone.set(**{"sweep.trials": 2, "sweep.folds": 1})
     result, parent = launched(clone, "-e", "sweep")
-    (clone.folder / "params.yaml").write_bytes(before)
     assert result.returncode == 0 and parent.info.status == "FINISHED", result.stderr
+    assert parent.info.run_name.startswith("sweep")
     (search,) = clone.runs("sweep")
     assert search.data.tags["mlflow.parentRunId"] == parent.info.run_id
     trials = clone.runs("trial")
-    assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {search.info.run_id} and len(
-        trials
-    ) == 2
+    assert len(trials) == 2
+    assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {search.info.run_id}
     assert {run.info.experiment_id for run in (search, *trials)} == {parent.info.experiment_id}
 
 
@@ -206,12 +139,12 @@ def test_operations(clone):
     """promote and score by the launcher: production is set; the parent of a command that failed is
     FAILED.
     """
-    result, _ = launched(clone, "-e", "promote", "-P", "reason=first model", "-P", "by=Ada")
+    result, parent = launched(clone, "-e", "promote", "-P", "reason=first model", "-P", "by=Ada")
     assert result.returncode == 0, result.stderr
-    assert clone.alias("production") == "2", "the experiment's version 3 was never put into staging"
-    result, parent = launched(
-        clone, "-e", "score", "-P", "customers=none.csv", "-P", "scores=scores.parquet"
-    )
+    assert clone.alias("production") == "1"
+    assert parent.info.run_name == "promote reason=first model by=Ada"
+    files = ("-P", "customers=none.csv", "-P", "scores=scores.parquet")
+    result, parent = launched(clone, "-e", "score", *files)
     assert result.returncode != 0 and parent.info.status == "FAILED"
 
 

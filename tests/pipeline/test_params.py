@@ -36,10 +36,6 @@ OTHERS |= {
 OTHERS |= {"registry.model": ("Another", "Other"), "train.max_depth": (5, 6)}
 # The tests of no pipeline, which take seconds.
 FAST = ("pipeline/test_params.py", "unit", "template/test_pipeline_files.py")
-FAST += (
-    "pipeline/test_launchers.py::test_entry_points",
-    "pipeline/test_launchers.py::test_changes",
-)
 SLOW = "repeat_no_value or stages_declare or push or colleague or needs_no_remote"
 
 

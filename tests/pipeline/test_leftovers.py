@@ -104,16 +104,6 @@ def test_a_run_that_was_deleted_meanwhile(own_store):
     assert list(runs.open_runs_folder().iterdir()) == []
 
 
-def test_temporary_folders(tmp_path):
-    """One that nobody holds is removed, one that is in use stays."""
-    (tmp_path / ".prepared-dead/sub").mkdir(parents=True)
-    with leftovers.scratch_folder(tmp_path, ".prepared-") as ours:
-        assert list(tmp_path.iterdir()) == [ours]
-        with leftovers.scratch_folder(tmp_path, ".prepared-") as other:
-            assert sorted(tmp_path.iterdir()) == sorted([ours, other])
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_checkouts_of_killed_rebuilds(tmp_path, monkeypatch):
     """What a killed reproduce.py or why.py left in the folder of temporary files goes with the next
     one.

@@ -5,7 +5,6 @@ import shutil
 import mlflow
 import pytest
 from mlflow.utils.file_utils import path_to_local_sqlite_uri
-from sqlalchemy import make_url
 
 from churn import paths
 from churn.errors import UserError
@@ -13,29 +12,8 @@ from churn.experiments import queue
 from churn.files import md5
 from churn.forensics import workspace
 from churn.forensics.recipe import project_folder_in, resolve_recipe
-from churn.tracking import git_state, runs, store, store_checks
+from churn.tracking import git_state, runs
 from conftest import Project
-
-NAMES = ["my project", "Kündigung", "100%churn", "100%20churn", "a#b?c", "{a} & 'b'"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_uri_and_its_path(tmp_path, monkeypatch, name):
-    """The URI of a file names that file to SQLAlchemy; a relative one and MLflow's own lead to it
-    as well.
-    """
-    folder = tmp_path / name
-    monkeypatch.setenv("DVC_ROOT", str(folder))
-    path = folder / "mlflow.db"
-    assert make_url(store.sqlite_uri(path)).database == str(path)
-    for uri in ("sqlite:///mlflow.db", store.sqlite_uri(path), path_to_local_sqlite_uri(str(path))):
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        assert store.store_file() == path and store.tracking_uri() == store.sqlite_uri(path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db?timeout=60")
-    assert (
-        store.store_file() == path
-        and store.tracking_uri() == f"{store.sqlite_uri(path)}?timeout=60"
-    )
 
 
 def test_a_store_in_an_odd_folder(tmp_path, monkeypatch):
@@ -54,13 +32,6 @@ def test_a_store_in_an_odd_folder(tmp_path, monkeypatch):
     assert [path.read_text() for path in folder.glob("mlartifacts/**/odd.txt")] == ["here"]
     assert sorted(path.name for path in folder.iterdir()) == [".dvc", "mlartifacts", "mlflow.db"]
     assert list(tmp_path.iterdir()) == [folder]
-
-
-def test_an_environment_in_a_folder_with_a_percent_sign():
-    """MLflow cannot open a database from there: one message that names the way out."""
-    store_checks.check_environment("/tmp/churn/.venv/lib/mlflow/__init__.py")
-    with pytest.raises(UserError, match="export VENV="):
-        store_checks.check_environment("/tmp/100%churn/.venv/lib/mlflow/__init__.py")
 
 
 @pytest.mark.parametrize("name", ["Kündigung", "a#b", "a?b", "{a}"])

@@ -1,4 +1,4 @@
-"""What MLflow holds after the pipeline: one row a model, with everything side by side, joined to
+"""What MLflow holds after the pipeline: one row per model, with everything side by side, joined to
 DVC by md5.
 """
 
@@ -8,6 +8,7 @@ import pytest
 
 from churn.files import md5
 from churn.params import load_params, parameter_names
+from churn.tracking import mlflow_page, store
 
 
 def model_run(pipeline):
@@ -44,7 +45,7 @@ def test_tags_equal_the_lock(pipeline):
 
 
 def test_version_names_the_four_moving_parts(pipeline):
-    """From the tags of the version alone: code, data, every parameter, the seed, the environment."""
+    """From its tags alone: code, data, every parameter, the seed, the environment."""
     (version,) = pipeline.versions()
     assert version.tags["git_commit"] == pipeline.out("git", "rev-parse", "HEAD").strip()
     assert version.tags["git_dirty"] == "false"
@@ -54,7 +55,7 @@ def test_version_names_the_four_moving_parts(pipeline):
     assert version.tags["environment"] == "as pinned"
 
 
-def test_one_row_a_model_with_everything(pipeline):
+def test_one_row_per_model_with_everything(pipeline):
     """Parameters, test metrics equal to metrics.json, both learning curves in full, plots, data
     sets, the model.
     """
@@ -82,6 +83,55 @@ def test_one_row_a_model_with_everything(pipeline):
     ]
     assert plots == {f"plots/{name}.png" for name in names}
     assert {output.model_id for output in run.outputs.model_outputs}
+
+
+def test_mlflow_page(pipeline):
+    """The experiment is of the kind model training and has the saved view; the run has a
+    description that names its version and the command that rebuilds it.
+    """
+    run = model_run(pipeline)
+    experiment = pipeline.client.get_experiment(run.info.experiment_id)
+    assert mlflow_page.experiment_tags().items() <= experiment.tags.items()
+    description = run.data.tags["mlflow.note.content"]
+    assert "Gate: passed" in description and "ChurnXGB/1" in description
+    assert "`python src/reproduce.py 1`" in description
+
+
+def test_an_experiment_of_an_earlier_release_gets_its_kind(tiny_pipeline, tmp_path, inside):
+    """It has no such tags; a view that somebody changed stays changed."""
+    clone = inside(tiny_pipeline.copy(tmp_path))
+    experiment_id = clone.runs("train")[0].info.experiment_id
+    kind, view = mlflow_page.experiment_tags()
+    clone.client.delete_experiment_tag(experiment_id, kind)
+    clone.client.set_experiment_tag(experiment_id, view, "changed")
+    assert store.connect() == experiment_id
+    tags = clone.client.get_experiment(experiment_id).tags
+    assert tags[kind] == "custom_model_development" and tags[view] == "changed"
+
+
+# Runs a command, and prints how MLflow's switch is set when MLflow is imported.
+WATCHED = """
+import os, runpy, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "mlflow":
+            print("telemetry disabled:", os.environ.get("MLFLOW_DISABLE_TELEMETRY"))
+sys.meta_path.insert(0, Watch())
+sys.path.insert(0, "src")
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    "command", ["src/report.py", "src/preprocess.py", "src/promote.py --status"]
+)
+def test_telemetry_is_off_when_mlflow_is_imported(tiny_pipeline, tmp_path, command):
+    """MLflow reads its switch at that moment, and never again."""
+    clone = tiny_pipeline.copy(tmp_path)
+    unset = ("env", "--unset=MLFLOW_DISABLE_TELEMETRY")
+    printed = clone.out(*unset, "python", "-c", WATCHED, *command.split())
+    assert "telemetry disabled: true" in printed and "telemetry disabled: None" not in printed
 
 
 @pytest.mark.sample

@@ -81,34 +81,46 @@ def test_second_repro_adds_nothing(clone):
     assert state() == before
 
 
-def test_make_ui_serves_the_runs(clone):
+@pytest.fixture
+def production(clone) -> None:
+    """Some version is in production."""
+    if clone.alias("production") is None:
+        clone.client.set_registered_model_alias("ChurnXGB", "production", "1")
+
+
+def first_answer(address: str, server: subprocess.Popen) -> str:
+    """The page at an address, once the server is up."""
+    deadline = time.monotonic() + 240
+    while True:
+        try:
+            return urllib.request.urlopen(address, timeout=5).read().decode()
+        except OSError:
+            assert server.poll() is None, "the server ended"
+            assert time.monotonic() < deadline, "the server did not come up"
+            time.sleep(0.5)
+
+
+def test_make_ui_serves_the_runs(clone, production, tmp_path):
     """The MLflow page answers on loopback, and through it, as a team's server, the pipeline's
-    commands find it all.
+    commands find it all. `make ui` prints the address of the runs.
     """
     port = free_port()
+    address = f"http://127.0.0.1:{port}"
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-    server = subprocess.Popen(
-        ["make", "ui", f"PORT={port}"], cwd=clone.folder, env=env, start_new_session=True
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                page = (
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read().decode()
-                )
-                break
-            except OSError:
-                assert server.poll() is None and time.monotonic() < deadline, (
-                    "make ui did not come up"
-                )
-                time.sleep(0.5)
-        assert "MLflow" in page
-        query = f"http://127.0.0.1:{port}/api/2.0/mlflow/registered-models/get?name=ChurnXGB"
-        assert '"production"' in urllib.request.urlopen(query, timeout=30).read().decode()
-        through = clone.out(
-            "python", "src/report.py", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}"
+    with (tmp_path / "printed").open("w") as printed:
+        server = subprocess.Popen(
+            ["make", "ui", f"PORT={port}"],
+            cwd=clone.folder,
+            env=env,
+            stdout=printed,
+            start_new_session=True,
         )
+    try:
+        assert "MLflow" in first_answer(f"{address}/", server)
+        assert f"the runs: {address}/#/experiments/1/runs?" in (tmp_path / "printed").read_text()
+        query = f"{address}/api/2.0/mlflow/registered-models/get?name=ChurnXGB"
+        assert '"production"' in urllib.request.urlopen(query, timeout=30).read().decode()
+        through = clone.out("python", "src/report.py", MLFLOW_TRACKING_URI=address)
         assert "production  ChurnXGB version" in through and "gate        passed" in through
     finally:
         os.killpg(server.pid, signal.SIGTERM)
@@ -142,7 +154,7 @@ def test_make_plots_draws_offline(clone, tmp_path):
     assert len(re.findall(r"<(?:svg|canvas)[^>]*class=\"marks\"", drawn)) == 8
 
 
-def test_make_clean_loses_nothing(clone):
+def test_make_clean_loses_nothing(clone, production):
     """After `make clean` the pipeline is restored from the cache without a stage being run; the
     store stays.
     """

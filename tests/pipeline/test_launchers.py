@@ -48,7 +48,7 @@ def test_a_new_store_is_filled(clone):
     """Every stage is cached and the store is new: report.py makes the model's run, under the
     parent, and the parent is filled all the same.
     """
-    (clone.folder / "mlflow.db").unlink()
+    clone.uri = f"sqlite:///{clone.folder}/new.db"
     result, parent = launched(clone)
     assert result.returncode == 0, result.stderr
     (model_run,) = clone.runs("train")

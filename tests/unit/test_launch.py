@@ -92,6 +92,9 @@ def test_the_launching_run_is_hidden_only_while_a_run_is_opened(monkeypatch):
     with launching_run.hidden_from_mlflow():
         assert launching_run.launching_run_id() is None
     assert launching_run.launching_run_id() == "abc"
+    with launching_run.kept():
+        monkeypatch.delenv("MLFLOW_RUN_ID")  # as MLflow does at the end of a run
+    assert launching_run.launching_run_id() == "abc"
     monkeypatch.delenv("MLFLOW_RUN_ID")
     with launching_run.hidden_from_mlflow():
         assert launching_run.launching_run_id() is None

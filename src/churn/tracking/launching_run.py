@@ -35,7 +35,15 @@ def hidden_from_mlflow() -> Iterator[None]:
 
     All stages would then log into one run. The variable is back after the `with`.
     """
-    run_id = os.environ.pop(VARIABLE, None)
+    with kept():
+        os.environ.pop(VARIABLE, None)
+        yield
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep the variable over the end of a run, at which MLflow deletes it."""
+    run_id = launching_run_id()
     try:
         yield
     finally:

@@ -118,21 +118,12 @@ def open_run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iter
             held.append(parent)
         return held
 
-    with hold_runs(start), active_run() as opened:
+    with launching_run.kept(), hold_runs(start), active_run() as opened, _failure_noted():
         if tags.get("git_dirty") == "true":
             mlflow.log_text(git_state.patch(), f"{tags['stage']}.patch")
         if "error" in opened.data.tags:  # of an earlier attempt
             mlflow.delete_tag("error")
-        try:
-            yield opened
-        except BaseException as error:
-            _note_failure(error)
-            if isinstance(error, OSError) and error.filename and error.errno in UNWRITABLE:
-                raise UserError(
-                    f"{error.filename} cannot be written: {error.strerror}; mend that, and try "
-                    "again"
-                ) from None
-            raise
+        yield opened
 
 
 def _name_and_tags_of_new_run(
@@ -147,17 +138,33 @@ def _name_and_tags_of_new_run(
     return name, tags
 
 
-def _note_failure(error: BaseException) -> None:
-    """Tag the active run with the error that ends it, if the store still answers."""
+@contextmanager
+def _failure_noted() -> Iterator[None]:
+    """Tag the active run with the error that ends it, if the store still answers.
+
+    Raises:
+        UserError: a file that the body writes is not writable.
+    """
     import mlflow
 
-    if store_errors.is_gone(error):  # MLflow closes the run next, and need not wait once more
-        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-        return
-    reason = type(error).__name__
-    if str(error):  # KeyboardInterrupt has no text
-        reason = f"{reason}: {error}"
-    mlflow.set_tag("error", reason[:LONGEST_ERROR])
+    try:
+        yield
+    except BaseException as error:
+        if store_errors.is_gone(error):  # MLflow closes the run next, and need not wait once more
+            os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+        else:
+            mlflow.set_tag("error", _error_text(error))
+        if isinstance(error, OSError) and error.filename and error.errno in UNWRITABLE:
+            raise UserError(
+                f"{error.filename} cannot be written: {error.strerror}; mend that, and try again"
+            ) from None
+        raise
+
+
+def _error_text(error: BaseException) -> str:
+    """The type of an error and its message; KeyboardInterrupt has none."""
+    name = type(error).__name__
+    return f"{name}: {error}"[:LONGEST_ERROR] if str(error) else name
 
 
 def active_run() -> ActiveRun:

@@ -1,9 +1,11 @@
-"""Comparator *bare loop*: the search of src/sweep.py as one script with Optuna alone, no database and no MLflow.
+"""Comparator *bare loop*: the search of src/sweep.py as one script with Optuna alone, no database
+and no MLflow.
 
     python bare_sweep.py TRIALS [lean]    (in the root of a project whose splits are made)
 
-Space, folds and pruning are those of the search, and so is the sampler: both draw the very same trials, else chance
-would decide which is faster. As most people write it, each fit makes its matrices anew; `lean` makes them once.
+Space, folds and pruning are those of the search, and so is the sampler: both draw the very same
+trials, else chance would decide which is faster. As most people write it, each fit makes its
+matrices anew; `lean` makes them once.
 """
 
 import sys

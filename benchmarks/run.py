@@ -80,7 +80,7 @@ def measure(base: Path, rounds: int) -> dict[str, list[float]]:
     call(empty, "dvc", "repro")
     times: dict[str, list[float]] = {}
     with tqdm(total=8 * rounds, unit="run", disable=not sys.stderr.isatty()) as bar:
-        for round in range(rounds + 1):  # the first warms the disk's caches and is not counted
+        for number in range(rounds + 1):  # the first warms the disk's caches and is not counted
             cases = {
                 "bare": partial(
                     call, base, sys.executable, str(HERE / "bare.py"), str(raw), str(base / "bare")
@@ -92,7 +92,7 @@ def measure(base: Path, rounds: int) -> dict[str, list[float]]:
                     "exp",
                     "run",
                     "-S",
-                    f"train.learning_rate={0.04 + round / 1000:.3f}",
+                    f"train.learning_rate={0.04 + number / 1000:.3f}",
                 )
                 cases[f"{name} cold"] = partial(cold, folder)
                 cases[f"{name} experiment"] = partial(call, folder, *experiment)
@@ -100,7 +100,7 @@ def measure(base: Path, rounds: int) -> dict[str, list[float]]:
             cases["empty no-op"] = partial(call, empty, "dvc", "repro")
             for name, run in cases.items():
                 wall = run()
-                if round:
+                if number:
                     times.setdefault(name, []).append(wall)
                     bar.update()
     return times

@@ -109,7 +109,8 @@ def main() -> None:
         print(f"{name:<10} {seconds:>8.1f} {rows / seconds:>14,.0f} {memory:>9,.0f}")
     print(f"score.py / bare: {results['score.py'][0] / results['bare'][0]:.2f} in time", end=", ")
     print(
-        f"{results['score.py'][1] / results['bare'][1]:.2f} in memory; of its time {start:.1f} s are the start"
+        f"{results['score.py'][1] / results['bare'][1]:.2f} in memory; "
+        f"of its time {start:.1f} s are the start"
     )
 
 

@@ -35,7 +35,8 @@ wrk.headers["Content-Type"] = "application/json"
 wrk.body = io.open(os.getenv("BODY")):read("*a")
 function done(summary, latency, requests)
   local e = summary.errors
-  print(string.format('{"requests": %d, "seconds": %f, "p50": %f, "p99": %f, "errors": %d}', summary.requests,
+  local form = '{"requests": %d, "seconds": %f, "p50": %f, "p99": %f, "errors": %d}'
+  print(string.format(form, summary.requests,
     summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
     e.connect + e.read + e.write + e.status + e.timeout))
 end
@@ -194,10 +195,12 @@ def main() -> None:
         }
 
     print(
-        f"{version.name} version {version.version}, {os.cpu_count()} cores, MLflow {mlflow.__version__}, {asked.seconds} s a case\n"
+        f"{version.name} version {version.version}, {os.cpu_count()} cores, "
+        f"MLflow {mlflow.__version__}, {asked.seconds} s a case\n"
     )
     print(
-        "| | rows a request | requests/s | rows/s | p50 ms | p99 ms |\n| --- | --- | --- | --- | --- | --- |"
+        "| | rows a request | requests/s | rows/s | p50 ms | p99 ms |\n"
+        "| --- | --- | --- | --- | --- | --- |"
     )
     for case, count, rate, p50, p99 in loads:
         print(f"| {case} | {count} | {rate:.0f} | {rate * count:.0f} | {p50:.1f} | {p99:.1f} |")

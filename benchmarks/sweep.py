@@ -2,9 +2,10 @@
 
     python benchmarks/sweep.py [--trials 50] [--experiments 4] [--rounds 3]
 
-search: `python src/sweep.py` until its last trial ends; its closing comparison (50 fits) and plots are listed apart.
-bare loop: bare_sweep.py, the same trials without database and MLflow; as most people write it, and lean. queue:
-`dvc exp run --queue` and then `python src/sweep.py --queue`; for the textbook `dvc exp run --run-all`.
+search: `python src/sweep.py` until its last trial ends; its closing comparison (50 fits) and plots
+are listed apart. bare loop: bare_sweep.py, the same trials without database and MLflow; as most
+people write it, and lean. queue: `dvc exp run --queue` and then `python src/sweep.py --queue`; for
+the textbook `dvc exp run --run-all`.
 """
 
 import argparse
@@ -24,7 +25,9 @@ from tqdm import tqdm
 
 
 def search(folder: Path) -> tuple[float, float]:
-    """Seconds from the start of `python src/sweep.py` to the end of its last trial, and from there to its own."""
+    """Seconds from the start of `python src/sweep.py` to the end of its last trial, and from
+    there to its own.
+    """
     (folder / "sweep.db").unlink(missing_ok=True)
     start = datetime.now()
     wall = call(folder, sys.executable, "src/sweep.py")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Decision:
+class PromotionRequest:
     """Who changes production, and why; how the command asks before it does."""
 
     by: str
@@ -69,9 +69,9 @@ def main() -> None:
     elif options.stage:
         print(put_into_staging(name, options.stage))
     elif options.rollback:
-        roll_back(name, decision_of(options))
+        roll_back(name, promotion_request(options))
     else:
-        promote(name, params, decision_of(options))
+        promote(name, params, promotion_request(options))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -98,7 +98,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def decision_of(options: argparse.Namespace) -> Decision:
+def promotion_request(options: argparse.Namespace) -> PromotionRequest:
     """Who decides, and why.
 
     Raises:
@@ -110,7 +110,7 @@ def decision_of(options: argparse.Namespace) -> Decision:
     by = (options.by or git_user()).strip()
     if not by:
         raise UserError('git has no user.name; say who you are: --by "..."')
-    return Decision(by, reason, options.yes, options.dry_run)
+    return PromotionRequest(by, reason, options.yes, options.dry_run)
 
 
 def git_user() -> str:
@@ -118,7 +118,7 @@ def git_user() -> str:
     return subprocess.run(["git", "config", "user.name"], capture_output=True, text=True).stdout
 
 
-def promote(name: str, params: Params, decision: Decision) -> None:
+def promote(name: str, params: Params, request: PromotionRequest) -> None:
     """Show staging against production, ask, and make it production."""
     version = eligibility.promotable_version(name, params.gate.require_reproduced)
     production = registry.version_with_alias(name, "production")
@@ -126,10 +126,10 @@ def promote(name: str, params: Params, decision: Decision) -> None:
     test = pd.read_parquet(paths.SPLITS["test"])
     print(comparison.comparison_table(version, production, test, contract, params) + "\n")
     print(status.changed_metrics_note(name, version), end="")
-    change_production("promote", production, version, decision)
+    change_production("promote", production, version, request)
 
 
-def roll_back(name: str, decision: Decision) -> None:
+def roll_back(name: str, request: PromotionRequest) -> None:
     """Ask, and make the version production again that was it before.
 
     Raises:
@@ -151,11 +151,11 @@ def roll_back(name: str, decision: Decision) -> None:
             "another"
         )
     logged_model.check_version(version)
-    change_production("rollback", production, version, decision)
+    change_production("rollback", production, version, request)
 
 
 def change_production(
-    kind: str, production: ModelVersion | None, version: ModelVersion, decision: Decision
+    kind: str, production: ModelVersion | None, version: ModelVersion, request: PromotionRequest
 ) -> None:
     """Ask, change production, and say what that means.
 
@@ -167,15 +167,15 @@ def change_production(
     name, description = version.name, describe(version)
     old = str(production.version) if production else None
     in_place_of = f" in place of version {old}" if old else ""
-    if decision.dry_run:
+    if request.dry_run:
         print(f"dry run: {description} would be production{in_place_of}; nothing was changed")
         return
 
-    confirm(f"Make {description} production{in_place_of}?", decision.yes)
+    confirm(f"Make {description} production{in_place_of}?", request.yes)
     metrics = evaluation_record.registered_metrics(version)
     compared = {metric: metrics[metric] for metric in COMPARED_METRICS if metric in metrics}
     move = promotion.Move(
-        promotion.now(), kind, decision.by, decision.reason, old, str(version.version), compared
+        promotion.now(), kind, request.by, request.reason, old, str(version.version), compared
     )
     promotion.make_move(name, move)
     archived = f"; version {old} is archived" if old else ""

@@ -152,7 +152,10 @@ class Project:
                 "select name from sqlite_master where type = 'table'"
             ).fetchall():
                 for _, column, *_ in store.execute(f"pragma table_info({table})").fetchall():
-                    change = f"update {table} set {column} = replace({column}, ?, ?) where instr({column}, ?)"
+                    change = (
+                        f"update {table} set {column} = replace({column}, ?, ?) "
+                        f"where instr({column}, ?)"
+                    )
                     store.execute(change, (*moved, moved[0]))
         return Project(folder)
 
@@ -284,7 +287,9 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def own_environment() -> Iterator[None]:
-    """No test hands its store to the next one: mlflow.set_tracking_uri sets the environment, too."""
+    """No test hands its store to the next one: mlflow.set_tracking_uri sets the environment,
+    too.
+    """
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():

@@ -3,7 +3,8 @@
 import re
 
 BLOCK = re.compile(
-    r"^```shell\n(?P<command>.*?)^```\n(?:(?:\n|<!-- only \w+ -->\n)+```text\n(?P<shown>.*?)^```\n)?",
+    r"^```shell\n(?P<command>.*?)^```\n"
+    r"(?:(?:\n|<!-- only \w+ -->\n)+```text\n(?P<shown>.*?)^```\n)?",
     re.M | re.S,
 )
 

@@ -169,7 +169,8 @@ def overlay(project: Project, caches: Path) -> None:
     """An environment for the lock in the project's workspace, where `environment.locked` looks for
     it: this one, with tqdm under another version. To install the whole lock would take minutes.
     """
-    name = f"{md5(project.folder / 'requirements.txt')}-{sys.version_info.major}.{sys.version_info.minor}"
+    lock = md5(project.folder / "requirements.txt")
+    name = f"{lock}-{sys.version_info.major}.{sys.version_info.minor}"
     folder = caches / "churn-environments" / name
     if folder.exists():
         return

@@ -377,7 +377,9 @@ def test_blame(recorded, rebuilt, second, tag):
 
 
 def test_a_package_that_is_gone(tmp_path, inside, clone, monkeypatch):
-    """A pin that the index does not have: one error that names it, and no half environment is left."""
+    """A pin that the index does not have: one error that names it, and no half environment is
+    left.
+    """
     inside(clone)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     if "UV_CACHE_DIR" not in os.environ:

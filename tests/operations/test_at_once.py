@@ -1,4 +1,6 @@
-"""Several people at one MLflow server at the same moment, and people with fewer rights than others."""
+"""Several people at one MLflow server at the same moment, and people with fewer rights than
+others.
+"""
 
 import contextlib
 import json
@@ -58,7 +60,8 @@ def start(folder, arguments, code, at):
 for line in sys.stdin:
     at = time.time() + 0.2
     children = [start(*what, at) for what in json.loads(line)]
-    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]), flush=True)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    print(json.dumps(codes), flush=True)
 """
 
 
@@ -225,8 +228,9 @@ def test_who_may_not_take_an_alias_away(clone, versions, inside, monkeypatch, ca
     """
     config = tmp_path / "auth.ini"
     config.write_text(
-        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{tmp_path}/auth.db\nadmin_username = admin\n"
-        f"admin_password = {PASSWORD}\nauthorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        "[mlflow]\ndefault_permission = READ\nadmin_username = admin\n"
+        f"database_uri = sqlite:///{tmp_path}/auth.db\nadmin_password = {PASSWORD}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
     settings = {
         "MLFLOW_AUTH_CONFIG_PATH": str(config),

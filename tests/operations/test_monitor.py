@@ -232,7 +232,8 @@ def test_what_does_not_belong_together_is_refused(
     monkeypatch.setattr(sys, "argv", ["", str(other), str(other)])
     with pytest.raises(UserError, match="does not say which model made it"):
         verb.main()
-    none = r"DVC's cache \(it has none\), the remote storage at .* \(it has none\), the remote sample at .* \(it has none\)"
+    places = ("DVC's cache", "the remote storage at .*", "the remote sample at .*")
+    none = ", ".join(rf"{place} \(it has none\)" for place in places)
     with pytest.raises(
         UserError, match=rf"md5 0{{32}}\) is intact in none of the places that DVC knows: {none}"
     ):

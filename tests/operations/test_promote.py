@@ -34,7 +34,9 @@ def trained(tiny_pipeline, tmp_path_factory) -> Project:
 
 @pytest.fixture
 def project(trained, inside, tmp_path, monkeypatch) -> Project:
-    """The trained project with a registry of its own: a copy, so that no test sees another's moves."""
+    """The trained project with a registry of its own: a copy, so that no test sees another's
+    moves.
+    """
     inside(trained)
     shutil.copy(trained.folder / "mlflow.db", tmp_path / "mlflow.db")
     monkeypatch.setattr(trained, "uri", f"sqlite:///{tmp_path}/mlflow.db")
@@ -269,8 +271,8 @@ def promote_staging() -> None:
         registry.version_with_alias("ChurnXGB", "production"),
         registry.version_with_alias("ChurnXGB", "staging"),
     )
-    decision = verb.Decision("Ada", "second", yes=True, dry_run=False)
-    verb.change_production("promote", old, new, decision)
+    request = verb.PromotionRequest("Ada", "second", yes=True, dry_run=False)
+    verb.change_production("promote", old, new, request)
 
 
 def test_killed_between_any_two_writes(project, promote, attempts, monkeypatch):
@@ -303,7 +305,9 @@ def test_killed_between_any_two_writes(project, promote, attempts, monkeypatch):
 
 
 def test_killed_while_staging(project, promote, attempts):
-    """Two versions are never left in Staging: the next one that is staged puts all of them right."""
+    """Two versions are never left in Staging: the next one that is staged puts all of them
+    right.
+    """
     for write in attempts:
         killed = killed_at(write, lambda: registry.set_staging("ChurnXGB", "1"))
         promote("--stage", "2")

@@ -278,7 +278,9 @@ def test_an_alias_that_does_not_exist(customers, score, tmp_path):
 
 
 def test_a_url(customers, score, tmp_path):
-    """A table behind an fsspec URL, here of a real HTTP server, gives the same bytes as the file."""
+    """A table behind an fsspec URL, here of a real HTTP server, gives the same bytes as the
+    file.
+    """
     customers.to_csv(tmp_path / "c.csv", index=False)
 
     class Handler(http.server.SimpleHTTPRequestHandler):

@@ -180,7 +180,9 @@ FORMATS = {
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_gives_the_models_own_probabilities(server, project, customers, name):
-    """All customers of the test split, in each format that MLflow accepts: not one digit differs."""
+    """All customers of the test split, in each format that MLflow accepts: not one digit
+    differs.
+    """
     write, content_type = FORMATS[name]
     rows = json.loads(customers.to_json(orient="records", double_precision=15))
     if name.startswith(

@@ -22,7 +22,9 @@ from conftest import Project, free_port
 
 @pytest.fixture(scope="module")
 def scored(tiny_pipeline, tmp_path_factory) -> Project:
-    """A project with version 1 in production, version 2 in staging, and scores that version 1 gave."""
+    """A project with version 1 in production, version 2 in staging, and scores that version 1
+    gave.
+    """
     project = tiny_pipeline.copy(tmp_path_factory.mktemp("trust"))
     project.out("python", "src/promote.py", "--reason", "first", "--yes")
     project.out("python", "src/score.py", "data/raw.parquet", "given.parquet")

@@ -199,7 +199,8 @@ def test_old_python_is_refused(project, tmp_path):
     """A python3 before 3.11 is one clear line."""
     old = tmp_path / "old-python"
     old.write_text(
-        "#!/bin/sh\nexec python3 -c \"import sys; sys.version_info = (3, 9); sys.version = '3.9.1 x'\n$2\"\n"
+        "#!/bin/sh\n"
+        "exec python3 -c \"import sys; sys.version_info = (3, 9); sys.version = '3.9.1 x'\n$2\"\n"
     )
     old.chmod(0o755)
     result = project.run("make", "setup", f"PYTHON={old}", f"VENV={tmp_path}/venv")
@@ -224,7 +225,10 @@ def test_a_team_on_one_sqlite_file_is_refused(project):
 
 def test_stores_made_at_once_are_whole(project):
     """Five processes that find no store: one makes it, none breaks, all see the same."""
-    code = "import sys; sys.path.insert(0, 'src'); from churn.tracking import store; print(store.connect())"
+    code = (
+        "import sys; sys.path.insert(0, 'src'); "
+        "from churn.tracking import store; print(store.connect())"
+    )
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     command = [sys.executable, "-c", code]
     started = [

@@ -67,30 +67,105 @@ LOCK = "delete it: `dvc repro` writes it again"
 @pytest.mark.parametrize(
     ("name", "change", "commands", "says"),
     [
-        ("dvc.lock", b"", ["report", "train", "evaluate", "sweep"], f"dvc.lock cannot be read: it is empty; {LOCK}"),
-        ("dvc.lock", conflict, ["report", "sweep"], f"line 6 begins a conflict that git could not merge; {LOCK}"),
+        (
+            "dvc.lock",
+            b"",
+            ["report", "train", "evaluate", "sweep"],
+            f"dvc.lock cannot be read: it is empty; {LOCK}",
+        ),
+        (
+            "dvc.lock",
+            conflict,
+            ["report", "sweep"],
+            f"line 6 begins a conflict that git could not merge; {LOCK}",
+        ),
         ("dvc.lock", b"schema: '2.0'\n", ["report"], f"it has no 'stages'; {LOCK}"),
-        ("dvc.yaml", conflict, ["train", "report"], "dvc.yaml cannot be read: line 6 begins a conflict"),
+        (
+            "dvc.yaml",
+            conflict,
+            ["train", "report"],
+            "dvc.yaml cannot be read: line 6 begins a conflict",
+        ),
         ("dvc.yaml", b"", ["preprocess"], "`git checkout dvc.yaml` brings the committed one back"),
-        ("params.yaml", conflict, ["train", "promote"], "keep one side of each conflict, and delete the marks"),
-        ("params.yaml", b"", ["score a b", "serve"], "`git checkout params.yaml` brings the committed one back"),
+        (
+            "params.yaml",
+            conflict,
+            ["train", "promote"],
+            "keep one side of each conflict, and delete the marks",
+        ),
+        (
+            "params.yaml",
+            b"",
+            ["score a b", "serve"],
+            "`git checkout params.yaml` brings the committed one back",
+        ),
         ("params.yaml", b"seed: [1", ["monitor a b"], "params.yaml cannot be read: line 1: "),
         ("data/schema.yaml", conflict, ["preprocess"], "data/schema.yaml is no valid YAML (line "),
-        ("pyproject.toml", conflict, ["promote --status"], "pyproject.toml cannot be read: line 6 begins a conflict"),
+        (
+            "pyproject.toml",
+            conflict,
+            ["promote --status"],
+            "pyproject.toml cannot be read: line 6 begins a conflict",
+        ),
         ("reports/metrics.json", b"{", ["promote --status"], "reports/metrics.json cannot be read"),
-        ("reports/metrics.json", b"", ["promote --status"], "it is empty; `dvc repro evaluate` writes it again"),
-        ("reports/metrics.json", b'{"roc_auc": 1}', ["promote --status"], "it has no number threshold"),
-        ("reports/plots/roc.csv", b"", ["draw pictures"], "reports/plots/roc.csv cannot be read: it is empty"),
-        ("reports/plots/roc.csv", b"x\n1\n", ["draw pictures"], "`dvc checkout --force reports/plots/roc.csv`"),
-        ("reports/training.csv", truncated, ["evaluate"], "training.csv is not what dvc.lock says `train` wrote"),
+        (
+            "reports/metrics.json",
+            b"",
+            ["promote --status"],
+            "it is empty; `dvc repro evaluate` writes it again",
+        ),
+        (
+            "reports/metrics.json",
+            b'{"roc_auc": 1}',
+            ["promote --status"],
+            "it has no number threshold",
+        ),
+        (
+            "reports/plots/roc.csv",
+            b"",
+            ["draw pictures"],
+            "reports/plots/roc.csv cannot be read: it is empty",
+        ),
+        (
+            "reports/plots/roc.csv",
+            b"x\n1\n",
+            ["draw pictures"],
+            "`dvc checkout --force reports/plots/roc.csv`",
+        ),
+        (
+            "reports/training.csv",
+            truncated,
+            ["evaluate"],
+            "training.csv is not what dvc.lock says `train` wrote",
+        ),
         ("models/churn.ubj", b"", ["evaluate", "report"], "run `dvc repro`"),
-        ("models/churn.ubj", truncated, ["evaluate"], "models/churn.ubj is not what dvc.lock says `train` wrote"),
-        ("models/churn.ubj", flipped, ["evaluate"], "models/churn.ubj is not what dvc.lock says `train` wrote"),
-        ("data/prepared/test.parquet", flipped, ["evaluate"], "is not what dvc.lock says `preprocess` wrote"),
+        (
+            "models/churn.ubj",
+            truncated,
+            ["evaluate"],
+            "models/churn.ubj is not what dvc.lock says `train` wrote",
+        ),
+        (
+            "models/churn.ubj",
+            flipped,
+            ["evaluate"],
+            "models/churn.ubj is not what dvc.lock says `train` wrote",
+        ),
+        (
+            "data/prepared/test.parquet",
+            flipped,
+            ["evaluate"],
+            "is not what dvc.lock says `preprocess` wrote",
+        ),
         ("sweep.db", b"hello", ["sweep", "sweep --resume"], "`rm sweep.db*` begins anew"),
-        (".dvc/config", b"[core", ["sweep --queue"], ".dvc/config or .dvc/config.local: config file error"),
+        (
+            ".dvc/config",
+            b"[core",
+            ["sweep --queue"],
+            ".dvc/config or .dvc/config.local: config file error",
+        ),
     ],
-)  # fmt: skip
+)
 def test_it_is_named_with_the_way_out(damaged, call, monkeypatch, name, change, commands, says):
     damaged(name, change)
     for command in commands:
@@ -109,7 +184,7 @@ def test_it_is_named_with_the_way_out(damaged, call, monkeypatch, name, change, 
         ("models/churn.ubj", flipped, "dvc repro"),
         ("reports/plots/roc.csv", b"", "dvc checkout --force reports/plots/roc.csv"),
     ],
-)  # fmt: skip
+)
 def test_what_is_named_mends_it(clone, damaged, name, change, remedy):
     """After the command that the message names, the file is what it was."""
     before = (clone.folder / name).read_bytes()

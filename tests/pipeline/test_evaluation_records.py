@@ -125,15 +125,16 @@ def test_changed_test_rows_are_a_record_of_their_own(clone):
     first, before = evaluations(clone), own_figures(clone)
     table = pd.read_parquet(clone.folder / "data/raw.parquet")
     test = pd.read_parquet(clone.folder / "data/prepared/test.parquet")
-    id = test.columns[0]
-    table = table[table[id].isin(test[id].iloc[10:]) | ~table[id].isin(test[id])]
+    ids = test.columns[0]
+    kept = table[ids].isin(test[ids].iloc[10:]) | ~table[ids].isin(test[ids])
+    table = table[kept]
     table.to_parquet(clone.folder / "data/raw.parquet", index=False)
     clone.out("dvc", "repro")
     model = clone.versions()[0].tags["model_md5"]
     records = evaluations(clone)
     assert clone.outs()["models/churn.ubj"] == model and first.items() <= records.items()
     assert own_figures(clone) == before
-    assert len([v for v in clone.versions()]) == 1
+    assert len(clone.versions()) == 1
     printed = clone.out("python", "src/promote.py", "--reason", "judged again", "--yes")
     assert (
         "version 1" in printed

@@ -306,7 +306,9 @@ TARGETS = {
 
 @pytest.mark.parametrize(("labels", "positive"), TARGETS.values(), ids=TARGETS.keys())
 def test_labels_of_every_type(place, tmp_path, labels, positive):
-    """The inferred contract accepts its table, and the labels are the table's, compared by value."""
+    """The inferred contract accepts its table, and the labels are the table's, compared by
+    value.
+    """
     place.infer(customers(left=labels), positive=positive)
     rules, splits, findings = place.split(tmp_path)
     found = pd.concat(splits.values()).set_index("id")
@@ -684,7 +686,8 @@ def test_preprocess_refuses_what_the_contract_came_to_accept(project: Project, i
         "left: null where none is allowed; 120 rows: 1, 6",
     ]
     says += [
-        "left: 120 customers without a label that is known: leave them out of the table, or set `unlabelled: drop`"
+        "left: 120 customers without a label that is known: leave them out of the table, or set "
+        "`unlabelled: drop`"
     ]
     assert [part for part in says if part not in caught.value.code] == [], caught.value.code
     assert not paths.SPLITS["train"].exists()

@@ -44,7 +44,7 @@ class Own:
         self,
         folder,
         frame: pd.DataFrame,
-        id: str = "id",
+        id_column: str = "id",
         target: str = "left",
         positive: object = "yes",
     ):
@@ -53,7 +53,7 @@ class Own:
         tree = read_yaml(ROOT / "params.yaml")
         tree["train"]["rounds"], tree["evaluate"]["bootstrap"] = 10, 100
         tree["data"] = {
-            "id": id,
+            "id": id_column,
             "target": target,
             "positive": positive,
             "negative": None,
@@ -63,7 +63,7 @@ class Own:
         (folder / "schema.yaml").write_text(
             infer_contract(folder / "all.parquet", self.params.data)[0]
         )
-        self.rules = load_contract(folder / "schema.yaml", id, target, positive)
+        self.rules = load_contract(folder / "schema.yaml", id_column, target, positive)
         matrix = labelled_matrix(frame, self.rules)
         booster, _ = fit_booster(matrix, {"train": matrix, "valid": matrix}, self.params.train, 1)
         self.scorer = SimpleNamespace(booster=booster, threshold=0.5, predict=self.predict)
@@ -106,9 +106,9 @@ def own_frame(**columns) -> pd.DataFrame:
 def test_every_type_of_id_and_label(tmp_path, kind, target, form):
     """Each customer is scored under the very id, and the labels are found again."""
     yes, no = TARGETS[target]
-    ids = (
-        [float(str(id)) for id in IDS[kind]] if kind in ("single", "half", "decimal") else IDS[kind]
-    )
+    ids = IDS[kind]
+    if kind in ("single", "half", "decimal"):
+        ids = [float(str(value)) for value in ids]
     frame = own_frame(id=IDS[kind])
     frame["left"] = [yes if value == "yes" else no for value in frame["left"]]
     own = Own(tmp_path, frame, positive=yes)
@@ -193,7 +193,9 @@ def test_customers_without_an_id(tmp_path, kind, form):
 
 
 def test_unknown_labels_are_left_out_on_request(tmp_path, capsys):
-    """As in training: with `unlabelled: drop` a third label counts for nothing, and that is said."""
+    """As in training: with `unlabelled: drop` a third label counts for nothing, and that is
+    said.
+    """
     own = Own(tmp_path, own_frame())
     scores, _ = own.score(own.customers("c.csv"))
     third = own.frame.assign(left=own.frame["left"].where(own.frame.index % 5 != 0, "paused"))
@@ -319,7 +321,7 @@ def test_types_are_those_that_give_every_cell_back(tmp_path, cells, kind):
     assert str(taken.type) == kind
     if kind == "string":
         assert taken.to_pylist() == cells
-    named = read(str(tmp_path / "t.csv"), id="c")["c"]
+    named = read(str(tmp_path / "t.csv"), id_column="c")["c"]
     assert named.type == ("string" if kind.startswith("date") else taken.type), (
         "a date can name a customer"
     )

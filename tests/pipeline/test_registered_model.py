@@ -59,7 +59,9 @@ def test_it_gives_the_measured_probabilities(scorer, rules):
 
 
 def test_it_holds_the_very_files_that_dvc_tracks(scorer, pipeline):
-    """The md5 of booster and contract inside the version are dvc.lock's; no file in it is a pickle."""
+    """The md5 of booster and contract inside the version are dvc.lock's; no file in it is a
+    pickle.
+    """
     import mlflow
 
     folder = mlflow.artifacts.download_artifacts("models:/ChurnXGB@staging")
@@ -147,7 +149,9 @@ def test_bad_rows_are_refused_by_name(scorer, column, change, says):
 
 
 def test_contributions_add_up_to_the_score(rules):
-    """TreeSHAP: a customer's contributions and the bias sum to the log odds that the model gives."""
+    """TreeSHAP: a customer's contributions and the bias sum to the log odds that the model
+    gives.
+    """
     rows, booster = (
         pd.read_parquet("data/prepared/test.parquet").head(50),
         load_booster(paths.MODEL),
@@ -164,8 +168,10 @@ def test_flags_and_ranges_of_another_contract(tmp_path):
     """
 
     (tmp_path / "schema.yaml").write_text(
-        "columns:\n  id: {dtype: str}\n  left: {dtype: bool, isin: [false, true]}\n  plan: {dtype: bool}\n"
-        "  calls: {dtype: float64, in_range: {min_value: 0, max_value: 9, include_min: false, include_max: true}}\n"
+        "columns:\n  id: {dtype: str}\n  left: {dtype: bool, isin: [false, true]}\n"
+        "  plan: {dtype: bool}\n"
+        "  calls: {dtype: float64, in_range: "
+        "{min_value: 0, max_value: 9, include_min: false, include_max: true}}\n"
         "  bill: {dtype: float64, greater_than_or_equal_to: 5}\n"
     )
     rules = load_contract(tmp_path / "schema.yaml", "id", "left", True)

@@ -35,7 +35,9 @@ def test_a_clone_produces_the_committed_lock(as_committed):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_threads_change_no_byte_of_the_model(pipeline, inside, tmp_path, threads):
-    """train.threads is a parameter, and so stands in dvc.lock; the model it gives is the same file."""
+    """train.threads is a parameter, and so stands in dvc.lock; the model it gives is the same
+    file.
+    """
     from churn import paths
     from churn.data.contract import load_contract
     from churn.files import md5

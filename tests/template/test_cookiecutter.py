@@ -120,11 +120,13 @@ def projects(workshop, table) -> dict[str, Project]:
 
 
 def test_with_the_sample_it_is_this_project(projects):
-    """The defaults: the committed dvc.lock holds in the new project too, though names have changed."""
+    """The defaults: the committed dvc.lock holds in the new project too, though names have
+    changed.
+    """
     project = projects["sample"]
     assert "staging     ChurnXGB version 1" in project.printed
     assert project.out("git", "status", "--short") == ""
-    assert [e.name for e in project.client.search_experiments()][0] == "customer-churn"
+    assert project.client.search_experiments()[0].name == "customer-churn"
 
 
 def test_with_another_table_it_is_another_project(projects, table):
@@ -135,7 +137,7 @@ def test_with_another_table_it_is_another_project(projects, table):
     (version,) = project.client.search_model_versions("name = 'LeaverModel'")
     assert version.tags["data_md5"] == md5(table)
     assert json.loads(version.tags["params"])["data.target"] == "left"
-    assert [e.name for e in project.client.search_experiments()][0] == "leavers"
+    assert project.client.search_experiments()[0].name == "leavers"
     rules = read_yaml(project.folder / "data/schema.yaml")["columns"]
     assert list(rules)[:2] == ["customer", "state"] and rules["left"]["isin"] == ["no", "yes"]
     assert "s3://bucket/leavers" in project.out("dvc", "remote", "list")
@@ -216,7 +218,9 @@ def test_its_tests_can_be_run(projects, name):
 
 
 def test_ci_runs_the_two_commands(projects):
-    """The workflow is valid YAML of the form that GitHub documents, and runs what the README says."""
+    """The workflow is valid YAML of the form that GitHub documents, and runs what the README
+    says.
+    """
     workflow = read_yaml(projects["sample"].folder / ".github/workflows/ci.yml")
     steps = workflow["jobs"]["ci"]["steps"]
     assert [step["run"] for step in steps if "run" in step] == ["make repro", "make test"]
@@ -277,7 +281,8 @@ BAD_ANSWERS = {
     "no such label": (
         {**OWN, "data": "mlc.parquet", "positive": "Yes"},
         [
-            'positive: \'Yes\' must be one of at least two values of the target, which has: "no", "yes"'
+            "positive: 'Yes' must be one of at least two values of the target, "
+            'which has: "no", "yes"'
         ],
     ),
     "labels": (
@@ -496,8 +501,8 @@ def test_later_changes_of_the_template_are_merged(workshop, tmp_path):
     params = project.folder / "params.yaml"
     params.write_text(re.sub("max_depth: [0-9]+", "max_depth: 9", params.read_text(), count=1))
     project.out("git", "commit", "-qam", "ours")
-    license = workshop.folder / "template/LICENSE"
-    license.write_text(license.read_text() + "theirs\n")
+    licence = workshop.folder / "template/LICENSE"
+    licence.write_text(licence.read_text() + "theirs\n")
     block = (project.folder / "docs/template.md").read_text().split("```\n")[1]
     script = block.replace("TEMPLATE", str(workshop.folder / "template"))
     project.out("bash", "-euc", script, HOME=workshop.env["HOME"])

@@ -107,8 +107,8 @@ def test_reset(clone):
 
 
 def test_an_experiment_is_undone_whole(tiny_pipeline, tmp_path):
-    """The one command of docs/first-steps.md: afterwards DVC and git say that nothing is changed, and nothing
-    runs.
+    """The one command of docs/first-steps.md: afterwards DVC and git say that nothing is changed,
+    and nothing runs.
     """
     clone = tiny_pipeline.copy(tmp_path)
     (undo,) = [

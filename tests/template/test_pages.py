@@ -39,7 +39,9 @@ def headings(page: Path) -> set[str]:
 
 
 def test_the_tree_is_the_repository():
-    """docs/architecture.md names every command, every base module and every package, and no other."""
+    """docs/architecture.md names every command, every base module and every package, and no
+    other.
+    """
     tree = re.search(r"^```\n(src/\n.*?)^```", ARCHITECTURE.read_text(), re.M | re.S)[1]
     named = set(re.findall(r"\w+\.py", tree))
     commands = {path.name for path in (ROOT / "src").glob("*.py")}

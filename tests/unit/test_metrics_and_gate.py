@@ -50,7 +50,9 @@ def test_weighted_metrics_equal_scikit_learn(ties):
 
 @pytest.mark.parametrize("ties", [False, True])
 def test_point_metrics_and_curves_equal_scikit_learn(ties):
-    """Precision, recall and f1 at the threshold; the points of the ROC and precision-recall curves."""
+    """Precision, recall and f1 at the threshold; the points of the ROC and precision-recall
+    curves.
+    """
     y, p = sample(400, ties=ties)
     found = point_metrics(y, p, 0.3, COSTS)
     expected = sk.precision_recall_fscore_support(y, p >= 0.3, average="binary")[:3]
@@ -78,7 +80,9 @@ def test_intervals_cover_the_truth():
 
 
 def test_threshold_is_the_best_of_all():
-    """No other threshold earns more on the same rows; when no contact can pay, nobody is contacted."""
+    """No other threshold earns more on the same rows; when no contact can pay, nobody is
+    contacted.
+    """
     for seed in range(20):
         y, p = sample(200, seed, ties=bool(seed % 2))
         best = best_threshold(y, p, COSTS)
@@ -88,7 +92,9 @@ def test_threshold_is_the_best_of_all():
 
 
 def test_measures_of_a_known_case():
-    """Ten customers by hand: two contacted, one of them a churner; money, top decile, calibration."""
+    """Ten customers by hand: two contacted, one of them a churner; money, top decile,
+    calibration.
+    """
     y = np.array([1, 0, 1, 0, 0, 0, 0, 0, 0, 0.0])
     p = np.array([0.9, 0.8, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1])
     found = point_metrics(y, p, 0.5, COSTS)

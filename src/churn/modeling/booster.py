@@ -17,10 +17,10 @@ import pandas as pd
 # import.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import xgboost as xgb  # noqa: E402
+import xgboost as xgb
 
-from churn.data.contract import Contract, free_name  # noqa: E402
-from churn.modeling.encoding import feature_matrix  # noqa: E402
+from churn.data.contract import Contract, free_name
+from churn.modeling.encoding import feature_matrix
 
 if TYPE_CHECKING:  # a logged model carries this module, and needs no pydantic
     from churn.params import Train
@@ -107,7 +107,9 @@ class AfterRound(xgb.callback.TrainingCallback):
     def __init__(self, report: RoundCallback) -> None:
         self.report = report
 
-    def after_iteration(self, model: object, epoch: int, evals_log: dict) -> bool:
+    def after_iteration(
+        self, model: object, epoch: int, evals_log: Mapping[str, Mapping[str, list[float]]]
+    ) -> bool:
         """Called by XGBoost after round number `epoch`; False goes on."""
         scores = {}
         for name, metrics in evals_log.items():

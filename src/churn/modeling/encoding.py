@@ -1,4 +1,6 @@
-"""Encode customer rows as XGBoost takes them, and refuse values that the contract does not allow."""
+"""Encode customer rows as XGBoost takes them, and refuse values that the contract does not
+allow.
+"""
 
 import functools
 
@@ -93,7 +95,7 @@ def _encode_text(column: Column, values: pd.Series) -> pd.Categorical:
         raise UserError(f"column {column.name}: a list or an object, not a text") from None
 
     unknown = (codes < 0) & values.notna().to_numpy()
-    _refuse(column, unknown, f"not one of {', '.join(column.allowed)}", values)
+    _refuse(column, unknown, f"not one of {', '.join(map(str, column.allowed))}", values)
     return pd.Categorical.from_codes(codes, dtype=categories)
 
 
@@ -140,7 +142,9 @@ def _category_type(allowed: tuple[str, ...]) -> pd.CategoricalDtype:
 def _refuse(
     column: Column, refused: np.ndarray, reason: str, values: pd.Series | None = None
 ) -> None:
-    """Raise a UserError if any row is refused, with the first of its `values`, if they are given."""
+    """Raise a UserError if any row is refused, with the first of its `values`, if they are
+    given.
+    """
     if not refused.any():
         return
     if values is not None:

@@ -1,64 +1,69 @@
-"""May this model become a candidate? A pure decision: numbers in, a verdict with its reasons out."""
+"""Decide whether a model may be registered. Pure: metrics in, a decision with its reasons out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from churn.params import Gate
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`failures` names every threshold that was missed; `compared` says how the model stands to
-    production.
-    """
+    """Whether a model passes, and why."""
 
-    failures: list[str]
-    compared: str
+    failures: list[str]  # every threshold that was missed
+    comparison: str  # how the model compares with the one in production
 
     @property
     def passed(self) -> bool:
+        """Whether nothing was missed."""
         return not self.failures
 
     def __str__(self) -> str:
-        verdict = "passed" if self.passed else "FAILED: " + "; ".join(self.failures)
-        return f"{verdict} ({self.compared})"
+        verdict = "passed" if self.passed else f"FAILED: {'; '.join(self.failures)}"
+        return f"{verdict} ({self.comparison})"
 
 
-def missed_thresholds(metrics: dict[str, float], limits) -> list[str]:
-    """The absolute thresholds (`gate` in params.yaml) that these test metrics miss."""
+def missed_thresholds(metrics: Mapping[str, float], gate: Gate) -> list[str]:
+    """The absolute thresholds of the section `gate` that these test metrics miss."""
     failures = []
-    if metrics["roc_auc"] < limits.min_roc_auc:
+    if metrics["roc_auc"] < gate.min_roc_auc:
         failures.append(
-            f"roc_auc {metrics['roc_auc']:.4f} is below gate.min_roc_auc {limits.min_roc_auc:g}"
+            f"roc_auc {metrics['roc_auc']:.4f} is below gate.min_roc_auc {gate.min_roc_auc:g}"
         )
-    if metrics["calibration_error"] > limits.max_calibration_error:
+    if metrics["calibration_error"] > gate.max_calibration_error:
         failures.append(
             f"calibration_error {metrics['calibration_error']:.4f} is above "
-            f"gate.max_calibration_error {limits.max_calibration_error:g}"
+            f"gate.max_calibration_error {gate.max_calibration_error:g}"
         )
     return failures
 
 
 def decide(
-    metrics: dict[str, float], limits, difference: tuple[float, float, float] | None, without: str
+    metrics: Mapping[str, float],
+    gate: Gate,
+    difference: tuple[float, float, float] | None,
+    reason: str,
 ) -> Decision:
-    """Judge a candidate.
+    """Judge a model by its test metrics and by its comparison with production.
+
+    The comparison is a test of non-inferiority: the whole interval must lie above
+    -gate.max_auc_drop. A lucky point estimate does not pass, and neither does a series of small
+    losses that each look like noise.
 
     Args:
-        metrics: the candidate's test metrics.
-        limits: the `gate` section of params.yaml.
+        metrics: of the test split.
+        gate: the section of params.yaml.
         difference: its ROC AUC minus production's on the same test rows, with the 95 % interval of
-            a paired bootstrap; None when they cannot be compared, and only the thresholds decide.
-        without: why they cannot be compared.
-
-    The comparison is a non-inferiority test: the whole interval must lie above -gate.max_auc_drop.
-    A lucky point estimate does not pass, and neither does a row of small losses that each look like
-    noise.
+            a paired bootstrap; None if they cannot be compared: then only the thresholds decide.
+        reason: why they cannot be compared.
     """
-    failures = missed_thresholds(metrics, limits)
+    failures = missed_thresholds(metrics, gate)
     if difference is None:
-        return Decision(failures, without)
+        return Decision(failures, reason)
     point, low, high = difference
-    compared = f"roc_auc {point:+.4f} against production, 95 % interval {low:+.4f} to {high:+.4f}"
-    if low < -limits.max_auc_drop:
+    if low < -gate.max_auc_drop:
         failures.append(
-            f"may be worse than production by more than gate.max_auc_drop {limits.max_auc_drop:g}"
+            f"may be worse than production by more than gate.max_auc_drop {gate.max_auc_drop:g}"
         )
-    return Decision(failures, compared)
+    interval = f"95 % interval {low:+.4f} to {high:+.4f}"
+    return Decision(failures, f"roc_auc {point:+.4f} against production, {interval}")

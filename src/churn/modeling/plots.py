@@ -11,6 +11,7 @@ import pandas as pd
 if TYPE_CHECKING:  # matplotlib takes half a second to import; commands that draw nothing do without
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
 LONGEST_LABEL = 50
 MOST_BARS = 15
@@ -157,7 +158,7 @@ def _draw_training(axes: Axes, table: pd.DataFrame) -> None:
     axes.legend()
 
 
-def _percentages() -> object:
+def _percentages() -> PercentFormatter:
     from matplotlib.ticker import PercentFormatter
 
     return PercentFormatter(xmax=1, decimals=0)

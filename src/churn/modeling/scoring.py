@@ -1,30 +1,33 @@
-"""The model that is registered and served: an MLflow "models from code" pyfunc over the files that
-DVC tracks.
+"""The model that is registered and served: an MLflow "models from code" pyfunc.
 
-MLflow copies this file and the folder `churn` into the logged model and runs it there; nothing is
-pickled.
+It reads the booster and the contract that DVC tracks. MLflow copies this file, and the packages
+that it imports, into the logged model and runs them there; nothing is pickled.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 import mlflow
-import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from churn.data.contract import load_contract
+from churn.data.contract import SCORE_COLUMNS, load_contract
 from churn.errors import UserError
 from churn.modeling.booster import load_booster, predict_probabilities
 
+PROBABILITY, DECISION = SCORE_COLUMNS
 
-class ChurnModel(mlflow.pyfunc.PythonModel):
-    """Raw customer rows in; `churn_probability` and `churn` (true at the decision threshold) out,
-    in the same order.
+
+class ChurnModel(PythonModel):
+    """Customer rows in; churn probability and decision out, in the same order.
+
+    The decision is true at or above the decision threshold.
     """
 
-    def load_context(self, context) -> None:
+    def load_context(self, context: PythonModelContext) -> None:
         """Read the booster, the contract and the decision threshold."""
         config = json.loads(Path(context.artifacts["config"]).read_text())
         self.threshold = config["threshold"]
@@ -33,17 +36,21 @@ class ChurnModel(mlflow.pyfunc.PythonModel):
         )
         self.booster = load_booster(context.artifacts["booster"])
 
-    def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
-        """Score rows; a row that the model cannot take is an error that names column and value (400
-        when served).
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: Any = None
+    ) -> pd.DataFrame:
+        """Score rows.
+
+        Raises:
+            MlflowException: a row does not fit the contract; the message names column and value,
+                and the server answers 400.
         """
         try:
-            probability = predict_probabilities(self.booster, model_input, self.contract)
+            probabilities = predict_probabilities(self.booster, model_input, self.contract)
         except UserError as error:
             raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
-        return pd.DataFrame(
-            {"churn_probability": probability, "churn": np.asarray(probability >= self.threshold)}
-        )
+        decisions = probabilities >= self.threshold
+        return pd.DataFrame({PROBABILITY: probabilities, DECISION: decisions})
 
 
 mlflow.models.set_model(ChurnModel())

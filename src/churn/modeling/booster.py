@@ -6,7 +6,7 @@ Customer rows are encoded by encoding.py. What a version does when it scores is 
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # a logged model carries this module, and needs no pydantic
 NOT_BOOSTER_SETTINGS = {"threads", "rounds", "early_stopping"}
 
 RoundCallback = Callable[[int, dict[str, float]], None]
+EvaluationLog = dict[str, dict[str, list[Any]]]  # XGBoost's: scores by name and metric
 
 
 def fit_booster(
@@ -107,9 +108,7 @@ class AfterRound(xgb.callback.TrainingCallback):
     def __init__(self, report: RoundCallback) -> None:
         self.report = report
 
-    def after_iteration(
-        self, model: object, epoch: int, evals_log: Mapping[str, Mapping[str, list[float]]]
-    ) -> bool:
+    def after_iteration(self, model: object, epoch: int, evals_log: EvaluationLog) -> bool:
         """Called by XGBoost after round number `epoch`; False goes on."""
         scores = {}
         for name, metrics in evals_log.items():

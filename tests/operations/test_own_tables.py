@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import monitor
-import score
 from churn.data import customer_table, output
 from churn.data.contract import load_contract
 from churn.data.csv_table import BLOCK_BYTES, NULLS, read
@@ -21,11 +19,19 @@ from churn.modeling import plot_data
 from churn.modeling.booster import feature_contributions, fit_booster, predict_probabilities
 from churn.modeling.encoding import encode_labels, labelled_matrix
 from churn.modeling.metrics import point_metrics
+from churn.operations.monitoring import count_batch, labelled_metrics
+from churn.operations.scoring import Scorer, score_table
 from churn.params import read_yaml, validate_params
 from conftest import ROOT
 from infer_schema import infer_contract
 
 ROWS = 300
+
+
+def ignore(rows: int) -> None:
+    """No progress is shown."""
+
+
 IDS = {
     "text": [f"{i:06}" for i in range(ROWS)],
     "whole": [2**60 + i for i in range(ROWS)],
@@ -83,7 +89,8 @@ class Own:
         self, table: customer_table.CustomerTable, explain: bool = True
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         paths = (self.folder / "s.parquet", self.folder / "r.parquet")
-        score.score(table, self.scorer, self.rules, explain, paths, {}, lambda rows: None)
+        scorer = Scorer(self.scorer, self.rules, explain)
+        score_table(table, scorer, paths, {}, ignore)
         return pd.read_parquet(paths[0]), pd.read_parquet(paths[1])
 
     def customers(
@@ -115,12 +122,13 @@ def test_every_type_of_id_and_label(tmp_path, kind, target, form):
     customers = own.customers(f"c.{form}")
     scores, rejected = own.score(customers, explain=False)
     assert scores["id"].tolist() == ids and len(rejected) == 0
-    _, invalid, rows = monitor.count(
-        customers, own.rules, {"x": fit_bins(frame["x"], own.rules.columns["x"])}
+    counts = count_batch(
+        customers, own.rules, {"x": fit_bins(frame["x"], own.rules.columns["x"])}, ignore
     )
+    invalid, rows = counts.invalid, counts.rows
     assert rows == ROWS and not invalid
     labels = own.table(frame, f"l.{form}", ["id", "left"])
-    found = monitor.labelled(labels, own.rules, scores, own.params, 0.5)
+    found = labelled_metrics(labels, own.rules, scores, own.params, 0.5)
     assert found["roc_auc"] > 0.6
 
 
@@ -138,7 +146,7 @@ def test_a_null_leaves_the_other_ids_as_they_are(tmp_path, form):
     known = frame.drop(index=2).merge(scores.assign(id=scores["id"].astype("Int64")), on="id")
     y, probability = encode_labels(known, own.rules), known["churn_probability"].to_numpy()
     expected = point_metrics(y, probability, 0.5, own.params.evaluate.costs)
-    found = monitor.labelled(labels, own.rules, scores, own.params, 0.5)
+    found = labelled_metrics(labels, own.rules, scores, own.params, 0.5)
     assert found["roc_auc"] == expected["roc_auc"]
 
 
@@ -153,7 +161,7 @@ def test_single_precision_is_what_its_text_says(tmp_path):
         customers = own.customers(f"c.{form}")
         scores, rejected = own.score(customers, explain=False)
         assert len(scores) == ROWS and len(rejected) == 0
-        counts.append(monitor.count(customers, own.rules, {"x": bins})[0]["x"].tolist())
+        counts.append(count_batch(customers, own.rules, {"x": bins}, ignore).bins["x"].tolist())
     assert counts[0] == counts[1] == [100, 100, 100, 0, 0]
     assert (
         len(predict_probabilities(own.scorer.booster, frame, own.rules)) == ROWS
@@ -177,7 +185,7 @@ def test_labels_that_cannot_be_used(tmp_path):
         (tmp_path / "l.csv").write_text("\n".join([*lines[:8], line, *lines[9:]]))
         labels = customer_table.CustomerTable(str(tmp_path / "l.csv"), own.rules, ["id", "left"])
         with pytest.raises(UserError, match=says):
-            monitor.labelled(labels, own.rules, scores, own.params, 0.5)
+            labelled_metrics(labels, own.rules, scores, own.params, 0.5)
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
@@ -204,13 +212,13 @@ def test_unknown_labels_are_left_out_on_request(tmp_path, capsys):
         UserError,
         match="left is 'paused', not one of 'no', 'yes'; `unlabelled: drop` under `data:`",
     ):
-        monitor.labelled(labels, own.rules, scores, own.params, 0.5)
+        labelled_metrics(labels, own.rules, scores, own.params, 0.5)
     data = own.params.data.model_copy(update={"unlabelled": "drop"})
     dropping = own.params.model_copy(update={"data": data})
-    found = monitor.labelled(labels, own.rules, scores, dropping, 0.5)
+    found = labelled_metrics(labels, own.rules, scores, dropping, 0.5)
     assert "60 such customers are left out of the metrics" in capsys.readouterr().out
     known = own.table(own.frame[third["left"] != "paused"], "k.csv", ["id", "left"])
-    assert found == monitor.labelled(known, own.rules, scores, own.params, 0.5)
+    assert found == labelled_metrics(known, own.rules, scores, own.params, 0.5)
 
 
 def test_columns_called_like_the_products(tmp_path):

@@ -11,7 +11,7 @@ from churn.errors import UserError
 from churn.experiments import queue
 from churn.files import md5
 from churn.forensics import workspace
-from churn.forensics.recipe import project_folder_in, resolve_recipe
+from churn.forensics.commit_recipe import project_folder_in, resolve_recipe
 from churn.tracking import git_state, runs
 from conftest import Project
 

@@ -87,14 +87,15 @@ def test_one_row_per_model_with_everything(pipeline):
 
 def test_mlflow_page(pipeline):
     """The experiment is of the kind model training and has the saved view; the run has a
-    description that names its version and the command that rebuilds it.
+    description that names its version and the commands that make it again.
     """
     run = model_run(pipeline)
     experiment = pipeline.client.get_experiment(run.info.experiment_id)
     assert mlflow_page.experiment_tags().items() <= experiment.tags.items()
     description = run.data.tags["mlflow.note.content"]
     assert "Gate: passed" in description and "ChurnXGB/1" in description
-    assert "`python src/reproduce.py 1`" in description
+    commit = run.data.tags["git_commit"][:8]
+    assert f"`git checkout {commit} && dvc repro`" in description
 
 
 def test_an_experiment_of_an_earlier_release_gets_its_kind(tiny_pipeline, tmp_path, inside):

@@ -30,11 +30,14 @@ def test_the_link_opens_that_view_in_the_menu_of_model_training():
 
 
 def test_the_description_of_a_run():
-    """Gate, version, and the command that rebuilds it; a model that failed has no version."""
-    passed = mlflow_page.describe_evaluation("5" * 32, Decision([], "no production"), "Churn/7")
-    assert "55555555" in passed and "Gate: passed (no production)" in passed
-    assert "registered as Churn/7" in passed and "`python src/reproduce.py 7`" in passed
+    """Gate, version, and the commands that make it again; a model that failed has no version."""
+    tags = {"model_md5": "5" * 32, "git_commit": "c" * 40, "git_dirty": "false"}
+    passed = mlflow_page.describe_evaluation(tags, Decision([], "no production"), "Churn/7")
+    assert "Churn model 55555555" in passed and "Gate: passed (no production)" in passed
+    assert "Version: Churn/7" in passed
+    assert "Reproduce: `git checkout cccccccc && dvc repro`" in passed and "patch" not in passed
 
-    failed = mlflow_page.describe_evaluation("5" * 32, Decision(["too low"], "none"), None)
+    tags["git_dirty"] = "true"
+    failed = mlflow_page.describe_evaluation(tags, Decision(["too low"], "none"), None)
     assert "Gate: FAILED: too low (none)" in failed
-    assert "Version: not registered" in failed and "dvc repro" in failed
+    assert "Version: not registered" in failed and ".patch" in failed

@@ -67,21 +67,20 @@ def page_link(server: str, experiment_id: str) -> str:
     return f"{server}/#/experiments/{experiment_id}/runs?{query}"
 
 
-def describe_evaluation(model_md5: str, decision: Decision, version: str | None) -> str:
+def describe_evaluation(tags: dict[str, str], decision: Decision, version: str | None) -> str:
     """The description of the run of an evaluated model: gate, version, and how to reproduce it.
 
     Args:
+        tags: those of the run: model_md5, git_commit and git_dirty.
         version: "NAME/NUMBER" of the registered version, None if there is none.
     """
-    registered = "not registered"
-    reproduce = "`git checkout` of the tag `git_commit`, then `dvc repro`"
-    if version:
-        registered = f"registered as {version}"
-        reproduce = f"`python src/reproduce.py {version.rpartition('/')[2]}`"
+    reproduce = f"`git checkout {tags['git_commit'][:8]} && dvc repro`"
+    if tags["git_dirty"] == "true":
+        reproduce += ", with the difference applied that is among this run's artifacts (*.patch)"
     lines = [
-        f"Churn model {model_md5[:8]}, trained, and measured on the test split.",
+        f"Churn model {tags['model_md5'][:8]}, trained, and measured on the test split.",
         f"- Gate: {decision}",
-        f"- Version: {registered}",
+        f"- Version: {version or 'not registered'}",
         f"- Reproduce: {reproduce}",
     ]
     return "\n".join(lines)

@@ -197,9 +197,9 @@ def _log_description(
     """Describe the active run on MLflow's page."""
     import mlflow
 
+    tags = {**evaluation.stage_tags, **evaluation.model_identity}
     registered = f"{version.name}/{version.version}" if version else None
-    model_md5 = evaluation.model_identity["model_md5"]
-    text = mlflow_page.describe_evaluation(model_md5, decision, registered)
+    text = mlflow_page.describe_evaluation(tags, decision, registered)
     mlflow.set_tag(mlflow_page.DESCRIPTION, text)
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from churn.data.contract import Contract, load_contract
 from churn.errors import UserError
-from churn.tracking import logged_model
+from churn.tracking import logged_model, model_code
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -24,34 +20,11 @@ if TYPE_CHECKING:
 LONGEST_REASON = 500  # characters of MLflow's message; it becomes part of the gate's reason
 
 
-@contextlib.contextmanager
-def model_code() -> Iterator[None]:
-    """Let a model that is loaded in the `with` import its own `churn` package, not the workspace's.
-
-    MLflow puts a model's code first on sys.path, which is not enough: a package that is imported
-    already is not looked for again. So the workspace's modules are put aside meanwhile.
-    """
-    workspace = _remove_churn_modules()
-    search_path = list(sys.path)
-    try:
-        yield
-    finally:
-        _remove_churn_modules()
-        sys.modules.update(workspace)
-        sys.path[:] = search_path
-
-
-def _remove_churn_modules() -> dict[str, ModuleType]:
-    """Take every module of `churn` out of sys.modules, and return them by name."""
-    names = [name for name in sys.modules if name.split(".")[0] == "churn"]
-    return {name: sys.modules.pop(name) for name in names}
-
-
 def load_scoring_model(folder: Path) -> PyFuncModel:
     """Load a checked copy of a model with its own code; the copy is not needed any more then."""
     import mlflow
 
-    with model_code():
+    with model_code.own_code():
         return mlflow.pyfunc.load_model(str(folder))
 
 

@@ -142,7 +142,7 @@ def test_operations(clone):
     result, parent = launched(clone, "-e", "promote", "-P", "reason=first model", "-P", "by=Ada")
     assert result.returncode == 0, result.stderr
     assert clone.alias("production") == "1"
-    assert parent.info.run_name == "promote reason=first model by=Ada"
+    assert parent.info.run_name == "promote by=Ada reason='first model'"
     files = ("-P", "customers=none.csv", "-P", "scores=scores.parquet")
     result, parent = launched(clone, "-e", "score", *files)
     assert result.returncode != 0 and parent.info.status == "FAILED"

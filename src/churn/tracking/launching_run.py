@@ -71,7 +71,7 @@ def launched_name(run: Run) -> str:
     """What a run of `mlflow run` launched: "pipeline", "train max_depth=6", "sweep jobs=2"."""
     entry_point = run.data.tags.get("mlflow.project.entryPoint", "main")
     words = ["pipeline" if entry_point == "main" else entry_point]
-    for name, value in run.data.params.items():
+    for name, value in sorted(run.data.params.items()):
         if value:
             words.append(f"{name}={value}")
     return " ".join(words)[:LONGEST_NAME]

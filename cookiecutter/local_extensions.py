@@ -1,4 +1,6 @@
-"""A Jinja filter for the hooks: they run in the new folder, where a relative path would lead elsewhere."""
+"""A Jinja filter for the hooks: they run in the new folder, where a relative path would lead
+elsewhere.
+"""
 
 import os
 

@@ -1,9 +1,9 @@
-"""What the two hooks do: `prepare` checks the answers and takes in own data, `build` makes the project.
+"""The steps of the two hooks: `prepare` checks the answers, `build` makes the project.
 
-They run in the new, empty folder under cookiecutter's own Python, which need have no package but cookiecutter. The
-project is no second copy: it is what git tracks in the repository that this folder lies in. What needs the pipeline's
-packages (reading a table, the contract, DVC) runs in the new project's own environment. When a hook fails,
-cookiecutter removes the folder.
+They run in the new, empty folder under cookiecutter's own Python, which need have no package but
+cookiecutter. The project is no second copy: it is what git tracks in the repository in which this
+folder is. What needs the pipeline's packages (reading a table, the contract, DVC) runs in the new
+project's own environment. When a hook fails, cookiecutter removes the folder.
 """
 
 import hashlib
@@ -16,18 +16,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-REPO = HERE.parent
+from answers import HERE, REPO, defaults, find_faults, listed, output, questions
 
-# What experiments and the pipeline write is taken as committed: parameters of the last experiment are no template.
+# What experiments and the pipeline write is taken as committed: the parameters of the last
+# experiment are no template.
 WRITTEN = ("params.yaml", "dvc.lock", "reports/metrics.json")
 
-SAMPLE = {"id": "customer_id", "target": "churn", "positive": "Yes"}
-LICENCES = {
+LICENCES = {  # by answer, as SPDX names them
     "Apache-2.0": "Apache-2.0",
     "MIT": "MIT",
     "proprietary": "LicenseRef-Proprietary",
-}  # SPDX
+}
 TEMPLATE_ONLY = (
     "CHANGELOG.md",
     "cookiecutter/",
@@ -45,213 +44,163 @@ SAMPLE_ONLY = (
     "reports/metrics.json",
     "tests/forensics/planted.py",
 )
-EXAMPLES = "The examples on this page are of the template's sample table: with yours, columns and figures differ."
-# A passage of a text that only some projects get: `# only sample` and `# end`, or `<!-- only sample -->` and
-# `<!-- end -->`, as lines of their own; the latter also within a line.
-OWN_LINES = r"^(?:# only (?P<kind>\w+)|<!-- only (?P<html>\w+) -->)\n(?P<lines>.*?)^(?:# end|<!-- end -->)\n"
-PASSAGES = re.compile(
-    OWN_LINES + r"|<!-- only (?P<inline>\w+) -->(?P<text>.*?)<!-- end -->", re.S | re.M
+NO_TEXT = ("data/sample/", ".png")  # the beginning or the end of the names of binary files
+EXAMPLES = (
+    "The examples on this page are of the template's sample table: with yours, columns and figures "
+    "differ."
 )
+# A passage that only some projects get is between `# only sample` and `# end`, or between
+# `<!-- only sample -->` and `<!-- end -->`, as lines of their own; the latter also within a line.
+OWN_LINES = (
+    r"^(?:# only (?P<kind>\w+)|<!-- only (?P<html>\w+) -->)\n"
+    r"(?P<lines>.*?)^(?:# end|<!-- end -->)\n"
+)
+WITHIN_A_LINE = r"<!-- only (?P<inline>\w+) -->(?P<text>.*?)<!-- end -->"
+PASSAGES = re.compile(f"{OWN_LINES}|{WITHIN_A_LINE}", re.S | re.M)
 
 
 def run(step: Callable[[dict], None], answers: dict) -> None:
-    """Run a hook; what it refuses is one message. Ctrl-C also leaves no folder (cookiecutter itself would)."""
+    """Run a hook; a refusal is one message. After Ctrl-C no folder is left."""
     try:
         step(defaults() | answers)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    except subprocess.CalledProcessError as error:  # it has said why
+    except subprocess.CalledProcessError as error:  # its message stands above
         sys.exit(f"error: `{' '.join(map(str, error.cmd))}` failed")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # cookiecutter itself would leave the folder
         shutil.rmtree(Path.cwd(), ignore_errors=True)
         sys.exit(130)
 
 
-def defaults() -> dict[str, str]:
-    """The answers of somebody who presses Enter, for a project whose kept answers are older than a question."""
-    questions = json.loads((HERE / "cookiecutter.json").read_text())
-    asked = {name: answer for name, answer in questions.items() if not name.startswith("_")}
-    return {
-        name: answer[0] if isinstance(answer, list) else answer for name, answer in asked.items()
-    }
+def prepare(answers: dict) -> None:
+    """Refuse bad answers; from own data make the table, the section `data`, and the contract.
+
+    Raises:
+        ValueError: every bad answer.
+        CalledProcessError: the environment cannot be built.
+    """
+    faults = find_faults(answers)
+    if faults:
+        lines = [f"  {fault}" for fault in faults]
+        raise ValueError("\n".join(["the project cannot be started:", *lines]))
+    if answers["data"] == "sample":
+        return
+    Path("params.yaml").write_bytes(template_file("params.yaml"))
+    env = {**os.environ, "PYTHONPATH": str(REPO / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    request = {name: answers[name] for name in ("path", "id", "target", "positive", "unlabelled")}
+    request |= {name: listed(answers[name]) for name in ("negative", "drop")}
+    command = [environment(), HERE / "table.py", json.dumps(request)]
+    if subprocess.run(command, env=env).returncode:
+        sys.exit(1)  # its message stands above
 
 
-def output(*command: str) -> str:
-    """What a command printed, or "" where it failed."""
-    result = subprocess.run(command, capture_output=True, text=True)
-    return result.stdout.strip() if result.returncode == 0 else ""
+def build(answers: dict) -> None:
+    """Copy what git tracks, without what is left out; rename; commit on `main`.
+
+    The branch `template` marks the commit, so that later changes of the template can be merged.
+    """
+    is_own = answers["data"] != "sample"
+    choose_rendered_files(answers, is_own)
+    copy_files(answers, is_own)
+    edit_files(answers, is_own)
+    keep_answers(answers, is_own)
+    commit(is_own)
+    print(next_steps(answers, is_own))
 
 
-def environment() -> Path:
-    """The Python that reads the table: of an environment that is made from the lock and kept in the user's cache, so
-    that a second try after a refused table takes seconds. VENV names another, as in the Makefile."""
-    lock = hashlib.md5((REPO / "requirements.txt").read_bytes()).hexdigest()
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(os.environ.get("VENV") or caches / "churn-environments" / f"start-{lock}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        "make",
-        "--no-print-directory",
-        "-C",
-        str(REPO),
-        "install",
-        f"VENV={folder.absolute()}",
-    ]
-    subprocess.run(command, check=True)
-    return folder.absolute() / "bin/python"
+def choose_rendered_files(answers: dict, is_own: bool) -> None:
+    """Of the files that cookiecutter rendered, keep those that these answers want."""
+    if is_own:
+        Path("data-card.md").rename("data/README.md")
+    else:
+        Path("data-card.md").unlink()
+    if answers["licence"] == "Apache-2.0":
+        Path("LICENSE").unlink()  # the template's own takes its place
+    if answers["ci"] != "GitHub":
+        shutil.rmtree(".github")
 
 
-def content(name: str) -> bytes:
-    """A file of the template: as it is, uncommitted changes too, except what an experiment writes."""
-    committed = subprocess.run(
-        ["git", "-C", str(REPO), "show", f"HEAD:{name}"], capture_output=True
-    )
+def copy_files(answers: dict, is_own: bool) -> None:
+    """Copy the files of the template under the project's own names."""
+    kinds = set() if is_own else {"sample"}
+    if answers["benchmarks"] == "yes":
+        kinds.add("benchmarks")
+    for name in output("git", "-C", str(REPO), "ls-files", "-z").strip("\0").split("\0"):
+        if is_left_out(name, answers) or not (REPO / name).exists():
+            continue
+        is_second_licence = name == "LICENSE" and Path(name).exists()
+        target = Path("LICENSE.template" if is_second_licence else name)
+        if not target.exists():  # else `prepare` or cookiecutter made it
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(template_file(name))
+            shutil.copymode(REPO / name, target)
+        if name.startswith(NO_TEXT) or name.endswith(NO_TEXT):
+            continue
+        text = select_passages(target.read_text(), kinds)
+        if is_own and name.startswith("docs/"):
+            text = text.replace("\n", f"\n\n*{EXAMPLES}*\n", 1)
+        text = text.replace("ChurnXGB", answers["model"])
+        target.write_text(text.replace("churn-pipeline", answers["slug"]))
+
+
+def is_left_out(name: str, answers: dict) -> bool:
+    """Whether a file of the template does not belong into this project."""
+    if name.startswith(TEMPLATE_ONLY):
+        return True
+    if name.startswith("benchmarks/") and answers["benchmarks"] == "no":
+        return True
+    if answers["data"] == "sample":
+        return False
+    if name.startswith(SAMPLE_ONLY):
+        return True
+    mark = "\npytestmark = pytest.mark.sample\n"
+    return name.startswith("tests/") and mark in (REPO / name).read_text()
+
+
+def select_passages(text: str, kinds: set[str]) -> str:
+    """A text without the passages of other kinds, and without the marks of the kept ones."""
+
+    def kept(match: re.Match) -> str:
+        kind = match["kind"] or match["html"] or match["inline"]
+        passage = match["lines"] or match["text"] or ""
+        return passage if kind in kinds else ""
+
+    return PASSAGES.sub(kept, text)
+
+
+def template_file(name: str) -> bytes:
+    """A file of the template, with uncommitted changes, but not those of an experiment."""
+    command = ["git", "-C", str(REPO), "show", f"HEAD:{name}"]
+    committed = subprocess.run(command, capture_output=True)
     if name in WRITTEN and committed.returncode == 0:
         return committed.stdout
     return (REPO / name).read_bytes()
 
 
-def listed(answer: str) -> list[str]:
-    """The names in an answer, comma separated. One may be quoted: 'a, b' is one name, and '' is that of a column
-    without one."""
-    found = re.findall(r"\s*('[^']*'|\"[^\"]*\"|[^,]+)\s*(?:,|$)", answer)
-    names = [name.strip() for name in found]
-    return [
-        name[1:-1] if len(name) > 1 and name[0] == name[-1] in "'\"" else name
-        for name in names
-        if name
-    ]
+def edit_files(answers: dict, is_own: bool) -> None:
+    """Write the answers into the files of the project."""
+    licence = answers["licence"]
+    params = Path("params.yaml")  # whatever the template's model is called
+    model = re.compile(r"^(registry:\n  model: )\S+", re.M)
+    params.write_text(model.sub(lambda match: match[1] + answers["model"], params.read_text()))
 
-
-def faults(answers: dict) -> list[str]:
-    """Everything that is wrong with the answers, and with the machine, as far as it is known without a package."""
-    found, own = [], answers["data"] != "sample"
-
-    def refuse(wrong: bool, why: str) -> None:
-        if wrong:
-            found.append(why)
-
-    for name in ("project_name", "author", "id", "target", "positive"):
-        text = answers[name]
-        refuse(
-            not text.strip() or not text.isprintable(),
-            f"{name}: {text!r} is no single line of text",
-        )
-    slug, model, remote = answers["slug"], answers["model"], answers["remote"]
-    refuse(
-        not re.fullmatch("[a-z][a-z0-9-]*", slug),
-        f"slug: {slug!r} is not small letters, digits and hyphens",
-    )
-    refuse(
-        not re.fullmatch("[A-Za-z][A-Za-z0-9_-]*", model),
-        f"model: {model!r} is not letters, digits, _ and -",
-    )
-    schemes = r"(s3|gs|azure|ssh|webdavs?|hdfs|oss)://[^\s#'\"]+|/[^\s#'\"]+|local"
-    refuse(
-        not re.fullmatch(schemes, remote),
-        f"remote: {remote!r} is no URL that DVC can push to, no folder, not `local`",
-    )
-    if own:
-        refuse(
-            answers["id"] == answers["target"],
-            f"id and target are the same column, {answers['id']!r}",
-        )
-        refuse(
-            answers["benchmarks"] == "yes",
-            "benchmarks: they time the sample; with own data answer `no`",
-        )
-        try:
-            with open(answers["path"], "rb") as file:
-                parquet = file.read(4) == b"PAR1"
-            is_csv = ".csv" in Path(answers["path"]).name.lower()
-            refuse(
-                not parquet and not is_csv,
-                f"data: {answers['path']} is neither a Parquet file nor a .csv",
-            )
-        except OSError as error:
-            refuse(True, f"data: {answers['path']}: {error.strerror}")
-        for role in ("id", "target"):
-            refuse(
-                answers[role] in listed(answers["drop"]), f"drop: {answers[role]!r} is the {role}"
-            )
-        refuse(
-            answers["positive"] in listed(answers["negative"]),
-            f"negative: {answers['positive']!r} is positive",
-        )
-    else:
-        refuse(answers["drop"].strip() != "", "drop: the sample's columns stay")
-        refuse(answers["negative"].strip() != "", "negative: the sample has one other label")
-        refuse(
-            answers["unlabelled"] != "refuse", "unlabelled: the sample's customers all have a label"
-        )
-        for name, value in SAMPLE.items():
-            refuse(
-                answers[name] != value, f"{name}: the sample's is {value!r}, not {answers[name]!r}"
-            )
-    for tool in ("git", "make"):
-        refuse(not shutil.which(tool), f"{tool} is not installed")
-    refuse(any(Path.cwd().iterdir()), f"{Path.cwd()} is not empty")
-    refuse(
-        not output("git", "var", "GIT_COMMITTER_IDENT"),
-        "git does not know you: `git config --global user.email ...`",
-    )
-    where = output("git", "-C", str(REPO), "rev-parse", "--show-toplevel")
-    refuse(
-        where != str(REPO),
-        f"{REPO} is no git repository (a zip?); clone the template and name the clone",
-    )
-    return found
-
-
-def prepare(answers: dict) -> None:
-    """Refuse bad answers; from own data make data/raw.parquet, `data:` in params.yaml and data/schema.yaml.
-
-    Raises:
-        ValueError: every bad answer.
-        CalledProcessError: the table cannot be used; table.py or infer_schema.py said why.
-    """
-    if found := faults(answers):
-        raise ValueError(
-            "the project cannot be started:\n" + "\n".join(f"  {fault}" for fault in found)
-        )
-    if answers["data"] == "sample":
-        return
-    Path("params.yaml").write_bytes(content("params.yaml"))
-    python = environment()
-    env = {**os.environ, "PYTHONPATH": str(REPO / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    asked = {name: answers[name] for name in ("path", "id", "target", "positive", "unlabelled")}
-    asked |= {name: listed(answers[name]) for name in ("negative", "drop")}
-    if subprocess.run([python, HERE / "table.py", json.dumps(asked)], env=env).returncode:
-        sys.exit(1)  # it has said why
-
-
-def left_out(name: str, answers: dict) -> bool:
-    """Whether a file of the template does not belong into this project."""
-    if name.startswith(TEMPLATE_ONLY) or (
-        name.startswith("benchmarks/") and answers["benchmarks"] == "no"
-    ):
-        return True
-    if answers["data"] == "sample":
-        return False
-    module = (
-        name.startswith("tests/")
-        and "\npytestmark = pytest.mark.sample\n" in (REPO / name).read_text()
-    )
-    return name.startswith(SAMPLE_ONLY) or module
-
-
-def passages(text: str, kinds: set[str]) -> str:
-    """A text without the passages that are of no such kind, and without the marks of the others."""
-
-    def kept(found: re.Match) -> str:
-        kind = found["kind"] or found["html"] or found["inline"]
-        return (found["lines"] or found["text"] or "") if kind in kinds else ""
-
-    return PASSAGES.sub(kept, text)
+    author = json.dumps(answers["author"], ensure_ascii=False)
+    owner = f'license = "{LICENCES[licence]}"\nauthors = [{{ name = {author} }}]'
+    replace("pyproject.toml", 'license = "Apache-2.0"', owner)
+    replace("README.md", "# Churn pipeline", f"# {answers['project_name']}")
+    if licence != "Apache-2.0":
+        kept = "what came from the template stays under Apache-2.0 (`LICENSE.template`)"
+        replace("README.md", "Licence: Apache-2.0.", f"Licence: {licence}; {kept}.")
+    if is_own:
+        columns = json.dumps([answers["id"], answers["target"]], ensure_ascii=False)
+        replace("docs/first-steps.md", '["customer_id", "churn"]', columns)
+        replace(".dvc/config", "['remote \"sample\"']\n    url = ../data/sample\n", "")
+    if answers["remote"] != "local":
+        replace(".dvc/config", "url = ../storage", f"url = {answers['remote']}")
 
 
 def replace(path: str, old: str, new: str) -> None:
-    """Replace a text in a file of the project, where it must be."""
+    """Replace a text in a file of the project, in which it must be."""
     text = Path(path).read_text()
     if old not in text:
         raise ValueError(
@@ -260,116 +209,80 @@ def replace(path: str, old: str, new: str) -> None:
     Path(path).write_text(text.replace(old, new))
 
 
-def build(answers: dict) -> None:
-    """Copy what git tracks, but for what is left out; rename; commit on `main`, marked by the branch `template`."""
-    own, licence = answers["data"] != "sample", answers["licence"]
-    if own:
-        Path("data-card.md").rename("data/README.md")
-    else:
-        Path("data-card.md").unlink()
-    if licence == "Apache-2.0":
-        Path("LICENSE").unlink()  # the template's own
-    if answers["ci"] != "GitHub":
-        shutil.rmtree(".github")
+def keep_answers(answers: dict, is_own: bool) -> None:
+    """Keep the answers in the project, so that anyone who has the table can give them again."""
+    kept = {name: answers[name] for name in questions()}
+    kept |= {"data": "data/raw.parquet", "drop": ""} if is_own else {"data": "sample"}
+    content = json.dumps({"cookiecutter": kept}, indent=2, ensure_ascii=False)
+    Path(".cookiecutter.json").write_text(content + "\n")
 
-    kinds = {"benchmarks"} if answers["benchmarks"] == "yes" else set()
-    kinds |= set() if own else {"sample"}
-    listed = output("git", "-C", str(REPO), "ls-files", "-z").strip("\0").split("\0")
-    for name in listed:
-        if left_out(name, answers) or not (REPO / name).exists():
-            continue
-        target = Path("LICENSE.template" if name == "LICENSE" and Path(name).exists() else name)
-        if not target.exists():  # what `prepare` made or cookiecutter rendered stays
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content(name))
-            shutil.copymode(REPO / name, target)
-        if not name.startswith("data/sample/") and not name.endswith(".png"):
-            text = passages(target.read_text(), kinds)
-            if own and name.startswith("docs/"):
-                text = text.replace("\n", f"\n\n*{EXAMPLES}*\n", 1)
-            target.write_text(
-                text.replace("ChurnXGB", answers["model"]).replace(
-                    "churn-pipeline", answers["slug"]
-                )
-            )
 
-    # Whatever the template's model is called.
-    params = Path("params.yaml").read_text()
-    named = re.sub(
-        r"(?m)^(registry:\n  model: )\S+", lambda found: found[1] + answers["model"], params
-    )
-    Path("params.yaml").write_text(named)
-
-    author = json.dumps(answers["author"], ensure_ascii=False)
-    written = f'license = "{LICENCES[licence]}"\nauthors = [{{ name = {author} }}]'
-    replace("pyproject.toml", 'license = "Apache-2.0"', written)
-    replace("README.md", "# Churn pipeline", f"# {answers['project_name']}")
-    if licence != "Apache-2.0":
-        kept = "what came from the template stays under Apache-2.0 (`LICENSE.template`)"
-        replace("README.md", "Licence: Apache-2.0.", f"Licence: {licence}; {kept}.")
-    if own:
-        columns = json.dumps([answers["id"], answers["target"]], ensure_ascii=False)
-        replace("docs/first-steps.md", '["customer_id", "churn"]', columns)
-        replace(".dvc/config", "['remote \"sample\"']\n    url = ../data/sample\n", "")
-    if answers["remote"] != "local":
-        replace(".dvc/config", "url = ../storage", f"url = {answers['remote']}")
-
-    # The table's place in this project, so that these answers can be given again by anyone who has it.
-    questions = json.loads((HERE / "cookiecutter.json").read_text())
-    public = {name: answers[name] for name in questions if not name.startswith("_")}
-    public |= {"data": "data/raw.parquet", "drop": ""} if own else {"data": "sample"}
-    Path(".cookiecutter.json").write_text(
-        json.dumps({"cookiecutter": public}, indent=2, ensure_ascii=False) + "\n"
-    )
+def commit(is_own: bool) -> None:
+    """Commit the project, with the table as a DVC file, and mark the commit."""
 
     def git(*arguments: str) -> None:
         subprocess.run(["git", *arguments], check=True)
 
     git("init", "--quiet", "--initial-branch", "main")
-    if own:
-        subprocess.run(
-            [environment(), "-m", "dvc", "add", "--quiet", "data/raw.parquet"], check=True
-        )
+    if is_own:
+        command = [environment(), "-m", "dvc", "add", "--quiet", "data/raw.parquet"]
+        subprocess.run(command, check=True)
     git("add", "--all")
-    if not own:
+    if not is_own:
         git("add", "--force", "data/sample")  # ignored, but for the one blob
-    commit = output("git", "-C", str(REPO), "describe", "--always", "--exclude=*", "--dirty")
-    git("commit", "--quiet", "--message", f"Start from the churn template, {commit}")
+    origin = output("git", "-C", str(REPO), "describe", "--always", "--exclude=*", "--dirty")
+    git("commit", "--quiet", "--message", f"Start from the churn template, {origin}")
     git("branch", "template")
-    if commit.endswith("-dirty"):
+    if origin.endswith("-dirty"):
+        exceptions = ", ".join(WRITTEN)
         print(
-            f"{REPO} has uncommitted changes. They are in the new project, except those of {', '.join(WRITTEN)}."
+            f"{REPO} has uncommitted changes. They are in the new project, except those of "
+            f"{exceptions}."
         )
-    print(after(answers, own))
 
 
-def after(answers: dict, own: bool) -> str:
+def environment() -> Path:
+    """The Python that reads the table.
+
+    It is that of an environment which is made from the lock and kept in the user's cache, so that a
+    second try after a refused table takes seconds. VENV names another, as in the Makefile.
+    """
+    lock = hashlib.md5((REPO / "requirements.txt").read_bytes()).hexdigest()
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(os.environ.get("VENV") or caches / "churn-environments" / f"start-{lock}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    make = ["make", "--no-print-directory", "-C", str(REPO)]
+    subprocess.run([*make, "install", f"VENV={folder.absolute()}"], check=True)
+    return folder.absolute() / "bin/python"
+
+
+def next_steps(answers: dict, is_own: bool) -> str:
     """What to do next."""
+    remote = answers["remote"]
     lines = [
         f"{answers['project_name']} is ready. Next:",
         "",
         f"    cd {Path.cwd()}",
         "    make repro",
     ]
-    if own:
-        lines += ["    git add --all && git commit --message 'First model'"]
+    if is_own:
         lines += [
+            "    git add --all && git commit --message 'First model'",
             "",
-            "Look over data/schema.yaml (it allows what was seen) and fill in data/README.md. The thresholds under",
+            "Look over data/schema.yaml (it allows what was seen) and fill in data/README.md. The",
+            "thresholds under `gate:` and the costs in params.yaml were chosen for another table:",
+            "choose your own.",
         ]
-        lines += [
-            "`gate:` and the costs in params.yaml were chosen for another table: choose your own."
-        ]
-        if answers["ci"] == "GitHub" and "://" not in answers["remote"]:
+        if answers["ci"] == "GitHub" and "://" not in remote:
             lines += [
                 "",
-                "The workflow in .github cannot fetch the table from a folder: it fails until the remote is",
+                "The workflow in .github cannot fetch the table from a folder: it fails until the",
+                "remote is a URL (`dvc remote modify storage url s3://...`).",
             ]
-            lines += ["a URL (`dvc remote modify storage url s3://...`)."]
-    if answers["remote"] != "local":
+    if remote != "local":
         lines += [
             "",
-            f"{answers['remote']} may need a package of DVC's (s3: dvc-s3): add it to pyproject.toml, `make lock`,",
+            f"{remote} may need a package of DVC's (s3: dvc-s3): add it to pyproject.toml,",
+            "`make lock`, and `dvc push`.",
         ]
-        lines += ["and `dvc push`."]
     return "\n".join(lines)

@@ -1,8 +1,10 @@
-"""Take in a table of customers: check the answers against it, and write data/raw.parquet and `data:` of params.yaml.
+"""Take in a table of customers: check the answers against it, and write data/raw.parquet and
+`data:` of params.yaml.
 
 python table.py ANSWERS    (as JSON, in the new project's folder)
 
-Everything that is wrong is said in one message. It ends with data/schema.yaml, by src/infer_schema.py.
+Everything that is wrong is said in one message. It ends with data/schema.yaml, by
+src/infer_schema.py.
 """
 
 import json
@@ -46,13 +48,17 @@ def label(values: pa.ChunkedArray, answer: str, role: str = "positive") -> str |
     meant = [value for value in labels if means(answer, value)]
     if not meant or len(labels) < 2:
         raise UserError(
-            f"{role}: {answer!r} must be one of at least two values of the target, which has: {known}"
+            f"{role}: {answer!r} must be one of at least two values of the target, which has: "
+            f"{known}"
         )
     return answer if isinstance(meant[0], str) else json.loads(answer.lower())
 
 
 def means(answer: str, value: object) -> bool:
-    """Whether an answer is a value of the target. Values that are no text compare by value: 1, 1.0, true and True."""
+    """Whether an answer is a value of the target.
+
+    Values that are no text compare by value: 1, 1.0, true and True.
+    """
     if isinstance(value, str):
         return value == answer
     try:
@@ -106,7 +112,9 @@ def name_faults(answers: dict, names: list[str]) -> list[str]:
 
 
 def value_faults(table: pq.ParquetFile, answers: dict) -> tuple[list[str], dict]:
-    """What is wrong with the answers about the values of id and target; and `data:` of params.yaml."""
+    """What is wrong with the answers about the values of id and target; and `data:` of
+    params.yaml.
+    """
     data = {name: answers[name] for name in ("id", "target", "positive", "negative", "unlabelled")}
     found, names = [], table.schema_arrow.names
     if any(names.count(data[role]) > 1 for role in ("id", "target")):
@@ -114,7 +122,8 @@ def value_faults(table: pq.ParquetFile, answers: dict) -> tuple[list[str], dict]
     ids = column(table, data["id"])
     if len(pc.unique(ids.drop_null())) < len(ids):
         found.append(
-            f"id: {data['id']!r} does not name each customer once: it has nulls or the same value twice"
+            f"id: {data['id']!r} does not name each customer once: it has nulls or the same value "
+            "twice"
         )
     values, meant = column(table, data["target"]), {"positive": [], "negative": []}
     for role, answer in [
@@ -147,7 +156,9 @@ def write_data(values: dict[str, object]) -> None:
 
 
 def column_faults(raw: Path) -> list[str]:
-    """What is wrong with the columns, by trying to infer the contract; without a fault it is written."""
+    """What is wrong with the columns, by trying to infer the contract; without a fault it is
+    written.
+    """
     try:
         infer_schema.main([str(raw)])
     except UserError as error:

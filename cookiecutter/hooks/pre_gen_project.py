@@ -1,4 +1,6 @@
-"""Before a file of the project is written: check the answers, and make contract and table from own data."""
+"""Before a file of the project is written: check the answers, and make contract and table from
+own data.
+"""
 
 import json
 import sys

@@ -11,7 +11,8 @@ from churn.errors import UserError
 from churn.experiments import queue
 from churn.files import md5
 from churn.forensics import workspace
-from churn.forensics.commit_recipe import project_folder_in, resolve_recipe
+from churn.forensics.commit_recipe import project_folder_in
+from churn.forensics.resolve import resolve_recipe
 from churn.tracking import git_state, runs
 from conftest import Project
 

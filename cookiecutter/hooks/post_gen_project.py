@@ -3,8 +3,11 @@
 import json
 import sys
 
-answers = json.loads(r"""{{ cookiecutter | tojson }}""")
-sys.path.insert(0, json.loads(r"""{{ cookiecutter._repo_dir | absolute | tojson }}"""))
+# Cookiecutter fills in JSON, which has double quotes: the texts must have other ones.
+# fmt: off
+answers = json.loads(r'''{{ cookiecutter | tojson }}''')
+sys.path.insert(0, json.loads(r'''{{ cookiecutter._repo_dir | absolute | tojson }}'''))
+# fmt: on
 
 import project  # noqa: E402
 

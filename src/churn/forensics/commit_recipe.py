@@ -1,11 +1,10 @@
 """The recipe of a model that a commit, or a DVC experiment, holds in its dvc.lock."""
 
-import hashlib
 import json
 
 from churn import paths
 from churn.errors import UserError
-from churn.files import parse_yaml, reading
+from churn.files import parse_yaml, reading, text_md5
 from churn.forensics.recipe import Recipe, code_and_contract, numbers_only
 from churn.params import flatten, parameters_digest
 from churn.tracking import git_state
@@ -50,7 +49,7 @@ def recipe_of_commit(name: str, commit: str, label: str) -> Recipe:
         schema_md5=deps[str(paths.SCHEMA)],
         params=parameters,
         params_md5=parameters_digest(parameters),
-        lock_md5=hashlib.md5(requirements.encode()).hexdigest(),
+        lock_md5=text_md5(requirements),
         outs={path: outs[path] for path in wanted},
         metrics=metrics,
         deps=code_and_contract(deps),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from churn import paths
 from churn.errors import UserError
-from churn.files import parse_yaml
+from churn.files import parse_yaml, text_md5
 from churn.forensics.recipe import Recipe, code_and_contract
 from churn.params import flatten
 from churn.tracking import evaluation_record, registry
@@ -170,7 +169,7 @@ def _logged_patch(run: Run | None, tags: Mapping[str, str]) -> str | None:
         patch: str = mlflow.artifacts.load_text(artifact)
     except (mlflow.MlflowException, OSError):
         return None
-    digest = hashlib.md5(patch.encode()).hexdigest()
+    digest = text_md5(patch)
     return patch if tags.get("patch_md5", digest) == digest else None
 
 

@@ -1,6 +1,5 @@
 """Read what a checkout of a model holds: its code, packages, parameters and table."""
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from churn import paths
-from churn.files import md5, read_yaml
+from churn.files import md5, read_yaml, text_md5
 from churn.forensics.recipe import Recipe
 from churn.params import flatten
 
@@ -110,7 +109,7 @@ def read_snapshot(recipe: Recipe, folder: Path) -> Snapshot:
 
 def json_md5(content: object) -> str:
     """One md5 over anything that JSON can hold."""
-    return hashlib.md5(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return text_md5(json.dumps(content, sort_keys=True))
 
 
 def _read_code(folder: Path) -> dict[str, str]:
@@ -124,5 +123,5 @@ def _read_code(folder: Path) -> dict[str, str]:
         if (folder / path).is_file():
             code[path] = md5(folder / path)
     for name, stage in stages.items():
-        code[f"{COMMAND_OF}{name}"] = hashlib.md5(stage["cmd"].encode()).hexdigest()
+        code[f"{COMMAND_OF}{name}"] = text_md5(stage["cmd"])
     return code

@@ -136,7 +136,8 @@ def _find_or_create_experiment() -> Experiment:
     # current folder.
     location = None if tracking_uri().startswith("http") else artifact_folder().as_uri()
     try:
-        return mlflow.get_experiment(mlflow.create_experiment(name, artifact_location=location))
+        experiment_id = mlflow.create_experiment(name, location, mlflow_page.experiment_tags())
+        return mlflow.get_experiment(experiment_id)
     except mlflow.MlflowException:
         experiment = mlflow.get_experiment_by_name(name)  # another process was faster
         if experiment:

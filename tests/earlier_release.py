@@ -22,7 +22,7 @@ def skip_without_history() -> None:
 def build_earlier_release(folder: Path) -> None:
     """Fill a folder with a clone of this project in which the earlier release registered version 1.
 
-    The clone ends at today's code, over the store, the registry and the DVC cache that the earlier release filled.
+    The clone ends at today's code, over the store and the DVC cache of the earlier release.
     """
     project = Project.clone(folder, tiny=True)
     project.out("git", "fetch", "-q", str(ROOT), EARLIER_RELEASE)

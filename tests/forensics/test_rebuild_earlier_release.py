@@ -9,7 +9,7 @@ pytestmark = pytest.mark.sample
 
 
 def test_a_version_of_the_earlier_release_is_rebuilt(once, tmp_path):
-    """Its own commit's code runs in the temporary clone; splits, model and metrics are those that were recorded."""
+    """Its own commit's code runs in a temporary clone and gives the recorded splits and model."""
     earlier_release.skip_without_history()
     built = Project(once("earlier_release", earlier_release.build_earlier_release))
     project = built.copy(tmp_path)

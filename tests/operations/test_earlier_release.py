@@ -1,4 +1,4 @@
-"""A version that the release before the packages registered is promoted, scores, is served and monitored by this code."""
+"""A version registered before the packages is promoted, scored with, served and monitored."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.sample
 
 @pytest.fixture(scope="module")
 def earlier(once, tmp_path_factory) -> Project:
-    """A project with today's code, in which version 1, registered by the earlier release, is in production."""
+    """A project with today's code; version 1, of the earlier release, is in production."""
     earlier_release.skip_without_history()
     built = Project(once("earlier_release", earlier_release.build_earlier_release))
     project = built.copy(tmp_path_factory.mktemp("earlier_release"))
@@ -59,7 +59,7 @@ def test_it_was_registered_by_the_earlier_release(earlier):
 
 
 def test_it_scores_a_table_and_is_monitored(customers, expected, call, capsys, tmp_path):
-    """score.py writes the booster's own probabilities; monitor.py finds the training rows and no drift."""
+    """score.py writes the booster's own probabilities; monitor.py finds its training rows."""
     table, scores = str(tmp_path / "customers.parquet"), str(tmp_path / "scores.parquet")
     customers.to_parquet(table)
 

@@ -18,7 +18,8 @@ import pandas as pd
 import xgboost as xgb
 from sklearn.metrics import roc_auc_score
 
-from churn.experiments import search
+from churn.experiments.objective import assign_folds, draw_parameters
+from churn.experiments.search import Sampler
 from churn.params import load_params
 
 trials, lean = int(sys.argv[1]), sys.argv[2:] == ["lean"]
@@ -30,7 +31,7 @@ table = pd.concat(
 y = (table["churn"] == "Yes").to_numpy(dtype=float)
 x = table.drop(columns=["customer_id", "churn"])
 x = x.astype({column: "category" for column in x if x[column].dtype == "str"})
-fold = search.assign_folds(y, p.sweep.folds, p.seed)
+fold = assign_folds(y, p.sweep.folds, p.seed)
 
 
 def matrices(number):
@@ -50,7 +51,7 @@ def objective(trial):
         "eval_metric": ["auc", "logloss"],
         "seed": p.seed,
     }
-    settings |= search.choose(trial, p.sweep.space)
+    settings |= draw_parameters(trial, p.sweep.space)
     aucs = []
     for number in range(p.sweep.folds):
         train, valid = once[number] if lean else matrices(number)
@@ -74,7 +75,7 @@ def objective(trial):
 
 
 study = optuna.create_study(
-    direction="maximize", sampler=search.Sampler(p.seed), pruner=optuna.pruners.MedianPruner()
+    direction="maximize", sampler=Sampler(p.seed), pruner=optuna.pruners.MedianPruner()
 )
 study.optimize(objective, n_trials=trials)
 print(study.best_trial.number, study.best_value)

@@ -25,7 +25,12 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from churn import paths
 from churn.data.contract import Contract, load_contract
-from churn.experiments import search
+from churn.experiments.objective import (
+    assign_folds,
+    draw_parameters,
+    mean_roc_auc,
+    score_folds,
+)
 from churn.modeling.encoding import encode_labels, labelled_matrix
 from churn.params import Train, load_params
 
@@ -36,10 +41,10 @@ def cross_validate(rows: pd.DataFrame, rules: Contract, train: Train) -> list[fl
     """Mean ROC AUC over the folds, for each seed."""
     found = []
     for seed in DRAWS:
-        fold = search.assign_folds(encode_labels(rows, rules), FOLDS, seed)
+        fold = assign_folds(encode_labels(rows, rules), FOLDS, seed)
         parts = ((rows[fold != number], rows[fold == number]) for number in range(FOLDS))
         pairs = [tuple(labelled_matrix(part, rules) for part in pair) for pair in parts]
-        found.append(float(np.mean([auc for auc, *_ in search.scores(train, pairs, seed)])))
+        found.append(mean_roc_auc(list(score_folds(train, pairs, seed))))
     return found
 
 
@@ -57,7 +62,7 @@ def measure(folder: Path, seed: int, trials: int) -> None:
     rules = load_contract(paths.SCHEMA, p.data.id, p.data.target, p.data.positive)
     database = f"sqlite:///{folder}/sweep.db"
     study = optuna.load_study(study_name=optuna.get_all_study_names(database)[0], storage=database)
-    best = p.train.model_copy(update=search.choose(study.best_trial, p.sweep.space))
+    best = p.train.model_copy(update=draw_parameters(study.best_trial, p.sweep.space))
     splits = {name: pd.read_parquet(path) for name, path in paths.SPLITS.items()}
     tables = {"train and valid": pd.concat([splits["train"], splits["valid"]], ignore_index=True)}
     tables["whole table"] = pd.concat(splits.values(), ignore_index=True)

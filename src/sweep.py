@@ -1,47 +1,81 @@
-"""Search for better hyperparameters, or work off DVC's queue of experiments.
+"""Search for better hyperparameters, or run DVC's queue of experiments.
 
-    python src/sweep.py                     a search: `sweep.trials` trials over `sweep.space` of
-    params.yaml
-    python src/sweep.py --resume            go on with the last search, after Ctrl-C, kill -9, or
-    with more trials
-    python src/sweep.py --jobs 2            two processes at work on one search
-    python src/sweep.py --apply             and run the pipeline with the best parameters, as a DVC
-    experiment
-    python src/sweep.py --queue --jobs 2    run what `dvc exp run --queue` has queued, two
-    experiments at a time
+    python src/sweep.py                    `sweep.trials` trials over `sweep.space` of params.yaml
+    python src/sweep.py --resume           go on after Ctrl-C, kill -9, or with more trials
+    python src/sweep.py --jobs 2           two processes work on one search
+    python src/sweep.py --apply            then run the best parameters as a DVC experiment
+    python src/sweep.py --queue --jobs 2   run what `dvc exp run --queue` has queued, two at a time
 
 Several machines work on one search when each runs the same command with `--resume --storage URL`.
 Every trial and every experiment is a child of this command's run in MLflow. The search never opens
 the test split.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import optuna
 import pandas as pd
-from tqdm import tqdm
+from optuna.trial import FrozenTrial, TrialState
 
 from churn import paths
-from churn.console import run_command
+from churn.console import progress, run_command
 from churn.data.contract import load_project_contract
 from churn.errors import UserError
-from churn.experiments import queue, search, trials
-from churn.experiments.search import explain_search_error
+from churn.experiments import dvc_queue, experiment, queue, trials
+from churn.experiments.objective import Search, draw_parameters
+from churn.experiments.plots import save_study_plots
+from churn.experiments.search import AfterTrial, run_trials
+from churn.experiments.seed_comparison import OTHER_SEEDS, compare_over_seeds
+from churn.experiments.study import (
+    COUNTED_STATES,
+    RUN_ID,
+    count_trials,
+    explain_study_error,
+    open_database,
+    open_study,
+    study_cache_key,
+)
+from churn.experiments.workers import worker_processes
 from churn.params import Params, flatten, load_params
-from churn.signals import held_back
+from churn.signals import delayed_interrupt
 from churn.tracking import dvc_lock, environment, git_state, registration, run_log, runs, store
 from churn.tracking.store_errors import explain_store_error
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
-def arguments() -> argparse.Namespace:
+LINE_EVERY = 10  # trials, in a log
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    parameters = load_params()
+    if arguments.queue:
+        run_queue(arguments.jobs)
+        return
+
+    run, best = search_parameters(parameters, arguments)
+    if arguments.apply:
+        experiment.run_experiment({f"train.{name}": value for name, value in best.items()}, run)
+        # An experiment by itself moves no alias; --apply asks for it.
+        registration.stage_workspace(parameters.registry.model)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read and check the command line."""
     parser = argparse.ArgumentParser(
-        description="Search for better hyperparameters, or work off DVC's queue."
+        description="Search for better hyperparameters, or run DVC's queue of experiments."
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="processes at work at a time (default 1)"
+        "--jobs", type=int, default=1, metavar="N", help="processes at a time (default 1)"
     )
     parser.add_argument(
         "--resume",
@@ -57,172 +91,188 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--queue", action="store_true", help="run the experiments that `dvc exp run --queue` queued"
     )
-    given = parser.parse_args()
-    if given.jobs < 1:
+    arguments = parser.parse_args()
+    if arguments.jobs < 1:
         parser.error("--jobs must be 1 or more")
-    if given.queue and (given.resume or given.storage or given.apply):
+    if arguments.queue and (arguments.resume or arguments.storage or arguments.apply):
         parser.error("--queue takes no option but --jobs")
-    return given
+    return arguments
 
 
-def threads(jobs: int) -> int:
-    """The cores of this machine that each of several processes may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, cores // jobs)
-
-
-def progress(study, trials: int):
-    """A callback that shows the trials: a bar on a terminal, a line every 10 trials in a log."""
-    done = search.counted(study)
-    bar = tqdm(
-        total=trials, initial=done, unit="trial", disable=not sys.stderr.isatty(), leave=False
+def search_parameters(
+    parameters: Params, arguments: argparse.Namespace
+) -> tuple[Run, dict[str, int | float]]:
+    """Run the search; returns its run in MLflow, and the best parameters of `train` by name."""
+    # A server's links to every trial would bury the rest.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    contract = load_project_contract(parameters)
+    data_tags = dvc_lock.data_tags("train", "valid")
+    database = open_database(
+        arguments.storage or store.sqlite_uri(paths.project_root() / "sweep.db")
     )
-    tens = done // 10
+    study = open_study(database, study_cache_key(parameters, data_tags), arguments.resume)
+    check_run_exists(study)
 
-    def each_trial(study, trial) -> None:
-        nonlocal tens
-        done = search.counted(study)  # with the trials of other processes
-        best = f"best ROC AUC {study.best_value:.4f}"
-        bar.set_postfix_str(best, refresh=False)
-        bar.update(done - bar.n)
-        if bar.disable and done // 10 > tens:
-            print(f"trial {done:4} of {trials}: {best}", flush=True)
-        tens = done // 10
+    run_id = study.user_attrs.get(RUN_ID)
+    tags = {"stage": "sweep", "study": study.study_name, **data_tags, **origin_tags()}
+    with delayed_interrupt() as check_interrupt, runs.open_run("sweep", tags, run_id) as run:
+        if run_id is None:
+            study.set_user_attr(RUN_ID, run.info.run_id)
+            log_search(parameters, data_tags)
+        search = Search(run, parameters, contract, threads_per_job(arguments.jobs))
+        wanted = parameters.sweep.trials
+        print(f"study {study.study_name}: {count_trials(study)} of {wanted} trials done")
+        sys.stdout.flush()
 
-    return each_trial
-
-
-def summary(p: Params, study, found: dict, table: pd.DataFrame) -> str:
-    """The end of a search as text: the best parameters, and their gain over today's beside its
-    noise.
-    """
-    done, complete = (
-        search.counted(study),
-        len(study.get_trials(deepcopy=False, states=search.COUNTED[:1])),
-    )
-    best = study.best_trial
-    where = "the validation split" if p.sweep.folds == 1 else f"{p.sweep.folds} folds"
-    lines = [
-        f"best of {done} trials ({done - complete} pruned): trial {best.number}, ROC AUC {best.value:.4f}",
-        "",
-    ]
-    lines += [
-        f"train.{name:<18} {getattr(p.train, name):>8} -> {value}" for name, value in found.items()
-    ]
-    lines += ["", f"ROC AUC on {where}, mean and standard deviation over {len(table)} other seeds:"]
-    lines += [
-        f"{name:<6} {values.mean():>8.4f} +- {values.std():.4f}" for name, values in table.items()
-    ]
-    return "\n".join(lines)
-
-
-def find(p: Params, given: argparse.Namespace) -> tuple:
-    """Run the search; its run in MLflow, and the best parameters by name."""
-    import mlflow
-
-    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = (
-        "true"  # a server's links to every trial would bury the rest
-    )
-    rules = load_project_contract(p)
-    origin = dvc_lock.data_tags("train", "valid")
-    database = search.storage(given.storage or store.sqlite_uri(paths.project_root() / "sweep.db"))
-    study = search.open_study(database, search.question(p, origin), given.resume)
-    known = study.user_attrs.get("mlflow_run")
-    if known and not runs.run_exists(known):
-        raise UserError(
-            f"study {study.study_name} logs into a run of another MLflow store than {store.tracking_uri()}; set "
-            "MLFLOW_TRACKING_URI to the store it began with, or start a new search without --resume"
-        )
-    tags = {
-        "stage": "sweep",
-        "study": study.study_name,
-        **origin,
-        **git_state.code_tags(),
-        **environment.environment_tags(),
-    }
-    with held_back() as check, runs.open_run("sweep", tags, run_id=known) as parent:
-        if known is None:
-            study.set_user_attr("mlflow_run", parent.info.run_id)
-            mlflow.log_params(
-                flatten({**p.model_dump(), "sweep": p.sweep.model_dump(exclude={"trials"})})
-            )
-            for name, context in (("train", "training"), ("valid", "validation")):
-                run_log.log_dataset(paths.SPLITS[name], origin[f"{name}_md5"], name, context)
-        print(
-            f"study {study.study_name}: {search.counted(study)} of {p.sweep.trials} trials done",
-            flush=True,
-        )
         try:
-            rest = (parent, p, rules, threads(given.jobs))
-            with search.helpers(given.jobs - 1, database.url, study.study_name, *rest):
-                search.work(study, *rest, progress(study, p.sweep.trials), check)
-            finished = study.get_trials(deepcopy=False, states=search.COUNTED)
-            trials.close_trials(parent, {str(trial.number) for trial in finished})
-            found = search.choose(study.best_trial, p.sweep.space)
-            print("scoring the best and today's parameters with 5 other seeds", flush=True)
-            seeds = tqdm(
-                range(p.seed + 1, p.seed + 6),
-                unit="seed",
-                disable=not sys.stderr.isatty(),
-                leave=False,
-            )
-            table = search.compare(p, rules, p.train.model_copy(update=found), seeds, check)
+            with worker_processes(arguments.jobs - 1, database.url, study.study_name, search):
+                run_trials(study, database, search, trial_progress(study, wanted), check_interrupt)
+            close_uncounted_trials(study, run)
+            best = draw_parameters(study.best_trial, parameters.sweep.space)
+            comparison = compare_with_today(search, best, check_interrupt)
         except KeyboardInterrupt:
             print("\nstopped; `python src/sweep.py --resume` goes on", file=sys.stderr)
             raise
-        with tempfile.TemporaryDirectory() as pictures:
-            search.draw(study, Path(pictures))
-            mlflow.log_artifacts(pictures, "plots")
-        gain = table.best - table.today
-        mlflow.log_metrics(
-            {
-                "best_trial": study.best_value,
-                **table.mean(),
-                "gain": gain.mean(),
-                "gain_sd": gain.std(),
-            }
+
+        log_result(study, comparison)
+        print(search_summary(parameters, study, best, comparison))
+    return run, best
+
+
+def check_run_exists(study: optuna.Study) -> None:
+    """Refuse a study whose run is in another MLflow store.
+
+    Raises:
+        UserError: this store has no such run.
+    """
+    run_id = study.user_attrs.get(RUN_ID)
+    if run_id and not runs.run_exists(run_id):
+        raise UserError(
+            f"study {study.study_name} logs into a run of another MLflow store than "
+            f"{store.tracking_uri()}; set MLFLOW_TRACKING_URI to the store it began with, or start "
+            "a new search without --resume"
         )
-        print(summary(p, study, found, table.assign(gain=gain)))
-    return parent, found
 
 
-def work_off(jobs: int) -> None:
+def origin_tags() -> dict[str, str]:
+    """The tags of a run that name its code and its environment."""
+    return {**git_state.code_tags(), **environment.environment_tags()}
+
+
+def log_search(parameters: Params, data_tags: dict[str, str]) -> None:
+    """Log into the active run what a search is made of; `trials` may change when it goes on."""
+    sweep = parameters.sweep.model_dump(exclude={"trials"})
+    run_log.log_parameters(flatten({**parameters.model_dump(), "sweep": sweep}))
+    for name in ("train", "valid"):
+        digest = data_tags[f"{name}_md5"]
+        context = run_log.SPLIT_CONTEXTS[name]
+        run_log.log_dataset(paths.SPLITS[name], digest, name, context)
+
+
+def threads_per_job(jobs: int) -> int:
+    """The cores of this machine that each of several processes may use."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, cores // jobs)
+
+
+def trial_progress(study: optuna.Study, wanted: int) -> AfterTrial:
+    """A callback for Optuna that shows how many trials are done, those of other processes too."""
+    show = progress(wanted, "trial", line_every=LINE_EVERY, done=count_trials(study))
+
+    def after_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+        show(count_trials(study), f"best ROC AUC {study.best_value:.4f}")
+
+    return after_trial
+
+
+def close_uncounted_trials(study: optuna.Study, run: Run) -> None:
+    """Close the runs of trials that do not count, since their process was killed."""
+    counted = study.get_trials(deepcopy=False, states=COUNTED_STATES)
+    trials.close_trials(run, {str(trial.number) for trial in counted})
+
+
+def compare_with_today(
+    search: Search, best: dict[str, int | float], check_interrupt: Callable[..., None]
+) -> pd.DataFrame:
+    """ROC AUC of today's and the best parameters: one row per seed; columns today, best, gain."""
+    print(f"scoring the best and today's parameters with {OTHER_SEEDS} other seeds", flush=True)
+    parameters = search.parameters
+    comparison = compare_over_seeds(
+        parameters,
+        search.contract,
+        parameters.train.model_copy(update=best),
+        progress(OTHER_SEEDS, "seed", line_every=OTHER_SEEDS),
+        check_interrupt,
+    )
+    return comparison.assign(gain=comparison["best"] - comparison["today"])
+
+
+def log_result(study: optuna.Study, comparison: pd.DataFrame) -> None:
+    """Log the best trial, the comparison over seeds and the plots into the active run."""
+    import mlflow
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_study_plots(study, Path(folder))
+        mlflow.log_artifacts(folder, "plots")
+    metrics = {
+        "best_trial": study.best_value,
+        **comparison.mean(),
+        "gain_sd": comparison["gain"].std(),
+    }
+    mlflow.log_metrics(metrics)
+
+
+def search_summary(
+    parameters: Params,
+    study: optuna.Study,
+    best: dict[str, int | float],
+    comparison: pd.DataFrame,
+) -> str:
+    """The best parameters, and their gain over today's beside its noise, as text."""
+    trial = study.best_trial
+    done = count_trials(study)
+    pruned = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
+    lines = [
+        f"best of {done} trials ({pruned} pruned): "
+        f"trial {trial.number}, ROC AUC {study.best_value:.4f}",
+        "",
+    ]
+    for name, value in best.items():
+        today = getattr(parameters.train, name)
+        lines.append(f"train.{name:<18} {today:>8} -> {value}")
+
+    folds = parameters.sweep.folds
+    rows = "the validation split" if folds == 1 else f"{folds} folds"
+    seeds = len(comparison)
+    lines += ["", f"ROC AUC on {rows}, mean and standard deviation over {seeds} other seeds:"]
+    for name, values in comparison.items():
+        lines.append(f"{name:<6} {values.mean():>8.4f} +- {values.std():.4f}")
+    return "\n".join(lines)
+
+
+def run_queue(jobs: int) -> None:
     """Run DVC's queue of experiments under one run in MLflow.
 
     Raises:
         UserError: nothing is queued, or not every experiment succeeded.
     """
     queue.check_queue()
-    before = queue.tasks()
-    with runs.open_run(
-        "queue", {"stage": "queue", **git_state.code_tags(), **environment.environment_tags()}
-    ) as parent:
-        failed = queue.run_queue(jobs, queue.environment(parent, threads(jobs)))
-        now = queue.tasks().items()
-        done = {
-            name
-            for rev, (name, state) in now
-            if state == "Success" and before.get(rev, ("", ""))[1] != state
-        }
-        if done:
-            print(f"\n{queue.table(done)}", flush=True)
+    before = dvc_queue.list_tasks()
+    with runs.open_run("queue", {"stage": "queue", **origin_tags()}) as run:
+        failed = queue.run_queue(jobs, experiment.child_environment(run, threads_per_job(jobs)))
+
+        succeeded = set()
+        for revision, task in dvc_queue.list_tasks().items():
+            if task.state == "Success" and before.get(revision) != task:
+                succeeded.add(task.name)
+        if succeeded:
+            print(f"\n{experiment.experiments_table(succeeded)}", flush=True)
         if failed:
             raise UserError(f"{', '.join(failed)}: failed or left behind; the others succeeded")
 
 
-def main() -> None:
-    given = arguments()
-    p = load_params()
-    if given.queue:
-        work_off(given.jobs)
-    else:
-        parent, found = find(p, given)
-        if given.apply:
-            queue.run({f"train.{name}": value for name, value in found.items()}, parent)
-            registration.stage_workspace(
-                p.registry.model
-            )  # --apply asks for it; an experiment by itself is not staged
-
-
 if __name__ == "__main__":
-    run_command(main, explain_store_error, explain_search_error)
+    run_command(main, explain_store_error, explain_study_error)

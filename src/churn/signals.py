@@ -11,7 +11,7 @@ def interruptible() -> Iterator[None]:
     temporary removed.
     """
 
-    def stop(number, frame):
+    def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
@@ -26,25 +26,30 @@ def interruptible() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[Callable]:
-    """Let Ctrl-C end the work only where the function is called that this gives (its arguments do
-    not matter), or at the end. In the middle of a write to SQLite, it would leave the file locked
-    for the rest of this process. A second Ctrl-C does not wait.
+def delayed_interrupt() -> Iterator[Callable[..., None]]:
+    """Delay KeyboardInterrupt until the next checkpoint, or until the end of the `with`.
+
+    In the middle of a write to SQLite, Ctrl-C would leave the file locked for the rest of this
+    process. A second Ctrl-C does not wait.
+
+    Yields:
+        The checkpoint: a function that raises a KeyboardInterrupt that has been delayed. It takes,
+        and ignores, any arguments, so that it can be a callback.
     """
-    asked = False
+    interrupted = False
 
-    def note(*_) -> None:
-        check()
-        nonlocal asked
-        asked = True
-
-    def check(*_) -> None:
-        if asked:
+    def check_interrupt(*_: object) -> None:
+        if interrupted:
             raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, note)
+    def note_interrupt(*_: object) -> None:
+        nonlocal interrupted
+        check_interrupt()
+        interrupted = True
+
+    before = signal.signal(signal.SIGINT, note_interrupt)
     try:
-        yield check
-        check()
+        yield check_interrupt
+        check_interrupt()
     finally:
         signal.signal(signal.SIGINT, before)

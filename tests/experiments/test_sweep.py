@@ -10,8 +10,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from churn.experiments import search
-from churn.signals import held_back
+from churn.experiments.heartbeats import fail_trials_without_heartbeat
+from churn.experiments.study import open_database
 
 SMALL = {"sweep.trials": 8, "sweep.folds": 3, "train.early_stopping": 5}
 OPEN_GATE = {
@@ -95,29 +95,10 @@ def test_the_same_seed_gives_the_same_best(clone, searched):
     assert len(clone.runs("sweep")) == 2 and len(kept(clone, clone.runs("sweep")[0])) == 8
 
 
-def test_ctrl_c_waits_for_a_write():
-    """One Ctrl-C ends the work at the next check, or at the end; a second one at once; then all is as before."""
-    before, reached = signal.getsignal(signal.SIGINT), []
-    with pytest.raises(KeyboardInterrupt), held_back() as check:
-        check()
-        signal.raise_signal(signal.SIGINT)
-        reached.append("the write")
-        check()
-        reached.append("beyond")
-    with pytest.raises(KeyboardInterrupt), held_back():
-        signal.raise_signal(signal.SIGINT)
-        reached.append("the end")
-    with pytest.raises(KeyboardInterrupt), held_back():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        reached.append("beyond")
-    assert reached == ["the write", "the end"] and signal.getsignal(signal.SIGINT) == before
-
-
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
-def test_a_trial_killed_before_its_first_sign_of_life_is_failed(tmp_path):
+def test_a_trial_killed_before_its_first_heartbeat_is_failed(tmp_path):
     """A minute after its start, so that nobody waits for it; one that has just begun is left alone."""
-    database = search.storage(f"sqlite:///{tmp_path}/sweep.db")
+    database = open_database(f"sqlite:///{tmp_path}/sweep.db")
     study = optuna.create_study(storage=database, study_name="killed")
     study.ask(), study.ask()
     with database.engine.begin() as connection:
@@ -125,9 +106,9 @@ def test_a_trial_killed_before_its_first_sign_of_life_is_failed(tmp_path):
             "UPDATE trials SET datetime_start = '2026-01-01 00:00:00' WHERE number = 0"
         )
     study = optuna.load_study(
-        study_name="killed", storage=search.storage(f"sqlite:///{tmp_path}/sweep.db")
+        study_name="killed", storage=open_database(f"sqlite:///{tmp_path}/sweep.db")
     )
-    search.fail_silent_trials(study)
+    fail_trials_without_heartbeat(study, database)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.RUNNING]
 
 

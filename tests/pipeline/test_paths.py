@@ -41,7 +41,7 @@ def test_a_queue_that_dvc_cannot_run(tmp_path, monkeypatch, name):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / name))
     with pytest.raises(UserError, match="in its path, and DVC cannot run queued experiments"):
         queue.check_queue()
-    queue.check_path(tmp_path / "my project 100%20")
+    queue.check_project_path(tmp_path / "my project 100%20")
 
 
 def test_mlflow_run_in_an_odd_folder(tmp_path):

@@ -1,66 +1,83 @@
 """The MLflow runs of a search's trials."""
 
+from __future__ import annotations
+
 import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from churn.tracking import run_log, runs
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
-def log_trial(
-    parent, number: int, state: str, start: int, params: dict, results: dict, curves
-) -> None:
-    """Write one trial of a search as a child of the search's run, in three calls.
 
-    A child is made when its trial is over: a process that is killed in the middle of a trial leaves none behind.
+@dataclass(frozen=True)
+class TrialRecord:
+    """What MLflow keeps of a trial."""
 
-    Args:
-        parent: the search's run.
-        start: when the trial began, in milliseconds since 1970.
-        curves: as `curve_points` takes them.
+    number: int
+    state: str  # complete or pruned
+    started: int  # milliseconds since 1970
+    parameters: dict[str, object]  # by dotted name
+    metrics: dict[str, float]
+    curves: pd.DataFrame  # as run_log.curve_points takes them
+
+
+def log_trial(search_run: Run, trial: TrialRecord) -> None:
+    """Write one trial as a child of the search's run, in three calls.
+
+    The child is created when its trial is over: a process that is killed in the middle of a trial
+    leaves none behind.
     """
     import mlflow
     from mlflow.entities import Metric, Param
 
     client = mlflow.MlflowClient()
     now = int(time.time() * 1000)
+    metrics = [Metric(name, value, now, 0) for name, value in trial.metrics.items()]
+    metrics += run_log.curve_points(trial.curves, now)
+    params = [Param(name, str(value)) for name, value in trial.parameters.items()]
     tags = {
-        "mlflow.parentRunId": parent.info.run_id,
+        "mlflow.parentRunId": search_run.info.run_id,
         "stage": "trial",
-        "trial": str(number),
-        "trial_state": state,
+        "trial": str(trial.number),
+        "trial_state": trial.state,
     }
-    made = []
+    run_ids: list[str] = []
 
-    def create() -> list[str]:
-        child = client.create_run(
-            parent.info.experiment_id, start, tags, run_name=f"trial {number}"
-        )
-        made.append(child.info.run_id)
-        return made
+    def create_run() -> list[str]:
+        experiment_id = search_run.info.experiment_id
+        name = f"trial {trial.number}"
+        run = client.create_run(experiment_id, trial.started, tags, run_name=name)
+        run_ids.append(run.info.run_id)
+        return run_ids
 
-    with runs.hold_runs(create):
-        (child,) = made
+    with runs.hold_runs(create_run):
+        (run_id,) = run_ids
         try:
-            client.log_batch(
-                child,
-                metrics=[Metric(name, value, now, 0) for name, value in results.items()]
-                + run_log.curve_points(curves, now),
-                params=[Param(name, str(value)) for name, value in params.items()],
-            )
-            client.set_terminated(child)
+            client.log_batch(run_id, metrics=metrics, params=params)
+            client.set_terminated(run_id)
         except BaseException:
-            client.set_terminated(child, "KILLED")
+            client.set_terminated(run_id, "KILLED")
             raise
 
 
-def close_trials(parent, finished: set[str]) -> None:
-    """Set to KILLED the trials' runs that a killed process left open, or wrote for a trial that does not count.
+def close_trials(search_run: Run, finished: set[str]) -> None:
+    """Set to KILLED the runs of trials that do not count: a killed process left them.
 
     Args:
         finished: the numbers of the trials that count.
     """
     import mlflow
 
-    where = f"tags.mlflow.parentRunId = '{parent.info.run_id}' and tags.stage = 'trial'"
-    for child in mlflow.search_runs([parent.info.experiment_id], where, output_format="list"):
+    children = mlflow.search_runs(
+        [search_run.info.experiment_id],
+        f"tags.mlflow.parentRunId = '{search_run.info.run_id}' and tags.stage = 'trial'",
+        output_format="list",
+    )
+    for child in children:
         if child.data.tags["trial"] not in finished and child.info.status != "KILLED":
             mlflow.MlflowClient().set_terminated(child.info.run_id, "KILLED")

@@ -1,0 +1,86 @@
+"""DVC experiments started from Python: their environment, one experiment, a table of results."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from churn.console import text_table
+from churn.errors import UserError
+from churn.params import parameter_names
+from churn.tracking import store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+def child_environment(parent: Run, threads: int | None = None) -> dict[str, str]:
+    """The environment variables of a process that logs under `parent`, in any folder.
+
+    This environment's programs come first on PATH (DVC calls a bare `dvc`, a stage a bare
+    `python`), and the tracking URI is absolute.
+
+    Args:
+        threads: how many the process may use; None for as many as it likes.
+    """
+    programs = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}",
+        "MLFLOW_TRACKING_URI": store.tracking_uri(),
+        "MLFLOW_RUN_ID": parent.info.run_id,
+        "MLFLOW_EXPERIMENT_ID": parent.info.experiment_id,
+    }
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    return environment
+
+
+def run_experiment(parameters: dict[str, int | float], parent: Run) -> None:
+    """Run `dvc exp run` in the workspace with these parameters, as a child of `parent`.
+
+    Raises:
+        UserError: it failed. params.yaml is then as it was; DVC alone would leave the changed one.
+    """
+    before = Path("params.yaml").read_bytes()
+    command = ["dvc", "exp", "run"]
+    for name, value in parameters.items():
+        command += ["-S", f"{name}={value!r}"]
+    if subprocess.run(command, env=child_environment(parent)).returncode:
+        Path("params.yaml").write_bytes(before)
+        raise UserError("the experiment failed, see above; params.yaml is as it was")
+
+
+def experiments_table(names: set[str]) -> str:
+    """Experiments as a text table, the best first.
+
+    Columns: the parameters in which they differ, ROC AUC with its interval, and the gate.
+    """
+    import dvc.api
+
+    experiments = [row for row in dvc.api.exp_show() if row["Experiment"] in names]
+    experiments.sort(key=lambda row: row["roc_auc"], reverse=True)
+
+    different = []
+    for name in parameter_names():
+        if len({str(row.get(name)) for row in experiments}) > 1:
+            different.append(name)
+
+    rows = []
+    for experiment in experiments:
+        row = {"Experiment": experiment["Experiment"]}
+        for name in different:
+            row[name] = _short_number(experiment.get(name))
+        for name in ("roc_auc", "roc_auc_low", "roc_auc_high"):
+            row[name] = experiment[name]
+        row["gate"] = experiment["gate_thresholds"].split()[0]
+        rows.append(row)
+    return text_table(rows)
+
+
+def _short_number(value: object) -> str:
+    """A parameter as text; dvc.api gives every number as a float."""
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,6 @@
-"""The search: what it leaves in MLflow, that it survives being killed, and that its best becomes an experiment."""
+"""The search: what it leaves in MLflow, that it can be killed and resumed, and that its best
+parameters become an experiment.
+"""
 
 import re
 import signal
@@ -37,6 +39,13 @@ def kept(clone, parent) -> list[optuna.trial.FrozenTrial]:
     ).trials
 
 
+def search_run(clone, printed: str):
+    """The run of a search in MLflow, by what the search printed."""
+    (study,) = re.findall(r"^study (\S+): ", printed, re.M)
+    (run,) = [run for run in clone.runs("sweep") if run.data.tags["study"] == study]
+    return run
+
+
 def best(printed: str) -> list[str]:
     return re.findall(r"^train\.\w+ .*$", printed, re.M)
 
@@ -62,8 +71,8 @@ def searched(clone) -> str:
 
 
 def test_every_trial_is_a_child_with_params_metrics_and_curve(clone, searched):
-    """One finished parent with the comparison and the plots; under it each trial, as Optuna has it."""
-    (parent,) = clone.runs("sweep")
+    """One finished parent with comparison and plots; under it each trial, as Optuna has it."""
+    parent = search_run(clone, searched)
     assert parent.info.status == "FINISHED" and parent.data.params["sweep.folds"] == "3"
     assert {"best", "today", "gain", "gain_sd"} <= set(parent.data.metrics)
     plots = {item.path for item in clone.client.list_artifacts(parent.info.run_id, "plots")}
@@ -88,16 +97,18 @@ def test_every_trial_is_a_child_with_params_metrics_and_curve(clone, searched):
 
 
 def test_the_same_seed_gives_the_same_best(clone, searched):
-    """A second cold start is a study of its own and ends at the same parameters and the same comparison."""
+    """A second cold start is a study of its own; it ends at the same parameters and comparison."""
+    before = len(clone.runs("sweep"))
     again = clone.out("python", "src/sweep.py")
     assert best(again) and best(again) == best(searched)
     assert again.splitlines()[-3:] == searched.splitlines()[-3:]
-    assert len(clone.runs("sweep")) == 2 and len(kept(clone, clone.runs("sweep")[0])) == 8
+    assert len(clone.runs("sweep")) == before + 1
+    assert len(kept(clone, search_run(clone, again))) == 8
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 def test_a_trial_killed_before_its_first_heartbeat_is_failed(tmp_path):
-    """A minute after its start, so that nobody waits for it; one that has just begun is left alone."""
+    """A minute after its start, so that nobody waits for it; one that has just begun runs on."""
     database = open_database(f"sqlite:///{tmp_path}/sweep.db")
     study = optuna.create_study(storage=database, study_name="killed")
     study.ask(), study.ask()
@@ -113,9 +124,10 @@ def test_a_trial_killed_before_its_first_heartbeat_is_failed(tmp_path):
 
 
 def test_killed_and_resumed_nothing_counts_twice(clone, searched):
-    """Ctrl-C, then kill -9, then two processes to the end: as many trials as asked for, each once in Optuna and once
-    in MLflow, no run left open, one parent."""
-    clone.set(**{"sweep.trials": 24, "train.rounds": 100})  # another question, and longer
+    """Ctrl-C, then kill -9, then two processes to the end: as many trials as `sweep.trials`, each
+    once in Optuna and once in MLflow, no run left open, one parent.
+    """
+    clone.set(**{"sweep.trials": 24, "train.rounds": 100})  # another cache key, and longer
     command = [sys.executable, "src/sweep.py", "--resume"]
     options = {
         "cwd": clone.folder,
@@ -169,8 +181,9 @@ def test_killed_and_resumed_nothing_counts_twice(clone, searched):
 
 
 def test_apply_makes_the_best_a_candidate(clone, searched):
-    """`--resume --apply` on a finished search runs no trial more; its best is a DVC experiment, a model run under the
-    search's run, and a registered version."""
+    """`--resume --apply` on a finished search runs no trial more; its best is a DVC experiment, a
+    model run under the search's run, and a registered version.
+    """
     clone.out("git", "checkout", "-q", ".")
     before = len(clone.runs("trial"))
     printed = clone.out("python", "src/sweep.py", "--resume", "--apply")
@@ -186,8 +199,8 @@ def test_apply_makes_the_best_a_candidate(clone, searched):
     clone.out("dvc", "checkout", "-q", "-f")
 
 
-def test_what_a_search_is_asked_is_no_parameter_of_a_model(clone):
-    """Another number of trials reruns no stage and makes no second run of the model in the workspace."""
+def test_settings_of_a_search_are_no_parameters_of_a_model(clone):
+    """Another number of trials reruns no stage and makes no second run of the model."""
     before = len(clone.runs())
     clone.set(**{"sweep.trials": 9})
     assert clone.executed() == []

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from churn import paths
+from churn.console import run_command
 from churn.errors import UserError
-from churn.experiments import queue
 from churn.forensics.resolve import resolve_recipe
 from conftest import Project
 
@@ -245,17 +245,14 @@ def test_the_pointer_of_the_table(clone, damaged, call):
     )
 
 
-def test_a_process_that_failed_is_no_traceback(clone, inside, call, monkeypatch):
-    """Its own message stands above."""
-    inside(clone)
+def test_a_process_that_failed_is_no_traceback():
+    """Its own message is the message of the command."""
 
-    def failing() -> str:
-        return subprocess.run(
-            ["git", "no-such-command"], check=True, capture_output=True
-        ).stdout.decode()
+    def failing() -> None:
+        subprocess.run(["git", "no-such-command"], check=True, capture_output=True)
 
-    monkeypatch.setattr(queue, "check_queue", failing)
-    message = call("sweep", "--queue")
-    assert message.startswith(
+    with pytest.raises(SystemExit) as ended:
+        run_command(failing)
+    assert str(ended.value.code).startswith(
         "error: git no-such-command failed: git: 'no-such-command' is not a git command"
     )

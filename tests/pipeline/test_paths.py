@@ -7,8 +7,6 @@ import pytest
 from mlflow.utils.file_utils import path_to_local_sqlite_uri
 
 from churn import paths
-from churn.errors import UserError
-from churn.experiments import queue
 from churn.files import md5
 from churn.forensics import workspace
 from churn.forensics.commit_recipe import project_folder_in
@@ -33,15 +31,6 @@ def test_a_store_in_an_odd_folder(tmp_path, monkeypatch):
     assert [path.read_text() for path in folder.glob("mlartifacts/**/odd.txt")] == ["here"]
     assert sorted(path.name for path in folder.iterdir()) == [".dvc", "mlartifacts", "mlflow.db"]
     assert list(tmp_path.iterdir()) == [folder]
-
-
-@pytest.mark.parametrize("name", ["Kündigung", "a#b", "a?b", "{a}"])
-def test_a_queue_that_dvc_cannot_run(tmp_path, monkeypatch, name):
-    """Before a worker fails: why, and what works."""
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path / name))
-    with pytest.raises(UserError, match="in its path, and DVC cannot run queued experiments"):
-        queue.check_queue()
-    queue.check_project_path(tmp_path / "my project 100%20")
 
 
 def test_mlflow_run_in_an_odd_folder(tmp_path):

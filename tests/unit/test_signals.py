@@ -8,7 +8,10 @@ from churn.signals import delayed_interrupt
 
 
 def test_an_interrupt_waits_for_the_next_checkpoint():
-    """One Ctrl-C ends the work at the next checkpoint, or at the end; a second one at once; then all is as before."""
+    """One Ctrl-C ends the work at the next checkpoint, or at the end; a second one at once.
+
+    Afterwards the handler is the one of before.
+    """
     before, reached = signal.getsignal(signal.SIGINT), []
     with pytest.raises(KeyboardInterrupt), delayed_interrupt() as check_interrupt:
         check_interrupt()

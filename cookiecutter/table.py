@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 import infer_schema
 from churn.console import run_command
-from churn.data.csv_table import header, read
+from churn.data.csv_table import header
+from churn.data.csv_types import read_csv
 from churn.data.parquet import explain_parquet_errors, open_table
 from churn.errors import UserError
 
@@ -80,7 +81,7 @@ def take_in(answers: dict, raw: Path) -> list[str]:
     with open(source, "rb") as file:
         parquet = file.read(4) == b"PAR1"
     if not parquet:
-        pq.write_table(read(source, answers["id"], left_out), raw, compression="zstd")
+        pq.write_table(read_csv(source, answers["id"], left_out), raw, compression="zstd")
         return header(source)
     with explain_parquet_errors():
         table = open_table(Path(source))

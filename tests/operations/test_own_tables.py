@@ -12,7 +12,8 @@ import pytest
 
 from churn.data import customer_table, output
 from churn.data.contract import load_contract
-from churn.data.csv_table import BLOCK_BYTES, NULLS, read
+from churn.data.csv_table import BLOCK_BYTES, NULLS
+from churn.data.csv_types import read_csv
 from churn.data.drift import fit_bins
 from churn.errors import UserError
 from churn.modeling import plot_data
@@ -290,7 +291,7 @@ def test_null_tokens_mean_the_same_when_training_and_when_scoring(tmp_path):
         usage=random.choice(["1.5", "2", *NULLS], ROWS), plan=random.choice(["a", "NA"], ROWS)
     )
     frame.to_csv(tmp_path / "raw.csv", index=False)
-    taken = read(str(tmp_path / "raw.csv"))
+    taken = read_csv(str(tmp_path / "raw.csv"))
     assert taken["usage"].null_count == frame["usage"].isin(NULLS).sum()
     assert taken["plan"].null_count == (frame["plan"] == "NA").sum()
     trained = taken.to_pandas().assign(plan=frame["plan"])
@@ -325,11 +326,11 @@ def test_null_tokens_mean_the_same_when_training_and_when_scoring(tmp_path):
 )
 def test_types_are_those_that_give_every_cell_back(tmp_path, cells, kind):
     pd.DataFrame({"n": range(len(cells)), "c": cells}).to_csv(tmp_path / "t.csv", index=False)
-    taken = read(str(tmp_path / "t.csv"))["c"]
+    taken = read_csv(str(tmp_path / "t.csv"))["c"]
     assert str(taken.type) == kind
     if kind == "string":
         assert taken.to_pylist() == cells
-    named = read(str(tmp_path / "t.csv"), id_column="c")["c"]
+    named = read_csv(str(tmp_path / "t.csv"), id_column="c")["c"]
     assert named.type == ("string" if kind.startswith("date") else taken.type), (
         "a date can name a customer"
     )
@@ -377,7 +378,7 @@ def test_csv_files_that_cannot_be_read(tmp_path, name, content, says):
     own = Own(tmp_path, own_frame())
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=says):
-        read(str(tmp_path / name))
+        read_csv(str(tmp_path / name))
     with pytest.raises(UserError, match=says):
         own.score(customer_table.CustomerTable(str(tmp_path / name), own.rules, ["id", "x"]))
 
@@ -398,13 +399,13 @@ def test_csv_files_that_cannot_be_read(tmp_path, name, content, says):
 def test_csv_files_that_cannot_be_taken_in(tmp_path, content, says):
     (tmp_path / "raw.csv").write_bytes(content)
     with pytest.raises(UserError, match=says):
-        read(str(tmp_path / "raw.csv"))
+        read_csv(str(tmp_path / "raw.csv"))
 
 
 def test_columns_of_a_csv_are_left_out(tmp_path):
     """Also those that stand in it twice, as the empty columns at the end of a spreadsheet do."""
     (tmp_path / "raw.csv").write_text("id,,x,,left\na,,1,,yes\n")
-    taken = read(str(tmp_path / "raw.csv"), left_out=[""])
+    taken = read_csv(str(tmp_path / "raw.csv"), left_out=[""])
     assert taken.to_pylist() == [{"id": "a", "x": 1, "left": "yes"}]
 
 
@@ -426,7 +427,7 @@ def test_cells_of_several_lines(tmp_path):
         plan=np.where(np.arange(ROWS) % 2, "a\nb", "c"), note='said:\n"so", and\n\nleft'
     )
     frame.to_csv(tmp_path / "c.csv", index=False)
-    assert read(str(tmp_path / "c.csv")).to_pandas().equals(frame)
+    assert read_csv(str(tmp_path / "c.csv")).to_pandas().equals(frame)
     own = Own(tmp_path, frame.drop(columns="note"))
     scores, rejected = own.score(
         customer_table.CustomerTable(str(tmp_path / "c.csv"), own.rules, ["id", "x", "plan"])

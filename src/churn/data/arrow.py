@@ -1,5 +1,8 @@
 """The types of columns in pyarrow's terms, and their conversion to the contract's types."""
 
+from collections import Counter
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as types
@@ -61,6 +64,34 @@ def convert_column(values: pa.Array, arrow_type: pa.DataType) -> pa.Array:
         values = values.cast(pa.float64())
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
     return values.cast(arrow_type)
+
+
+def plain_values(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Convert values to one of a few types: text, flags, whole numbers, or doubles without NaN."""
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    kind = kind_of(values.type)
+    if kind == "text":
+        return values.cast(pa.string())
+    if kind != "number" or pa.types.is_integer(values.type):
+        return values
+    numbers = convert_column(values, pa.float64())
+    return pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
+
+
+def value_counts(values: pa.ChunkedArray) -> Counter[Any]:
+    """How often each value occurs; a null is None."""
+    entries = pc.value_counts(values).to_pylist()
+    return Counter({entry["values"]: entry["counts"] for entry in entries})
+
+
+def is_whole(arrow_type: pa.DataType) -> bool:
+    """Whether a type of numbers holds whole numbers only."""
+    if pa.types.is_dictionary(arrow_type):
+        return is_whole(arrow_type.value_type)
+    if pa.types.is_decimal(arrow_type):
+        return bool(arrow_type.scale <= 0)
+    return bool(pa.types.is_integer(arrow_type))
 
 
 def _to_doubles(values: pa.Array) -> pa.Array:

@@ -1,6 +1,6 @@
 """The one reader of CSV tables, for a project's first table, scoring, labels and drift.
 
-Every cell is a text or null. Types are decided elsewhere: by `infer_type` when a project is made,
+Every cell is a text or null. Types are decided elsewhere: by csv_types.py when a project is made,
 by the contract ever after.
 """
 
@@ -16,10 +16,9 @@ from typing import Any
 import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
-from churn.errors import UserError, short
+from churn.errors import UserError
 
 BLOCK_BYTES = 16 * 2**20  # parsed at once: no line may be longer
 LONGEST_HEADER = 2**20  # bytes
@@ -47,13 +46,6 @@ NULLS = (
     "-1.#QNAN",
 )
 
-# A number that comes back as it was: no leading zero, no plus sign, no code such as 1e5. Beyond 15
-# digits a double would change it.
-PLAIN_NUMBER = r"-?(0|[1-9][0-9]{0,14})?(\.[0-9]+)?"
-SCIENTIFIC = r"-?[0-9](\.[0-9]+)?e[+-][0-9]{2,3}"  # as programs write small and large doubles
-NUMBER = re.compile(rf" *({PLAIN_NUMBER}|{SCIENTIFIC}) *")
-WHOLE_NUMBER = r"^ *-?[0-9]+ *$"
-FLAGS = {"true", "false", "True", "False", "TRUE", "FALSE"}
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # other than commas
 
 # pyarrow's message on a line that has not as many cells as the header.
@@ -170,59 +162,6 @@ def batches(
             raise
     if lines.count > rows:  # a row that runs over several lines
         _check_quotes(url)
-
-
-def read(url: str, id_column: str = "", left_out: Sequence[str] = ()) -> pa.Table:
-    """Read a CSV in the types that its cells show.
-
-    Args:
-        id_column: dates in it stay texts, since they identify a customer.
-        left_out: columns that are passed over.
-
-    Raises:
-        UserError: as `batches`, or a column stands in it more than once.
-    """
-    names = [name for name in header(url) if name not in left_out]
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        listed = ", ".join(map(short, sorted(repeated)))
-        raise UserError(
-            f"{url}: columns stand in it more than once: {listed}; give each a name of its own, or "
-            "drop them"
-        )
-    schema = pa.schema((name, pa.string()) for name in names)
-    table = pa.Table.from_batches(batches(url, names), schema)
-    columns = {}
-    for name in names:
-        columns[name] = infer_type(table[name], dates=name != id_column)
-    return pa.table(columns)
-
-
-def infer_type(texts: pa.ChunkedArray, dates: bool = True) -> pa.ChunkedArray:
-    """Convert a column of texts to the type that its cells show.
-
-    They are numbers only if every one of them comes back as it was, so that 000001, +49 or a long
-    account number stay texts.
-
-    Args:
-        dates: whether to look for dates and times.
-    """
-    distinct = pc.unique(texts.drop_null())
-    values = distinct.to_pylist()
-    if not values:
-        return texts
-    if all(NUMBER.fullmatch(value) and value.strip(" -") for value in values):
-        are_whole = pc.all(pc.match_substring_regex(distinct, WHOLE_NUMBER)).as_py()
-        return pc.utf8_trim(texts, " ").cast(pa.int64() if are_whole else pa.float64())
-    if FLAGS.issuperset(values):
-        return pc.utf8_lower(texts).cast(pa.bool_())
-    if dates:
-        for arrow_type in (pa.date32(), pa.timestamp("us")):
-            try:
-                return texts.cast(arrow_type)
-            except pa.ArrowInvalid:
-                continue
-    return texts
 
 
 def _read_error(url: str, error: Exception) -> str:

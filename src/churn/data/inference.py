@@ -2,12 +2,11 @@
 
 import re
 from collections import Counter
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn.data.arrow import convert_column, kind_of
+from churn.data.arrow import convert_column, is_whole, kind_of, plain_values, value_counts
 from churn.data.contract import Rules
 from churn.data.index_columns import row_number_reason
 from churn.data.validation import first_values
@@ -127,34 +126,6 @@ def doubts(rules: Rules) -> str:
         return ""
     text = f"{first_values(categories)} are {looks_like} as texts, and are taken as categories"
     return f"{text}; {way_out}"
-
-
-def plain_values(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Convert values to one of a few types: text, flags, whole numbers, or doubles without NaN."""
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    kind = kind_of(values.type)
-    if kind == "text":
-        return values.cast(pa.string())
-    if kind != "number" or pa.types.is_integer(values.type):
-        return values
-    numbers = convert_column(values, pa.float64())
-    return pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
-
-
-def value_counts(values: pa.ChunkedArray) -> Counter[Any]:
-    """How often each value occurs; a null is None."""
-    entries = pc.value_counts(values).to_pylist()
-    return Counter({entry["values"]: entry["counts"] for entry in entries})
-
-
-def is_whole(arrow_type: pa.DataType) -> bool:
-    """Whether a type of numbers holds whole numbers only."""
-    if pa.types.is_dictionary(arrow_type):
-        return is_whole(arrow_type.value_type)
-    if pa.types.is_decimal(arrow_type):
-        return bool(arrow_type.scale <= 0)
-    return bool(pa.types.is_integer(arrow_type))
 
 
 def _refused_type(arrow_type: pa.DataType) -> str:

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pyarrow as pa
 
-from churn.data.arrow import kind_of
+from churn.data.arrow import is_whole, kind_of, plain_values, value_counts
 from churn.data.contract import Label, Rules
-from churn.data.inference import ColumnFault, is_whole, plain_values, value_counts
+from churn.data.inference import ColumnFault
 from churn.data.validation import LEAVE_OUT_UNLABELLED, MOST_SHOWN, first_values
 from churn.errors import short
 from churn.params import Data

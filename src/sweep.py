@@ -16,9 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
@@ -31,8 +29,8 @@ from churn.data.contract import load_project_contract
 from churn.errors import UserError
 from churn.experiments import dvc_queue, experiment, queue, trials
 from churn.experiments.objective import Search, draw_parameters
-from churn.experiments.plots import save_study_plots
 from churn.experiments.search import AfterTrial, run_trials
+from churn.experiments.search_run import check_run_exists, log_result, log_search
 from churn.experiments.seed_comparison import OTHER_SEEDS, compare_over_seeds
 from churn.experiments.study import (
     COUNTED_STATES,
@@ -44,9 +42,9 @@ from churn.experiments.study import (
     study_cache_key,
 )
 from churn.experiments.workers import worker_processes
-from churn.params import Params, flatten, load_params
+from churn.params import Params, load_params
 from churn.signals import delayed_interrupt
-from churn.tracking import dvc_lock, environment, git_state, registration, run_log, runs, store
+from churn.tracking import dvc_lock, environment, git_state, registration, runs, store
 from churn.tracking.store_errors import explain_store_error
 
 if TYPE_CHECKING:
@@ -139,34 +137,9 @@ def search_parameters(
     return run, best
 
 
-def check_run_exists(study: optuna.Study) -> None:
-    """Refuse a study whose run is in another MLflow store.
-
-    Raises:
-        UserError: this store has no such run.
-    """
-    run_id = study.user_attrs.get(RUN_ID)
-    if run_id and not runs.run_exists(run_id):
-        raise UserError(
-            f"study {study.study_name} logs into a run of another MLflow store than "
-            f"{store.tracking_uri()}; set MLFLOW_TRACKING_URI to the store it began with, or start "
-            "a new search without --resume"
-        )
-
-
 def origin_tags() -> dict[str, str]:
     """The tags of a run that name its code and its environment."""
     return {**git_state.code_tags(), **environment.environment_tags()}
-
-
-def log_search(parameters: Params, data_tags: dict[str, str]) -> None:
-    """Log into the active run what a search is made of; `trials` may change when it goes on."""
-    sweep = parameters.sweep.model_dump(exclude={"trials"})
-    run_log.log_parameters(flatten({**parameters.model_dump(), "sweep": sweep}))
-    for name in ("train", "valid"):
-        digest = data_tags[f"{name}_md5"]
-        context = run_log.SPLIT_CONTEXTS[name]
-        run_log.log_dataset(paths.SPLITS[name], digest, name, context)
 
 
 def threads_per_job(jobs: int) -> int:
@@ -208,21 +181,6 @@ def compare_with_today(
         check_interrupt,
     )
     return comparison.assign(gain=comparison["best"] - comparison["today"])
-
-
-def log_result(study: optuna.Study, comparison: pd.DataFrame) -> None:
-    """Log the best trial, the comparison over seeds and the plots into the active run."""
-    import mlflow
-
-    with tempfile.TemporaryDirectory() as folder:
-        save_study_plots(study, Path(folder))
-        mlflow.log_artifacts(folder, "plots")
-    metrics = {
-        "best_trial": study.best_value,
-        **comparison.mean(),
-        "gain_sd": comparison["gain"].std(),
-    }
-    mlflow.log_metrics(metrics)
 
 
 def search_summary(

@@ -46,11 +46,8 @@ def evaluations(clone: Project) -> dict[str, tuple]:
 
 def own_figures(clone: Project) -> list[str]:
     """The row of staging in `promote.py --status`, without its age."""
-    (row,) = [
-        line
-        for line in clone.out("python", "src/promote.py", "--status").splitlines()
-        if "staging" in line
-    ]
+    status = clone.out("python", "src/promote.py", "--status")
+    (row,) = [line for line in status.splitlines() if "staging" in line]
     return re.sub(r"\d+ (min|h|d)", "", row).split()
 
 
@@ -83,8 +80,8 @@ def test_changed_metrics_code_is_a_record_of_its_own(clone):
         f"roc_auc is {tuesday * 0.96:.4f} today and was {tuesday:.4f} when it was registered"
         in status
     )
-    said = clone.out("python", "src/why.py", "models:/ChurnXGB/1", "HEAD")
-    assert METRICS in said and "code         differs" in said
+    compared = clone.out("python", "src/why.py", "models:/ChurnXGB/1", "HEAD")
+    assert METRICS in compared and "code         differs" in compared
 
     clone.out("dvc", "repro", "--force", "--single-item", "evaluate")
     assert evaluations(clone) == records, "the same evaluation again"
@@ -136,11 +133,8 @@ def test_changed_test_rows_are_a_record_of_their_own(clone):
     assert own_figures(clone) == before
     assert len(clone.versions()) == 1
     printed = clone.out("python", "src/promote.py", "--reason", "judged again", "--yes")
-    assert (
-        "version 1" in printed
-        and "when it was registered" in printed
-        and clone.alias("production") == "1"
-    )
+    assert "version 1" in printed and "when it was registered" in printed
+    assert clone.alias("production") == "1"
     (move,) = json.loads(clone.out("python", "-c", HISTORY))
     assert move["roc_auc"] == json.loads(clone.versions()[0].tags["metrics"])["roc_auc"]
 
@@ -175,48 +169,43 @@ def test_an_experiment_does_not_displace_a_candidate(clone):
     staging.
     """
     printed = clone.out("dvc", "exp", "run", "--name", "deeper", "-S", "train.max_depth=3")
-    assert (
-        "ChurnXGB version 2 is registered, and not staged" in printed
-        and clone.alias("staging") == "1"
-    )
+    assert "ChurnXGB version 2 is registered, and not staged" in printed
+    assert clone.alias("staging") == "1"
     unknown = clone.run("python", "src/promote.py", "--stage", "nobody")
     assert unknown.returncode == 1 and "no experiment of this name" in unknown.stderr
     printed = clone.out("python", "src/promote.py", "--stage", "deeper")
-    assert (
-        "version 2" in printed
-        and "in place of version 1" in printed
-        and clone.alias("staging") == "2"
-    )
-    assert (
-        "is staging" in clone.out("python", "src/promote.py", "--stage", "1")
-        and clone.alias("staging") == "1"
-    )
+    assert "version 2" in printed and "in place of version 1" in printed
+    assert clone.alias("staging") == "2"
+    assert "is staging" in clone.out("python", "src/promote.py", "--stage", "1")
+    assert clone.alias("staging") == "1"
 
 
 def test_registered_at_once_is_one_version(clone, inside):
     """Ten rounds of two registrations of one model at the same moment: one version stays, and both
-    were told which.
+    calls return it.
     """
     inside(clone)
     mlflow.set_tracking_uri(clone.uri)
     (version,) = clone.versions()
     for number in range(10):
         tags = {**version.tags, "threshold": f"0.{number + 1}"}
-        barrier, told = threading.Barrier(2), []
+        barrier, returned = threading.Barrier(2), []
 
-        def register(tags=tags, barrier=barrier, told=told) -> None:
+        def register(tags=tags, barrier=barrier, returned=returned) -> None:
             barrier.wait()
-            told.append(str(registry.register_version("ChurnXGB", version.source, tags).version))
+            registered = registry.register_version("ChurnXGB", version.source, tags)
+            returned.append(str(registered.version))
 
         both = [threading.Thread(target=register) for _ in range(2)]
         for thread in both:
             thread.start()
         for thread in both:
             thread.join()
-        kept = [
-            str(v.version) for v in clone.versions() if v.tags["threshold"] == tags["threshold"]
-        ]
-        assert told == kept * 2
+        kept = []
+        for candidate in clone.versions():
+            if candidate.tags["threshold"] == tags["threshold"]:
+                kept.append(str(candidate.version))
+        assert len(kept) == 1 and returned == kept * 2
 
 
 def test_a_version_of_an_earlier_release_keeps_its_figures(clone, inside):

@@ -48,7 +48,7 @@ def own_store(tmp_path, monkeypatch):
 
 
 def at_work(stage: str) -> subprocess.Popen:
-    """A process with an open run."""
+    """Start a process that opens a run and waits."""
     process = subprocess.Popen(
         [sys.executable, "-c", WORKS, stage], stdout=subprocess.PIPE, text=True
     )
@@ -88,10 +88,8 @@ def test_runs_of_killed_processes(own_store, monkeypatch):
     finally:
         living.send_signal(signal.SIGINT)
         living.wait()
-    assert status("living") == ("FAILED", "KeyboardInterrupt") and status("next") == (
-        "FINISHED",
-        None,
-    )
+    assert status("living") == ("FAILED", "KeyboardInterrupt")
+    assert status("next") == ("FINISHED", None)
     assert list(runs.open_runs_folder().iterdir()) == []
 
 
@@ -171,11 +169,8 @@ def test_an_experiment_that_was_killed(tiny_pipeline, tmp_path):
     assert reported.returncode == 1 and "git is on no branch" in reported.stderr, reported.stderr
     (back,) = re.findall("`(git checkout.*)`", reported.stderr)
     made = project.run("make", "-o", "setup", "repro")  # without an installation
-    assert (
-        made.returncode != 0
-        and "git is on no branch" in made.stderr
-        and "Running stage" not in made.stdout
-    )
+    assert made.returncode != 0 and "git is on no branch" in made.stderr
+    assert "Running stage" not in made.stdout
 
     project.out("bash", "-euc", back)
     assert project.out("git", "branch", "--show-current") == "main\n"

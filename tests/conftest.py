@@ -286,6 +286,24 @@ class Server:
 
 
 @pytest.fixture(autouse=True)
+def unit_tests_start_nothing(request, monkeypatch):
+    """Let a unit test fail that starts a process, opens a store or goes to the network.
+
+    So `make test-fast`, which runs them alone, takes seconds.
+    """
+    if request.path.parent.name != "unit":
+        return
+
+    def refuse(*arguments, **options):
+        raise AssertionError("a unit test starts no process and opens no store or connection")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.setattr(os, "fork", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "refused://unit-tests-have-no-store")
+
+
+@pytest.fixture(autouse=True)
 def own_environment() -> Iterator[None]:
     """No test hands its store to the next one: mlflow.set_tracking_uri sets the environment,
     too.

@@ -12,8 +12,8 @@ import monitor as verb
 import score
 from churn import paths
 from churn.data import customer_table
-from churn.data.contract import Column, load_contract
-from churn.data.drift import fit_bins, measure_drift
+from churn.data.contract import load_contract
+from churn.data.drift import fit_bins
 from churn.errors import UserError
 from churn.files import md5
 from churn.modeling.booster import load_booster, predict_probabilities
@@ -166,35 +166,6 @@ def test_false_alarms(trained, customers, size):
             alarms(rows.assign(monthly_charges=rows["monthly_charges"] + shift))
             for rows in draws[:20]
         )
-
-
-def test_index_and_distance_against_their_definitions():
-    """PSI by hand, and the Jensen-Shannon distance from 0 (equal) to 1 (nothing in common)."""
-    expected, actual = np.array([5000, 3000, 2000, 0, 0]), np.array([2000, 3000, 5000, 0, 0])
-    found = measure_drift(expected, actual)
-    assert found.psi == pytest.approx(2 * 0.3 * np.log(5 / 2), rel=1e-3)
-    assert measure_drift(expected, expected * 2).psi == pytest.approx(0, abs=1e-6)
-    assert measure_drift(
-        np.array([9000, 0, 0]), np.array([0, 9000, 0])
-    ).js_distance == pytest.approx(1, abs=0.02)
-
-
-def test_bins():
-    """A category, a value of few, a tenth of many; what no training row had, and nulls, have bins
-    of their own.
-    """
-    column = Column("x", "str", "text", True, ("a", "b"))
-    assert fit_bins(pd.Series(["a"]), column).count(pd.Series(["b", "?", None, "b"])).tolist() == [
-        0,
-        2,
-        1,
-        1,
-    ]
-    few = fit_bins(pd.Series([0.0, 1.0, 0.0, np.nan]))
-    assert few.count(pd.Series([0.0, 1.0, 1.0, np.nan])).tolist() == [1, 2, 0, 1]
-    many = fit_bins(pd.Series(np.arange(1000.0)))
-    assert many.count(pd.Series(np.arange(1000.0))).tolist() == [100] * 10 + [0, 0]
-    assert len(many.labels) == 12 and len(few.labels) == 4
 
 
 def test_labels(trained, customers, monitor, tmp_path):

@@ -266,7 +266,7 @@ class Server:
         env |= settings
         with open(project.folder / "server.log", "w") as log:
             running = subprocess.Popen(command, cwd=project.folder, env=env, stdout=log, stderr=log)
-        self, deadline = cls(f"http://127.0.0.1:{port}", running), time.monotonic() + 120
+        self, deadline = cls(f"http://127.0.0.1:{port}", running), time.monotonic() + 300
         while not self.is_up():
             assert running.poll() is None and time.monotonic() < deadline, (
                 "the server did not come up"
@@ -282,7 +282,7 @@ class Server:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(120)
 
 
 @pytest.fixture(autouse=True)

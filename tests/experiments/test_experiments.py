@@ -106,7 +106,7 @@ def test_a_dead_worker_is_noticed(clone):
     assert listed.stdout, running.communicate()
     (worker,) = map(int, listed.stdout.split())
     os.kill(worker, signal.SIGKILL)
-    _, printed = running.communicate(timeout=120)
+    _, printed = running.communicate(timeout=300)
     assert (
         running.returncode == 1
         and "died" in printed

@@ -141,7 +141,7 @@ def test_killed_and_resumed_nothing_counts_twice(clone, searched):
     for with_signal, status in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
         before = len(clone.runs("trial"))
         running = subprocess.Popen(command, **options)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while len(clone.runs("trial")) < before + 2:
             assert running.poll() is None and time.monotonic() < deadline, running.communicate()
             time.sleep(0.1)

@@ -256,7 +256,7 @@ def test_interrupted(clone, tmp_path, number, during):
             if line == f"running {during}\n":
                 break
         process.send_signal(number)
-        _, printed = process.communicate(timeout=30)
+        _, printed = process.communicate(timeout=120)
     assert process.returncode == 130 and "Traceback" not in printed
     assert list(tmp_path.iterdir()) == []
     at_work = [

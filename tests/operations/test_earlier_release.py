@@ -80,7 +80,7 @@ def test_it_is_served(earlier, customers, expected):
             json.dumps({"dataframe_split": rows}).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=120) as response:
+        with urllib.request.urlopen(request, timeout=300) as response:
             answer = json.loads(response.read())["predictions"]
             assert response.headers["x-model-version"] == "1"
     assert [row["churn_probability"] for row in answer] == list(expected[:20])
@@ -99,11 +99,11 @@ def served(project: Project) -> Iterator[str]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        process.wait(120)
 
 
 def wait_until_it_answers(process: subprocess.Popen, url: str) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while True:
         with contextlib.suppress(OSError):
             urllib.request.urlopen(url, timeout=5).close()

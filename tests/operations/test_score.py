@@ -318,7 +318,7 @@ def test_a_killed_run_leaves_no_half_file(trained, customers, tmp_path):
     ]
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     running = subprocess.Popen(command, cwd=trained.folder, env=env, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not any(path.stat().st_size > 100_000 for path in tmp_path.glob(".s.parquet.*.part")):
         assert running.poll() is None and time.monotonic() < deadline, "it was never seen writing"
         time.sleep(0.01)

@@ -34,7 +34,7 @@ class Server:
         self.process, self.port = process, port
 
     def get(self, path: str):
-        return urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5)
+        return urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60)
 
     def ask(self, body: str | bytes, content_type: str = JSON) -> tuple[int, object, dict]:
         """POST to /invocations: status, answer (parsed where it is JSON) and headers."""
@@ -43,7 +43,7 @@ class Server:
             f"http://127.0.0.1:{self.port}/invocations", body, {"Content-Type": content_type}
         )
         try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
+            with urllib.request.urlopen(request, timeout=300) as answer:
                 return answer.status, json.loads(answer.read()), dict(answer.headers)
         except urllib.error.HTTPError as error:
             text = error.read().decode()
@@ -68,7 +68,7 @@ def started(project: Project, *command: str, stop: int = signal.SIGTERM):
     process = subprocess.Popen(command, cwd=project.folder, env=env, start_new_session=True)
     server = Server(process, port)
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while True:
             with contextlib.suppress(OSError):
                 server.get("/ping")
@@ -81,8 +81,8 @@ def started(project: Project, *command: str, stop: int = signal.SIGTERM):
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, stop)
-        process.wait(30)
-        deadline = time.monotonic() + 20
+        process.wait(120)
+        deadline = time.monotonic() + 120
         while members(process.pid) and time.monotonic() < deadline:
             time.sleep(0.1)
         orphans = members(process.pid)
@@ -790,8 +790,8 @@ def test_a_killed_parent_leaves_no_worker(project):
     """
     with started(project, "python", "src/serve.py", "--port", "<port>") as server:
         server.process.terminate()
-        server.process.wait(30)
-        deadline = time.monotonic() + 20
+        server.process.wait(120)
+        deadline = time.monotonic() + 120
         while members(server.process.pid) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert members(server.process.pid) == []

@@ -66,7 +66,7 @@ def test_serving(on_server, address):
     with open(on_server.folder / "serve.log", "w") as log:
         serving = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while True:
             try:
                 answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
@@ -79,7 +79,7 @@ def test_serving(on_server, address):
         assert answer.headers["x-model-version"] == "1"
     finally:
         os.killpg(serving.pid, signal.SIGTERM)
-        serving.wait(30)
+        serving.wait(120)
 
 
 def test_an_experiment_by_the_launcher(on_server, address):

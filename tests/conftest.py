@@ -298,7 +298,9 @@ def unit_tests_start_nothing(request, monkeypatch):
         raise AssertionError("a unit test starts no process and opens no store or connection")
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
-    monkeypatch.setattr(os, "fork", refuse)
+    for name in ("fork", "posix_spawn", "system"):
+        monkeypatch.setattr(os, name, refuse)
+    monkeypatch.setattr(sqlite3, "connect", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "refused://unit-tests-have-no-store")
 

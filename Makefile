@@ -51,7 +51,7 @@ test-fast: setup ## run the tests that need no process and no store
 
 # The linters have an environment of their own: they are no part of what makes a model.
 LINT := $(VENV)-lint
-LINT_FILES = src tests benchmarks cookiecutter
+LINT_FILES = $(wildcard src tests benchmarks cookiecutter)
 .PHONY: install-lint
 install-lint: install
 	@cmp -s requirements-lint.txt $(LINT)/requirements-lint.txt || { \

@@ -14,36 +14,30 @@ Exit code 4: something is above the thresholds of `monitor:` in params.yaml.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from churn.console import progress, run_command
 from churn.data import csv_table
-from churn.data.contract import Contract, free_name
-from churn.data.customer_table import CustomerTable, file_md5
+from churn.data.contract import free_name
+from churn.data.customer_table import CustomerTable
 from churn.data.drift import Bins, fit_bins
-from churn.errors import UserError
 from churn.modeling import plots
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import point_metrics
 from churn.operations import monitoring
+from churn.operations.monitored_model import MonitoredModel, load_model, read_lineage
 from churn.operations.monitoring import MONITORED_METRICS, PROBABILITY, BatchCounts
-from churn.operations.scoring import LINEAGE
 from churn.params import Params, load_params
 from churn.tracking import (
-    dvc_cache,
     environment,
     evaluation_record,
     git_state,
-    model_loading,
-    registry,
     run_log,
     runs,
     store,
@@ -51,7 +45,7 @@ from churn.tracking import (
 from churn.tracking.store_errors import explain_store_error
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+    pass
 
 ALARM = 4  # exit code
 MOST_DRAWN = 6  # columns
@@ -59,14 +53,13 @@ NOBODY_SCORED = "no customer was scored: each one was rejected"
 
 
 @dataclass
-class MonitoredModel:
-    """The model that made the scores, and the rows with which it was trained and tested."""
+class Counts:
+    """What is compared: counts of the bins of each feature and of the score."""
 
-    version: ModelVersion
-    scorer: Any  # the ChurnModel of modeling/scoring.py
-    contract: Contract
-    training: pd.DataFrame
-    test: pd.DataFrame
+    bins: dict[str, Bins]
+    training: dict[str, np.ndarray]  # by column, shape (bins,)
+    batch: BatchCounts
+    test_scores: pd.Series | None = None  # None if nobody of the batch was scored
 
 
 def main() -> None:
@@ -75,9 +68,8 @@ def main() -> None:
     lineage = read_lineage(options.scores, options.customers)
     store.connect()
     model = load_model(lineage, options.scores)
-    contract = model.contract
     with csv_table.opened(options.scores) as file:
-        scores = pd.read_parquet(file, columns=[contract.id, PROBABILITY])
+        scores = pd.read_parquet(file, columns=[model.contract.id, PROBABILITY])
 
     tags = {
         "stage": "monitor",
@@ -86,42 +78,26 @@ def main() -> None:
         **lineage,
     }
     with runs.open_run("monitor", tags):
-        bins = {c.name: fit_bins(model.training[c.name], c) for c in contract.features}
-        training = {name: b.count(model.training[name]) for name, b in bins.items()}
-        table = CustomerTable(options.customers, contract, list(bins))
-        show = progress(table.rows, "row", line_every=1_000_000)
-        batch = monitoring.count_batch(table, contract, bins, show)
-
+        counts = count_all(model, scores, options.customers)
         labelled: dict[str, float] = {}
-        changes: list[str] = []
-        registered = evaluation_record.registered_metrics(model.version)
-        if len(scores):
-            usual = model.scorer.predict(None, model.test)[PROBABILITY]
-            add_score(bins, training, batch, usual, scores[PROBABILITY])
-            changes = changed_metrics(model, usual.to_numpy(), registered, params)
         if options.labels and len(scores):
-            roles = [contract.id, contract.target]
-            labels = CustomerTable(options.labels, contract, roles)
-            labelled = monitoring.labelled_metrics(
-                labels, contract, scores, params, model.scorer.threshold
-            )
+            labelled = measure_labelled(model, scores, options.labels, params)
 
-        drift = monitoring.drift_table(training, batch)
+        drift = monitoring.drift_table(counts.training, counts.batch)
+        registered = evaluation_record.registered_metrics(model.version)
         alarms = monitoring.find_alarms(drift, labelled, registered, params.monitor)
         if not len(scores):
             alarms.append(NOBODY_SCORED)
         picture = Path(options.scores).with_suffix(".drift.png")
-        draw_worst(drift, bins, training, batch, picture)
+        draw_worst(drift, counts, picture)
         log_monitoring(drift, labelled, alarms, picture)
 
     print(monitoring.drift_report(drift, labelled, registered))
-    if changes:
-        text = "on the same test split, today's code does not give what was recorded"
-        print(f"\nnote: {text}: {'; '.join(changes)}")
+    print_changed_metrics(model, counts.test_scores, registered, params)
     version = f"{model.version.name} version {model.version.version}"
     print(
-        f"\n{batch.rows:,} customers against {len(model.training):,} training rows of {version}; "
-        f"{picture}"
+        f"\n{counts.batch.rows:,} customers against {len(model.training):,} training rows of "
+        f"{version}; {picture}"
     )
     if alarms:
         print("\n".join(f"alarm: {alarm}" for alarm in alarms), file=sys.stderr)
@@ -140,90 +116,68 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_lineage(scores: str, customers: str) -> dict[str, str]:
-    """The lineage that src/score.py wrote into the scores.
+def count_all(model: MonitoredModel, scores: pd.DataFrame, customers: str) -> Counts:
+    """Count the training rows and the batch in the bins of each feature and of the score.
 
-    Raises:
-        UserError: the scores have none, or were made of another table.
+    The score is compared with the scores of the test split: like the batch, the model has not seen
+    those rows.
     """
-    key = LINEAGE.encode()
-    with csv_table.opened(scores) as file:
-        content = (pq.read_schema(file).metadata or {}).get(key)
-        content = content or (pq.read_metadata(file).metadata or {}).get(key)
-    if not content:
-        raise UserError(f"{scores} does not say which model made it; src/score.py writes that")
-    lineage: dict[str, str] = json.loads(content)
-    digest = file_md5(customers)
-    if digest != lineage["input_md5"]:
-        raise UserError(
-            f"{customers} (md5 {digest}) is not the table that was scored (md5 "
-            f"{lineage['input_md5']})"
-        )
-    return lineage
+    features = model.contract.features
+    bins = {column.name: fit_bins(model.training[column.name], column) for column in features}
+    training = {name: bins[name].count(model.training[name]) for name in bins}
+    table = CustomerTable(customers, model.contract, list(bins))
+    show = progress(table.rows, "row", line_every=1_000_000)
+    batch = monitoring.count_batch(table, model.contract, bins, show)
+    counts = Counts(bins, training, batch)
+    if len(scores):
+        counts.test_scores = model.scorer.predict(None, model.test)[PROBABILITY]
+        name = free_name(PROBABILITY, bins)
+        bins[name] = fit_bins(counts.test_scores)
+        training[name] = bins[name].count(counts.test_scores)
+        batch.bins[name] = bins[name].count(scores[PROBABILITY])
+    return counts
 
 
-def load_model(lineage: dict[str, str], scores: str) -> MonitoredModel:
-    """Load the model that made the scores, and bring its rows by their md5.
-
-    Raises:
-        UserError: the registry does not have it any more, or nobody has its rows.
-    """
-    name, number = lineage["model"], lineage["model_version"]
-    version = registry.version_by_number(name, number)
-    if version is None or version.tags["model_md5"] != lineage["model_md5"]:
-        raise UserError(f"the registry has no {name} version {number} that made {scores}")
-    scorer, contract = model_loading.load_scorer(version)
-    training = dvc_cache.fetch_to_cache(version.tags["train_md5"], "the training split")
-    test = dvc_cache.fetch_to_cache(version.tags["test_md5"], "the test split")
-    return MonitoredModel(
-        version, scorer, contract, pd.read_parquet(training), pd.read_parquet(test)
-    )
+def measure_labelled(
+    model: MonitoredModel, scores: pd.DataFrame, labels: str, params: Params
+) -> dict[str, float]:
+    """The metrics of the scored customers whose labels are known by now."""
+    contract = model.contract
+    table = CustomerTable(labels, contract, [contract.id, contract.target])
+    threshold = model.scorer.threshold
+    return monitoring.labelled_metrics(table, contract, scores, params, threshold)
 
 
-def add_score(
-    bins: dict[str, Bins],
-    training: dict[str, np.ndarray],
-    batch: BatchCounts,
-    usual: pd.Series,
-    scores: pd.Series,
-) -> None:
-    """Add the score as a column.
-
-    It is compared with the scores of the test split: the model has not seen those rows either.
-    """
-    name = free_name(PROBABILITY, bins)
-    bins[name] = fit_bins(usual)
-    training[name] = bins[name].count(usual)
-    batch.bins[name] = bins[name].count(scores)
-
-
-def changed_metrics(
+def print_changed_metrics(
     model: MonitoredModel,
-    probabilities: np.ndarray,
+    test_scores: pd.Series | None,
     registered: dict[str, float],
     params: Params,
-) -> list[str]:
-    """Which metrics today's code gives for the test split otherwise than they were recorded."""
+) -> None:
+    """Say which metrics today's code gives for the test split otherwise than they were recorded."""
+    if test_scores is None:
+        return
     today = point_metrics(
         encode_labels(model.test, model.contract),
-        probabilities,
+        test_scores.to_numpy(),
         model.scorer.threshold,
         params.evaluate.costs,
     )
-    return evaluation_record.metric_changes(registered, today, MONITORED_METRICS)
+    changes = evaluation_record.metric_changes(registered, today, MONITORED_METRICS)
+    if changes:
+        text = "on the same test split, today's code does not give what was recorded"
+        print(f"\nnote: {text}: {'; '.join(changes)}")
 
 
-def draw_worst(
-    drift: pd.DataFrame,
-    bins: dict[str, Bins],
-    training: dict[str, np.ndarray],
-    batch: BatchCounts,
-    path: Path,
-) -> None:
+def draw_worst(drift: pd.DataFrame, counts: Counts, path: Path) -> None:
     """Draw the columns that have drifted most into a PNG file."""
     worst = {}
     for name in drift.index[:MOST_DRAWN]:
-        worst[name] = (bins[name].labels, training[name], batch.bins[name])
+        worst[name] = (
+            counts.bins[name].labels,
+            counts.training[name],
+            counts.batch.bins[name],
+        )
     plots.draw_drift(worst).savefig(path, dpi=100)
 
 

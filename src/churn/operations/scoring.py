@@ -41,6 +41,12 @@ class ScoreCounts:
     contacted: int = 0  # at or above the decision threshold
     probability: float = 0.0  # the sum over the scored rows
 
+    def add_scored(self, scores: pa.Table) -> None:
+        """Count the rows of a batch of scores."""
+        self.scored += len(scores)
+        self.contacted += int(scores[DECISION].to_numpy().sum())
+        self.probability += float(scores[PROBABILITY].to_numpy().sum())
+
     def as_metrics(self) -> dict[str, int]:
         """The counts as metrics of MLflow."""
         return {**self.as_lineage(), "rows_contacted": self.contacted}
@@ -131,18 +137,10 @@ def score_table(
     contract = scorer.contract
     schema = pandera_schema(contract, without={contract.target})
     duplicates = duplicate_ids(lambda: _read_ids(table, contract))
-    names = table.schema.names
-    rejected_schema = pa.schema(
-        [
-            *table.schema,
-            (free_name("row", names), pa.int64()),
-            (free_name("reason", names), pa.string()),
-        ]
-    )
     counts = ScoreCounts()
     with (
         pq.ParquetWriter(files[0], scorer.output_schema()) as scores,
-        pq.ParquetWriter(files[1], rejected_schema) as rejected_rows,
+        pq.ParquetWriter(files[1], _rejected_schema(table)) as rejected_rows,
     ):
         rejected = _RejectedRows(table, rejected_rows)
         parsed = 0  # rows that came out of the file so far
@@ -158,9 +156,7 @@ def score_table(
             if len(accepted):
                 scored = scorer.score(accepted)
                 scores.write_table(scored)
-                counts.scored += len(accepted)
-                counts.contacted += int(scored[DECISION].to_numpy().sum())
-                counts.probability += float(scored[PROBABILITY].to_numpy().sum())
+                counts.add_scored(scored)
             parsed += len(rows)
             last = numbers[-1]
             show_progress(parsed)
@@ -171,6 +167,14 @@ def score_table(
         metadata = json.dumps({**lineage, **counts.as_lineage()})
         scores.add_key_value_metadata({LINEAGE: metadata})
     return counts
+
+
+def _rejected_schema(table: CustomerTable) -> pa.Schema:
+    """The columns of a rejected row: as they were read, then its number and the reasons."""
+    names = table.schema.names
+    number = (free_name("row", names), pa.int64())
+    reason = (free_name("reason", names), pa.string())
+    return pa.schema([*table.schema, number, reason])
 
 
 @dataclass

@@ -28,7 +28,6 @@ from churn.data.parquet import open_table
 from churn.data.split import write_splits
 from churn.errors import UserError
 from churn.files import read_yaml
-from churn.forensics import difference
 from churn.modeling import plot_data, plots
 from churn.modeling.booster import feature_contributions, fit_booster, predict_probabilities
 from churn.modeling.encoding import encode_labels, labelled_matrix
@@ -348,24 +347,6 @@ def test_contract_and_parameters_name_the_same_labels(place, tmp_path, data):
     rules = load_project_contract(p)
     with pytest.raises(UserError, match="column left, the target: .*data.negative"):
         write_splits(open_table(paths.RAW), rules, p, tmp_path)
-
-
-def test_labelling_belongs_to_the_data(tmp_path):
-    """For why.py, two models differ in their data where another label means: stayed.
-
-    A checkout that is older than these parameters does not.
-    """
-    own = {"data.id": "id", "data.target": "left", "data.positive": "Yes"}
-    older, today, other = (
-        difference.Side(None, tmp_path, {}, {}, own | more, None)
-        for more in (
-            {},
-            {"data.negative": None, "data.unlabelled": "refuse"},
-            {"data.negative": ["No", "yes"]},
-        )
-    )
-    assert older.naming == today.naming == ["id", "left", "Yes"] != other.naming
-    assert older.labelling == {"data.negative": None, "data.unlabelled": "refuse"}
 
 
 @pytest.mark.parametrize(

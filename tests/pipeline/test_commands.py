@@ -178,6 +178,8 @@ def test_make_help_lists_every_target(clone):
             "repro",
             "test",
             "test-fast",
+            "lint",
+            "types",
             "ui",
             "serve",
             "plots",

@@ -26,11 +26,11 @@ from conftest import Project  # noqa: E402
 
 def row(answer: Answer, causes: tuple, seconds: float) -> str:
     """The right half of a line: what was found, and at what price."""
-    found = (
-        "; ".join(cause.what for cause in answer.causes if not cause.within_noise) or "all is noise"
-    )
-    change, share = f"{answer.change:+.4f} ± {answer.noise:.4f}", f"{answer.share(*causes):.0%}"
-    return f"{change} | {found} | {share} | {answer.asked}, {answer.ran} new | {seconds:.0f} |"
+    real = [cause.what for cause in answer.causes if not cause.within_noise]
+    found = "; ".join(real) or "all is noise"
+    change = f"{answer.change:+.4f} ± {answer.noise:.4f}"
+    runs = f"{answer.combinations}, {answer.run_now} new"
+    return f"{change} | {found} | {answer.share(*causes):.0%} | {runs} | {seconds:.0f} |"
 
 
 def main() -> None:
@@ -50,7 +50,8 @@ def main() -> None:
         os.environ["XDG_CACHE_HOME"] = base
         workers, run = start(stack)
         planted = [(name,) for name in CAUSES]
-        planted += list(itertools.combinations(CAUSES, 2)) if options.pairs else []
+        if options.pairs:
+            planted += itertools.combinations(CAUSES, 2)
         print(
             "| planted | metric | change | found | share of the planted | combinations | seconds |"
         )

@@ -1,7 +1,7 @@
 """Planted causes: commits of a project, each of which differs from its first one in ways that are
 known.
 
-Used by tests/test_why.py and benchmarks/why.py.
+Used by tests/forensics/test_why.py and benchmarks/why.py.
 """
 
 import os
@@ -35,7 +35,7 @@ MIXED = ["tenure", "contract", "total_charges"]
 class PlantedCause:
     """One planted change, and the words by which why.py must name it."""
 
-    named: tuple[str, ...]  # in `what` of a cause
+    named: tuple[str, ...]  # any of these is in the name of the cause that is found
     params: dict = field(default_factory=dict)
     table: Callable[[pd.DataFrame], pd.DataFrame] | None = None
     edit: tuple[str, str, str] | None = None  # file, text, its replacement
@@ -56,6 +56,7 @@ def shifted(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def flipped(table: pd.DataFrame) -> pd.DataFrame:
+    """The other label for 30 % of the customers."""
     drawn = np.random.default_rng(1).random(len(table)) < 0.3
     other = table.churn.map({"Yes": "No", "No": "Yes"})
     return table.assign(churn=table.churn.where(~drawn, other))
@@ -63,7 +64,8 @@ def flipped(table: pd.DataFrame) -> pd.DataFrame:
 
 def newest(table: pd.DataFrame) -> pd.DataFrame:
     """The fifth of the customers with the shortest tenure, in the order of the table."""
-    return table.loc[table.tenure.sort_values(kind="stable").index[: len(table) // 5].sort_values()]
+    by_tenure = table.tenure.sort_values(kind="stable").index
+    return table.loc[by_tenure[: len(table) // 5].sort_values()]
 
 
 CAUSES = {
@@ -113,28 +115,33 @@ def first_commit(project: Project) -> Project:
 class Answer:
     """What `python src/why.py A B --attribute` finds."""
 
-    ends: tuple[float, float]
+    metric_of_both: tuple[float, float]
     causes: list[Cause]
     noise: float
     sentence: str
     warnings: list[str]
-    asked: int  # combinations
-    ran: int  # of them run now
+    combinations: int
+    run_now: int  # of the combinations
 
     @property
     def change(self) -> float:
-        return self.ends[1] - self.ends[0]
+        """By how much the metric changed from A to B."""
+        metric_a, metric_b = self.metric_of_both
+        return metric_b - metric_a
 
     def share(self, *planted: PlantedCause) -> float:
-        """Which share of the change is put down to these planted causes."""
-        ours = [c.contribution for c in self.causes if names(planted, c)]
-        return sum(ours) / self.change if self.change else 1.0
+        """Which share of the change is attributed to these planted causes."""
+        if not self.change:
+            return 1.0
+        ours = [cause.contribution for cause in self.causes if is_one_of(planted, cause)]
+        return sum(ours) / self.change
 
 
-def names(planted: tuple[PlantedCause, ...], found: Cause) -> bool:
-    """Whether what was found is one of the planted causes."""
-    text = found.what.replace("columns ", "column ").replace(", ", ", column ")
-    return any(word in text for cause in planted for word in cause.named)
+def is_one_of(planted: tuple[PlantedCause, ...], cause: Cause) -> bool:
+    """Whether a cause that was found is one of the planted ones."""
+    text = cause.what.replace("columns ", "column ").replace(", ", ", column ")
+    words = [word for one in planted for word in one.named]
+    return any(word in text for word in words)
 
 
 def explain(a: str, b: str, workers: Callable, metric: str = "roc_auc", seeds: int = 3) -> Answer:
@@ -142,18 +149,24 @@ def explain(a: str, b: str, workers: Callable, metric: str = "roc_auc", seeds: i
     two by two.
     """
     with ExitStack() as stack:
-        sides = [
-            read_snapshot(recipe, stack.enter_context(workspace.checkout(recipe)))
-            for recipe in (resolve_recipe(a), resolve_recipe(b))
-        ]
-        pipelines = counterfactual.CombinationRunner(*sides, workers)
-        comparison = Comparison(pipelines, metric, seeds)
+        snapshots = []
+        for name in (a, b):
+            recipe = resolve_recipe(name)
+            folder = stack.enter_context(workspace.checkout(recipe))
+            snapshots.append(read_snapshot(recipe, folder))
+
+        runner = counterfactual.CombinationRunner(*snapshots, workers)
+        comparison = Comparison(runner, metric, seeds)
         comparison.split_data(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-        ends, causes, noise = comparison.metric_of_both(), comparison.causes(), comparison.noise()
-        told = explanation.sentence(metric, ends, noise, causes)
-        warnings = why.rerun_warnings(comparison, ends)
+        both, causes, noise = comparison.metric_of_both(), comparison.causes(), comparison.noise()
         return Answer(
-            ends, causes, noise, told, warnings, len(pipelines.requested), len(pipelines.seconds)
+            metric_of_both=both,
+            causes=causes,
+            noise=noise,
+            sentence=explanation.sentence(metric, both, noise, causes),
+            warnings=why.rerun_warnings(comparison, both),
+            combinations=len(runner.requested),
+            run_now=len(runner.seconds),
         )
 
 

@@ -68,6 +68,7 @@ def clone(tiny_pipeline, tmp_path_factory, caches) -> Project:
 
 
 def edit(clone: Project, name: str, old: str, new: str) -> None:
+    """Replace a text that stands in a file of the project."""
     text = (clone.folder / name).read_text()
     assert old in text
     (clone.folder / name).write_text(text.replace(old, new))
@@ -82,48 +83,47 @@ def reproduce(clone, caches, tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
 
-    def call(what: str) -> subprocess.CompletedProcess:
-        before = snapshot(clone)
+    def call(model: str) -> subprocess.CompletedProcess:
+        before = state_of(clone)
         env = {"TMPDIR": str(temporary), "XDG_CACHE_HOME": str(caches)}
-        result = clone.run("python", "src/reproduce.py", what, **env)
-        assert list(temporary.iterdir()) == [] and "Traceback" not in result.stderr, result.stderr
-        assert snapshot(clone) == before
+        result = clone.run("python", "src/reproduce.py", model, **env)
+        assert list(temporary.iterdir()) == [], result.stderr
+        assert "Traceback" not in result.stderr, result.stderr
+        assert state_of(clone) == before
         return result
 
     return call
 
 
-def snapshot(clone: Project) -> dict:
+def state_of(clone: Project) -> dict:
     """Every file of the project but the MLflow store and DVC's scratch folder, git's state, and the
     registry but for the three tags.
     """
-    skipped = {".dvc/tmp", "mlflow.db", ".git/index"}  # `git status` itself refreshes the index
-    files = {
-        str(path.relative_to(clone.folder)): (path.stat().st_mtime_ns, path.stat().st_size)
-        for path in clone.folder.rglob("*")
-        if path.is_file()
-        and not any(str(path.relative_to(clone.folder)).startswith(name) for name in skipped)
-        if "__pycache__" not in path.parts
-    }
-    versions = [
-        (
-            v.version,
-            v.current_stage,
-            v.aliases,
-            {key: x for key, x in v.tags.items() if not key.startswith("reproduced")},
-        )
-        for v in clone.versions()
-    ]
-    runs = [(run.info.run_id, run.info.end_time, run.data.tags) for run in clone.runs()]
+    skipped = (".dvc/tmp", "mlflow.db", ".git/index")  # `git status` itself refreshes the index
+    files = {}
+    for path in clone.folder.rglob("*"):
+        name = str(path.relative_to(clone.folder))
+        if name.startswith(skipped) or "__pycache__" in path.parts or not path.is_file():
+            continue
+        files[name] = (path.stat().st_mtime_ns, path.stat().st_size)
+
+    versions = []
+    for version in clone.versions():
+        other_tags = {}
+        for key, value in version.tags.items():
+            if not key.startswith("reproduced"):
+                other_tags[key] = value
+        versions.append((version.version, version.current_stage, version.aliases, other_tags))
     return {
         "files": files,
         "status": clone.out("git", "status", "--short"),
         "versions": versions,
-        "runs": runs,
+        "runs": [(run.info.run_id, run.info.end_time, run.data.tags) for run in clone.runs()],
     }
 
 
 def tags(clone: Project, number: int) -> dict[str, str]:
+    """The tags of a version."""
     return clone.client.get_model_version("ChurnXGB", str(number)).tags
 
 
@@ -133,14 +133,13 @@ def test_a_version_is_identical(clone, reproduce):
     """
     result = reproduce("models:/ChurnXGB/1")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert (
-        "identical: data, splits, model and metrics" in result.stdout
-        and "DIFFERENT" not in result.stdout
-    )
+    assert "identical: data, splits, model and metrics" in result.stdout
+    assert "DIFFERENT" not in result.stdout
     md5 = tags(clone, 1)["model_md5"][:8]
     assert re.search(rf"model +models/churn.ubj +{md5} +{md5} +same", result.stdout)
     written = tags(clone, 1)
-    assert written["reproduced"] == "identical" and written["reproduced_at"] > "2026"
+    assert written["reproduced"] == "identical"
+    assert written["reproduced_at"] > "2026"
     assert environment.environment_tags()["python"] in written["reproduced_on"]
 
 
@@ -151,9 +150,8 @@ def test_an_experiment_whose_data_only_a_remote_has(clone, reproduce):
     cached.rename(aside)
     try:
         result = reproduce("shallow")
-        assert result.returncode == 0 and "identical" in result.stdout, (
-            result.stdout + result.stderr
-        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "identical" in result.stdout
         assert not cached.exists()
     finally:
         aside.rename(cached)
@@ -164,12 +162,11 @@ def test_a_changed_tree_and_another_lock(clone, reproduce):
     """By its run id: code and parameters from the logged patch, in the environment of that tree's
     lock.
     """
-    result = reproduce(tags_run(clone, 2))
+    run_id = clone.client.get_model_version("ChurnXGB", "2").run_id
+    result = reproduce(run_id)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert (
-        re.search(r"its patch +applied", result.stdout)
-        and tags(clone, 2)["reproduced"] == "identical"
-    )
+    assert re.search(r"its patch +applied", result.stdout)
+    assert tags(clone, 2)["reproduced"] == "identical"
 
 
 def test_an_environment_is_built_from_a_lock(clone, inside, tmp_path, monkeypatch, capsys):
@@ -188,15 +185,9 @@ def test_an_environment_is_built_from_a_lock(clone, inside, tmp_path, monkeypatc
     )
     assert printed.stdout.startswith(str(tmp_path / "caches")), printed.stderr
     assert "building the environment" in capsys.readouterr().err
-    assert (
-        locked_environment.environment_for(tmp_path) / "python" == python
-        and capsys.readouterr().err == ""
-    )
+    assert locked_environment.environment_for(tmp_path) / "python" == python
+    assert capsys.readouterr().err == ""
     assert len(list((tmp_path / "caches/churn-environments").iterdir())) == 1
-
-
-def tags_run(clone: Project, number: int) -> str:
-    return clone.client.get_model_version("ChurnXGB", str(number)).run_id
 
 
 def test_chance_is_blamed(clone, reproduce):
@@ -221,9 +212,11 @@ def test_what_cannot_be_done_is_said(clone, reproduce, monkeypatch, tmp_path):
     monkeypatch.setattr(clone, "uri", f"sqlite:///{store}")
     client = clone.client
 
-    def refused(what: str, *says: str) -> None:
-        result = reproduce(what)
-        assert result.returncode == 1 and all(part in result.stderr for part in says), result.stderr
+    def refused(model: str, *says: str) -> None:
+        result = reproduce(model)
+        assert result.returncode == 1, result.stderr
+        for part in says:
+            assert part in result.stderr
 
     client.set_model_version_tag("ChurnXGB", "3", "git_commit", "c0ffee" + "0" * 34)
     refused("3", "commit c0ffee", "is not in this clone", "git fetch")
@@ -241,29 +234,35 @@ def test_interrupted(clone, tmp_path, number, during):
     """Ctrl-C, or a scheduler's SIGTERM, while a stage runs: exit code 130, no folder, and no
     process goes on.
     """
+    before = state_of(clone)
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
-    before, pipes = (
-        snapshot(clone),
-        {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True},
-    )
-    pipes["preexec_fn"] = lambda: signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # a shell's background jobs ignore it
+
+    def heed_ctrl_c() -> None:
+        """Undo what a background job of a shell inherits: it ignores SIGINT."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     with subprocess.Popen(
-        [sys.executable, "src/reproduce.py", "3"], cwd=clone.folder, env=env, **pipes
+        [sys.executable, "src/reproduce.py", "3"],
+        cwd=clone.folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,
     ) as process:
         for line in process.stderr:
             if line == f"running {during}\n":
                 break
         process.send_signal(number)
         _, printed = process.communicate(timeout=120)
-    assert process.returncode == 130 and "Traceback" not in printed
+
+    assert process.returncode == 130
+    assert "Traceback" not in printed
     assert list(tmp_path.iterdir()) == []
-    at_work = [
-        os.readlink(path) for path in Path("/proc").glob("[0-9]*/cwd") if os.access(path, os.R_OK)
-    ]
-    assert [folder for folder in at_work if str(tmp_path) in folder] == []
-    assert snapshot(clone) == before
+    for folder in Path("/proc").glob("[0-9]*/cwd"):  # of every process that this user may see
+        if os.access(folder, os.R_OK):
+            assert str(tmp_path) not in os.readlink(folder)
+    assert state_of(clone) == before
 
 
 def test_promotion_can_demand_it(clone):
@@ -279,7 +278,8 @@ def test_promotion_can_demand_it(clone):
     try:
         assert clone.executed() == []
         refused = clone.run(*promote)
-        assert refused.returncode == 1 and "was never rebuilt" in refused.stderr
+        assert refused.returncode == 1
+        assert "was never rebuilt" in refused.stderr
         assert "python src/reproduce.py 4" in refused.stderr
         clone.client.set_model_version_tag(
             "ChurnXGB", "4", "reproduced", "differs: models/churn.ubj (randomness)"

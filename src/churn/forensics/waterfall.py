@@ -1,5 +1,6 @@
 """Draw the attribution of a change as a waterfall chart."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from churn.forensics.causes import Cause
 
 END, REAL_GAIN, REAL_LOSS, NOISE = "tab:blue", "tab:green", "tab:red", "lightgray"
+LABEL_WIDTH = 36  # characters per line: the names of many files leave no room for the bars
 
 
 def draw_waterfall(metric: str, both: tuple[float, float], causes: list[Cause], path: Path) -> None:
@@ -39,11 +41,12 @@ def draw_waterfall(metric: str, both: tuple[float, float], causes: list[Cause], 
         text = f"{cause.contribution:+.4f}"
         axes.text(high + margin * 0.9, row, text, va="center", ha="right", fontsize=9)
 
-    labels = [f"A: {both[0]:.4f}", *(cause.what for cause in causes), f"B: {both[1]:.4f}"]
+    names = [textwrap.fill(cause.what, LABEL_WIDTH) for cause in causes]
+    labels = [f"A: {both[0]:.4f}", *names, f"B: {both[1]:.4f}"]
     axes.set_yticks(range(last + 1), labels)
     axes.set(xlim=(left, high + margin), xlabel=metric.replace("_", " "))
     axes.invert_yaxis()
-    axes.set_title(
+    figure.suptitle(
         "From A to B; whiskers: one standard deviation over seeds; grey: within noise", fontsize=10
     )
     part = path.with_name(f".{path.name}.part")

@@ -1,4 +1,4 @@
-"""What ends a command from outside: Ctrl-C, and a scheduler's SIGTERM and SIGHUP."""
+"""Signal handling for long-running commands: Ctrl-C, and a scheduler's SIGTERM and SIGHUP."""
 
 import contextlib
 import signal

@@ -8,7 +8,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup repro test test-fast lint types ui serve plots lock clean reset
+.PHONY: help install setup repro test test-fast lint types ui plots lock clean reset
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 11
@@ -73,8 +73,11 @@ ui: setup ## MLflow's web page on http://127.0.0.1:5000 (PORT=... chooses)
 	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" \
 	  --default-artifact-root "$$(python -c 'from pathlib import Path; print(Path("mlartifacts").absolute().as_uri())')"
 
+# only operations
+.PHONY: serve
 serve: setup ## the production model over HTTP on http://127.0.0.1:5001 (PORT=... chooses)
 	python src/serve.py --port $(or $(PORT),5001)
+# end
 
 plots: setup ## draw the plots into dvc_plots/index.html, to be opened offline
 	dvc plots show

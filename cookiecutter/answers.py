@@ -51,6 +51,13 @@ def find_faults(answers: dict[str, str]) -> list[str]:
         faults += _faults_of_sample(answers)
     else:
         faults += _faults_of_own_table(answers)
+    left_out = [
+        part for part in ("operations", "experiments", "forensics") if answers[part] == "no"
+    ]
+    if answers["benchmarks"] == "yes" and left_out:
+        faults.append(
+            f"benchmarks: they time every part; without {', '.join(left_out)} answer `no`"
+        )
     return faults + _faults_of_machine()
 
 

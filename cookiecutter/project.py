@@ -9,54 +9,25 @@ project's own environment. When a hook fails, cookiecutter removes the folder.
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from answers import HERE, REPO, defaults, find_faults, listed, output, questions
+import edits
+from answers import HERE, REPO, defaults, find_faults, listed, output
+from selection import chosen_kinds, is_left_out, select_passages
 
 # What experiments and the pipeline write is taken as committed: the parameters of the last
 # experiment are no template.
 WRITTEN = ("params.yaml", "dvc.lock", "reports/metrics.json")
 
-LICENCES = {  # by answer, as SPDX names them
-    "Apache-2.0": "Apache-2.0",
-    "MIT": "MIT",
-    "proprietary": "LicenseRef-Proprietary",
-}
-TEMPLATE_ONLY = (
-    "CHANGELOG.md",
-    "cookiecutter/",
-    ".ci/",
-    "docs/start-a-project.md",
-    "tests/earlier_release.py",
-    "tests/forensics/test_rebuild_earlier_release.py",
-    "tests/operations/test_earlier_release.py",
-    "tests/template/test_cookiecutter.py",
-)
-SAMPLE_ONLY = (
-    "data/sample/",
-    "data/raw.parquet.dvc",
-    "dvc.lock",
-    "reports/metrics.json",
-    "tests/forensics/planted.py",
-)
 NO_TEXT = ("data/sample/", ".png")  # the beginning or the end of the names of binary files
 EXAMPLES = (
     "The examples on this page are of the template's sample table: with yours, columns and figures "
     "differ."
 )
-# A passage that only some projects get is between `# only sample` and `# end`, or between
-# `<!-- only sample -->` and `<!-- end -->`, as lines of their own; the latter also within a line.
-OWN_LINES = (
-    r"^(?:# only (?P<kind>\w+)|<!-- only (?P<html>\w+) -->)\n"
-    r"(?P<lines>.*?)^(?:# end|<!-- end -->)\n"
-)
-WITHIN_A_LINE = r"<!-- only (?P<inline>\w+) -->(?P<text>.*?)<!-- end -->"
-PASSAGES = re.compile(f"{OWN_LINES}|{WITHIN_A_LINE}", re.S | re.M)
 
 
 def run(step: Callable[[dict], None], answers: dict) -> None:
@@ -65,7 +36,7 @@ def run(step: Callable[[dict], None], answers: dict) -> None:
         step(defaults() | answers)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    except subprocess.CalledProcessError as error:  # its message stands above
+    except subprocess.CalledProcessError as error:  # its message is above
         sys.exit(f"error: `{' '.join(map(str, error.cmd))}` failed")
     except KeyboardInterrupt:  # cookiecutter itself would leave the folder
         shutil.rmtree(Path.cwd(), ignore_errors=True)
@@ -91,7 +62,7 @@ def prepare(answers: dict) -> None:
     request |= {name: listed(answers[name]) for name in ("negative", "drop")}
     command = [environment(), HERE / "table.py", json.dumps(request)]
     if subprocess.run(command, env=env).returncode:
-        sys.exit(1)  # its message stands above
+        sys.exit(1)  # its message is above
 
 
 def build(answers: dict) -> None:
@@ -102,8 +73,11 @@ def build(answers: dict) -> None:
     is_own = answers["data"] != "sample"
     choose_rendered_files(answers, is_own)
     copy_files(answers, is_own)
-    edit_files(answers, is_own)
-    keep_answers(answers, is_own)
+    edits.edit_files(answers, is_own)
+    edits.drop_parts(answers)
+    if not is_own:
+        edits.follow_in_dvc_lock(template_file)
+    edits.keep_answers(answers, is_own)
     commit(is_own)
     print(next_steps(answers, is_own))
 
@@ -122,9 +96,7 @@ def choose_rendered_files(answers: dict, is_own: bool) -> None:
 
 def copy_files(answers: dict, is_own: bool) -> None:
     """Copy the files of the template under the project's own names."""
-    kinds = set() if is_own else {"sample"}
-    if answers["benchmarks"] == "yes":
-        kinds.add("benchmarks")
+    kinds = chosen_kinds(answers)
     for name in output("git", "-C", str(REPO), "ls-files", "-z").strip("\0").split("\0"):
         if is_left_out(name, answers) or not (REPO / name).exists():
             continue
@@ -136,85 +108,21 @@ def copy_files(answers: dict, is_own: bool) -> None:
             shutil.copymode(REPO / name, target)
         if name.startswith(NO_TEXT) or name.endswith(NO_TEXT):
             continue
-        text = select_passages(target.read_text(), kinds)
+        text = select_passages(name, target.read_text(), kinds)
         if is_own and name.startswith("docs/"):
             text = text.replace("\n", f"\n\n*{EXAMPLES}*\n", 1)
         text = text.replace("ChurnXGB", answers["model"])
         target.write_text(text.replace("churn-pipeline", answers["slug"]))
 
 
-def is_left_out(name: str, answers: dict) -> bool:
-    """Whether a file of the template does not belong into this project."""
-    if name.startswith(TEMPLATE_ONLY):
-        return True
-    if name.startswith("benchmarks/") and answers["benchmarks"] == "no":
-        return True
-    if answers["data"] == "sample":
-        return False
-    if name.startswith(SAMPLE_ONLY):
-        return True
-    mark = "\npytestmark = pytest.mark.sample\n"
-    return name.startswith("tests/") and mark in (REPO / name).read_text()
-
-
-def select_passages(text: str, kinds: set[str]) -> str:
-    """A text without the passages of other kinds, and without the marks of the kept ones."""
-
-    def kept(match: re.Match) -> str:
-        kind = match["kind"] or match["html"] or match["inline"]
-        passage = match["lines"] or match["text"] or ""
-        return passage if kind in kinds else ""
-
-    return PASSAGES.sub(kept, text)
-
-
 def template_file(name: str) -> bytes:
     """A file of the template, with uncommitted changes, but not those of an experiment."""
-    command = ["git", "-C", str(REPO), "show", f"HEAD:{name}"]
-    committed = subprocess.run(command, capture_output=True)
-    if name in WRITTEN and committed.returncode == 0:
-        return committed.stdout
+    if name in WRITTEN:
+        command = ["git", "-C", str(REPO), "show", f"HEAD:{name}"]
+        committed = subprocess.run(command, capture_output=True)
+        if committed.returncode == 0:
+            return committed.stdout
     return (REPO / name).read_bytes()
-
-
-def edit_files(answers: dict, is_own: bool) -> None:
-    """Write the answers into the files of the project."""
-    licence = answers["licence"]
-    params = Path("params.yaml")  # whatever the template's model is called
-    model = re.compile(r"^(registry:\n  model: )\S+", re.M)
-    params.write_text(model.sub(lambda match: match[1] + answers["model"], params.read_text()))
-
-    author = json.dumps(answers["author"], ensure_ascii=False)
-    owner = f'license = "{LICENCES[licence]}"\nauthors = [{{ name = {author} }}]'
-    replace("pyproject.toml", 'license = "Apache-2.0"', owner)
-    replace("README.md", "# Churn pipeline", f"# {answers['project_name']}")
-    if licence != "Apache-2.0":
-        kept = "what came from the template stays under Apache-2.0 (`LICENSE.template`)"
-        replace("README.md", "Licence: Apache-2.0.", f"Licence: {licence}; {kept}.")
-    if is_own:
-        columns = json.dumps([answers["id"], answers["target"]], ensure_ascii=False)
-        replace("docs/first-steps.md", '["customer_id", "churn"]', columns)
-        replace(".dvc/config", "['remote \"sample\"']\n    url = ../data/sample\n", "")
-    if answers["remote"] != "local":
-        replace(".dvc/config", "url = ../storage", f"url = {answers['remote']}")
-
-
-def replace(path: str, old: str, new: str) -> None:
-    """Replace a text in a file of the project, in which it must be."""
-    text = Path(path).read_text()
-    if old not in text:
-        raise ValueError(
-            f"{path} of the template no longer has {old!r}; cookiecutter/project.py must follow"
-        )
-    Path(path).write_text(text.replace(old, new))
-
-
-def keep_answers(answers: dict, is_own: bool) -> None:
-    """Keep the answers in the project, so that anyone who has the table can give them again."""
-    kept = {name: answers[name] for name in questions()}
-    kept |= {"data": "data/raw.parquet", "drop": ""} if is_own else {"data": "sample"}
-    content = json.dumps({"cookiecutter": kept}, indent=2, ensure_ascii=False)
-    Path(".cookiecutter.json").write_text(content + "\n")
 
 
 def commit(is_own: bool) -> None:

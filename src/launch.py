@@ -151,7 +151,7 @@ def run_pipeline(stage: str, changes: dict[str, str], run_id: str) -> None:
     if subprocess.run(command).returncode:
         Path("params.yaml").write_bytes(before)
         runs.close_abandoned()  # of a stage that was killed
-        reason = launching_run.stage_failure(run_id) or "its message stands above"
+        reason = launching_run.stage_failure(run_id) or "its message is above"
         raise UserError(f"{' '.join(command)} failed: {reason}")
 
 

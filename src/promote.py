@@ -120,7 +120,11 @@ def git_user() -> str:
 
 def promote(name: str, params: Params, request: PromotionRequest) -> None:
     """Show staging against production, ask, and make it production."""
-    version = eligibility.promotable_version(name, params.gate.require_reproduced)
+    version = eligibility.promotable_version(name)
+    # only forensics
+    if params.gate.require_reproduced:
+        eligibility.check_reproduced(version)
+    # end
     production = registry.version_with_alias(name, "production")
     contract = load_project_contract(params)
     test = pd.read_parquet(paths.SPLITS["test"])

@@ -47,10 +47,12 @@ TRY_A_CHANGE = (
     "change."
 )
 NOT_REGISTERED = (
-    "nothing was registered. Better parameters may pass (`python src/sweep.py --apply`); if this "
-    "table gives no more, set the thresholds under `gate:` in params.yaml to what is worth having, "
-    "and `dvc repro`."
+    "nothing was registered. Better parameters may pass; if this table gives no more, set the "
+    "thresholds under `gate:` in params.yaml to what is worth having, and `dvc repro`."
 )
+# only experiments
+NOT_REGISTERED += " `python src/sweep.py --apply` searches for better parameters."
+# end
 
 
 def main() -> None:

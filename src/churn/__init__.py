@@ -1,7 +1,8 @@
 """What the commands in src/ share, in the order in which to read it.
 
-params, paths, files, errors, console, signals
-            parameters, file locations, reading files, error messages, command line, signal handling
+params, paths, files, errors, console
+            parameters, file locations, reading files, error messages, command line
+signals     Ctrl-C that waits until a write has ended
 data        the contract of a churn table, its validation, the split, reading and writing tables
 modeling    encoding, the booster, metrics with intervals, plots, the gate, the model that scores
 tracking    the MLflow store and its runs, lineage from git and DVC, the model registry
@@ -9,6 +10,6 @@ operations  promotion to production and its history
 experiments the search for hyperparameters, and DVC's queue of experiments
 forensics   rebuild a model, compare two models, explain a change of a metric
 
-A package imports only from those above it; operations, experiments and forensics do not import one
-another. `make lint` checks this.
+A package imports only from those above it, and those below `tracking` do not import one another.
+`make lint` checks this.
 """

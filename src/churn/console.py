@@ -33,7 +33,7 @@ def run_command(main: Callable[[], None], *explainers: Callable[[Exception], str
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except subprocess.CalledProcessError as error:
-        output = error.stderr or "its message stands above"
+        output = error.stderr or "its message is above"
         reason = output.decode() if isinstance(output, bytes) else output
         sys.exit(f"error: {shlex.join(map(str, error.cmd))} failed: {bounded(reason)}")
     except Exception as error:

@@ -85,19 +85,24 @@ class Gate(Section):
     min_roc_auc: float = Field(ge=0, le=1)
     max_calibration_error: float = Field(ge=0, le=1)
     max_auc_drop: float = Field(ge=0, le=1)
-    require_reproduced: bool = Field(exclude=True)  # asked at promotion: no parameter of a model
+    # only operations and forensics
+    require_reproduced: bool = Field(exclude=True)  # read at promotion: no parameter of a model
+    # end
 
 
 class Registry(Section):
     model: str = Field(min_length=1)
 
 
+# only operations
 class Monitor(Section):
     max_psi: float = Field(gt=0)
     max_invalid: float = Field(ge=0, le=1)
     max_auc_drop: float = Field(ge=0, le=1)
 
 
+# end
+# only experiments
 class Range(Section):
     low: int | float
     high: int | float
@@ -118,6 +123,7 @@ class Sweep(Section):
     space: dict[str, Range] = Field(min_length=1)
 
 
+# end
 class Params(Section):
     seed: int = Field(ge=0, lt=2**31)
     data: Data
@@ -126,14 +132,19 @@ class Params(Section):
     evaluate: Evaluate
     gate: Gate
     registry: Registry
-    # What follows makes no model: it is no parameter of one, and no part of its identity.
+    # What is excluded makes no model: it is no parameter of one, and no part of its identity.
+    # only operations
     monitor: Monitor = Field(exclude=True)
+    # end
+    # only experiments
     sweep: Sweep = Field(exclude=True)
+    # end
 
     def flat(self) -> dict[str, object]:
         """Every parameter of a model by its dotted name: {"train.max_depth": 4, ...}."""
         return flatten(self.model_dump())
 
+    # only experiments
     @model_validator(mode="after")
     def _check_search_space(self) -> Self:
         for name, limits in self.sweep.space.items():
@@ -148,16 +159,24 @@ class Params(Section):
                     raise ValueError(f"sweep.space.{name}: {reason} (got {value!r})") from None
         return self
 
+    # end
 
-def parameter_names(section: type[BaseModel] = Params, prefix: str = "") -> list[str]:
-    """The dotted name of every parameter of a model, in the order of params.yaml."""
+
+def parameter_names(
+    section: type[BaseModel] = Params, prefix: str = "", with_excluded: bool = False
+) -> list[str]:
+    """The dotted name of every parameter of a model, in the order of params.yaml.
+
+    Args:
+        with_excluded: those too that make no model.
+    """
     names = []
     for key, field in section.model_fields.items():
-        if field.exclude:
+        if field.exclude and not with_excluded:
             continue
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            names += parameter_names(kind, f"{prefix}{key}.")
+            names += parameter_names(kind, f"{prefix}{key}.", with_excluded)
         else:
             names.append(f"{prefix}{key}")
     return names
@@ -235,7 +254,4 @@ def _describe_fault(fault: dict[str, Any]) -> str:
 
 def _known_names() -> list[str]:
     """Every name in params.yaml, sections too."""
-    names = parameter_names()
-    names += parameter_names(Monitor, "monitor.") + parameter_names(Sweep, "sweep.")
-    names.append("gate.require_reproduced")
-    return [*names, *Params.model_fields]
+    return [*parameter_names(with_excluded=True), *Params.model_fields]

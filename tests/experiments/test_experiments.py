@@ -47,6 +47,7 @@ def queue_run(clone) -> tuple[subprocess.CompletedProcess, Run]:
     )
     plain = ":".join(p for p in os.environ["PATH"].split(":") if not Path(p, "dvc").exists())
     env = {**os.environ, "PATH": plain, "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
+    env["CHURN_SKIP_PLOTS"] = "0"
     command = [*SWEEP, "--queue", "--jobs", "2"]
     result = subprocess.run(command, cwd=clone.folder, env=env, capture_output=True, text=True)
     return result, clone.runs("queue")[0]

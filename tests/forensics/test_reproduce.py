@@ -265,6 +265,7 @@ def test_interrupted(clone, tmp_path, number, during):
     assert state_of(clone) == before
 
 
+# only operations
 def test_promotion_can_demand_it(clone):
     """gate.require_reproduced is no parameter of a model (nothing runs again), and only an
     identical rebuild passes.
@@ -291,6 +292,7 @@ def test_promotion_can_demand_it(clone):
         clone.out("git", "checkout", "-q", "params.yaml")
 
 
+# end
 def test_a_package_that_is_gone(tmp_path, inside, clone, monkeypatch):
     """A pin that the index does not have: one error that names it, and no half environment is
     left.

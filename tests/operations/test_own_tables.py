@@ -392,7 +392,7 @@ def test_csv_files_that_cannot_be_read(tmp_path, name, content, says):
         ),
         (
             b"id,x,x,left\na,1,2,yes\n",
-            "columns stand in it more than once: 'x'; give each a name of its own",
+            "several columns have the same name: 'x'; give each a name of its own",
         ),
     ],
 )

@@ -168,26 +168,7 @@ def test_make_help_lists_every_target(clone):
     """And `make` alone is `make help`."""
     listed = {line.split()[0] for line in clone.out("make").splitlines()}
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.M))
-    assert (
-        listed
-        == targets
-        == {
-            "help",
-            "install",
-            "setup",
-            "repro",
-            "test",
-            "test-fast",
-            "lint",
-            "types",
-            "ui",
-            "serve",
-            "plots",
-            "lock",
-            "clean",
-            "reset",
-        }
-    )
+    assert listed == targets >= {"setup", "repro", "test", "lint", "ui", "plots", "reset"}
 
 
 @pytest.mark.skipif(not shutil.which("uv"), reason="make lock needs uv")

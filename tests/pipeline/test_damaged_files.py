@@ -9,8 +9,6 @@ import pytest
 
 from churn import paths
 from churn.console import run_command
-from churn.errors import UserError
-from churn.forensics.resolve import resolve_recipe
 from conftest import Project
 
 
@@ -70,13 +68,13 @@ LOCK = "delete it: `dvc repro` writes it again"
         (
             "dvc.lock",
             b"",
-            ["report", "train", "evaluate", "sweep"],
+            ["report", "train", "evaluate"],
             f"dvc.lock cannot be read: it is empty; {LOCK}",
         ),
         (
             "dvc.lock",
             conflict,
-            ["report", "sweep"],
+            ["report"],
             f"line 6 begins a conflict that git could not merge; {LOCK}",
         ),
         ("dvc.lock", b"schema: '2.0'\n", ["report"], f"it has no 'stages'; {LOCK}"),
@@ -90,36 +88,17 @@ LOCK = "delete it: `dvc repro` writes it again"
         (
             "params.yaml",
             conflict,
-            ["train", "promote"],
+            ["train"],
             "keep one side of each conflict, and delete the marks",
         ),
         (
             "params.yaml",
             b"",
-            ["score a b", "serve"],
+            ["report"],
             "`git checkout params.yaml` brings the committed one back",
         ),
-        ("params.yaml", b"seed: [1", ["monitor a b"], "params.yaml cannot be read: line 1: "),
+        ("params.yaml", b"seed: [1", ["report"], "params.yaml cannot be read: line 1: "),
         ("data/schema.yaml", conflict, ["preprocess"], "data/schema.yaml is no valid YAML (line "),
-        (
-            "pyproject.toml",
-            conflict,
-            ["promote --status"],
-            "pyproject.toml cannot be read: line 6 begins a conflict",
-        ),
-        ("reports/metrics.json", b"{", ["promote --status"], "reports/metrics.json cannot be read"),
-        (
-            "reports/metrics.json",
-            b"",
-            ["promote --status"],
-            "it is empty; `dvc repro evaluate` writes it again",
-        ),
-        (
-            "reports/metrics.json",
-            b'{"roc_auc": 1}',
-            ["promote --status"],
-            "it has no number threshold",
-        ),
         (
             "reports/plots/roc.csv",
             b"",
@@ -157,6 +136,33 @@ LOCK = "delete it: `dvc repro` writes it again"
             ["evaluate"],
             "is not what dvc.lock says `preprocess` wrote",
         ),
+        # only operations
+        ("params.yaml", conflict, ["promote"], "keep one side of each conflict"),
+        ("params.yaml", b"", ["score a b", "serve"], "`git checkout params.yaml` brings"),
+        ("params.yaml", b"seed: [1", ["monitor a b"], "params.yaml cannot be read: line 1: "),
+        (
+            "pyproject.toml",
+            conflict,
+            ["promote --status"],
+            "pyproject.toml cannot be read: line 6 begins a conflict",
+        ),
+        ("reports/metrics.json", b"{", ["promote --status"], "reports/metrics.json cannot be read"),
+        (
+            "reports/metrics.json",
+            b"",
+            ["promote --status"],
+            "it is empty; `dvc repro evaluate` writes it again",
+        ),
+        (
+            "reports/metrics.json",
+            b'{"roc_auc": 1}',
+            ["promote --status"],
+            "it has no number threshold",
+        ),
+        # end
+        # only experiments
+        ("dvc.lock", b"", ["sweep"], f"dvc.lock cannot be read: it is empty; {LOCK}"),
+        ("dvc.lock", conflict, ["sweep"], "line 6 begins a conflict that git could not merge"),
         ("sweep.db", b"hello", ["sweep", "sweep --resume"], "`rm sweep.db*` begins anew"),
         (
             ".dvc/config",
@@ -164,6 +170,7 @@ LOCK = "delete it: `dvc repro` writes it again"
             ["sweep --queue"],
             ".dvc/config or .dvc/config.local: config file error",
         ),
+        # end
     ],
 )
 def test_it_is_named_with_the_way_out(damaged, call, monkeypatch, name, change, commands, says):
@@ -203,7 +210,7 @@ def test_the_store(tiny_pipeline, tmp_path):
     cases = {b"hello": "not a database", truncated(before): "malformed", b"": "it is empty"}
     for content, what in cases.items():
         path.write_bytes(content)
-        result = own.run("python", "src/promote.py", "--status")
+        result = own.run("python", "src/report.py")
         assert result.returncode == 1 and "Traceback" not in result.stderr
         assert (
             "mlflow.db is damaged" in result.stderr
@@ -215,8 +222,12 @@ def test_the_store(tiny_pipeline, tmp_path):
     assert own.alias("staging") == "1"
 
 
+# only forensics
 def test_a_commit_with_a_damaged_lock(clone, inside):
     """why.py and reproduce.py read dvc.lock of commits."""
+    from churn.errors import UserError
+    from churn.forensics.resolve import resolve_recipe
+
     inside(clone)
     before = Path("dvc.lock").read_bytes()
     Path("dvc.lock").write_bytes(conflict(before))
@@ -231,6 +242,7 @@ def test_a_commit_with_a_damaged_lock(clone, inside):
     assert Path("dvc.lock").read_bytes() == before
 
 
+# end
 def test_the_pointer_of_the_table(clone, damaged, call):
     """Read before anything is pulled."""
     damaged("data/raw.parquet.dvc", conflict)

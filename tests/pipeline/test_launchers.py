@@ -119,6 +119,7 @@ def test_wrong_parameters(clone, wrong, says):
     assert [run.info.run_id for run in everything if run.info.status == "RUNNING"] == []
 
 
+# only experiments
 def test_sweep(clone):
     """The search by the launcher: its run is the launcher's child, its trials are that run's, in
     one experiment.
@@ -135,6 +136,8 @@ def test_sweep(clone):
     assert {run.info.experiment_id for run in (search, *trials)} == {parent.info.experiment_id}
 
 
+# end
+# only operations
 def test_operations(clone):
     """promote and score by the launcher: production is set; the parent of a command that failed is
     FAILED.
@@ -148,6 +151,7 @@ def test_operations(clone):
     assert result.returncode != 0 and parent.info.status == "FAILED"
 
 
+# end
 @pytest.fixture
 def fresh(tmp_path) -> Project:
     """A tiny project in which nothing was pulled or run."""

@@ -5,13 +5,11 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 
 import mlflow
 import pytest
 
 from churn.errors import UserError
-from churn.forensics import workspace
 from churn.tracking import leftovers, runs, store
 from conftest import BIN, ROOT
 
@@ -100,18 +98,6 @@ def test_a_run_that_was_deleted_meanwhile(own_store):
     )  # not closed: the note stays, as after a kill
     runs.close_abandoned()
     assert list(runs.open_runs_folder().iterdir()) == []
-
-
-def test_checkouts_of_killed_rebuilds(tmp_path, monkeypatch):
-    """What a killed reproduce.py or why.py left in the folder of temporary files goes with the next
-    one.
-    """
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with workspace.temporary() as living:
-        (tmp_path / "churn-rebuild-dead/project").mkdir(parents=True)
-        with workspace.temporary() as ours:
-            assert sorted(tmp_path.iterdir()) == sorted([living, ours])
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_stage_that_was_killed(tiny_pipeline, tmp_path):

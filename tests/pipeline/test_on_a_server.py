@@ -1,15 +1,10 @@
 """Every command works with a real MLflow server as it does with the project's SQLite file."""
 
-import os
-import signal
-import subprocess
 import sys
-import time
-import urllib.request
 
 import pytest
 
-from conftest import BIN, Project, Server, free_port
+from conftest import Project, Server
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +29,7 @@ def on_server(clone, address, inside, monkeypatch) -> Project:
     return clone
 
 
+# only operations
 def test_promotion(on_server, call, capsys):
     """Every verb of promote.py, and the report."""
     on_server.client.delete_registered_model_alias("ChurnXGB", "production")
@@ -58,30 +54,7 @@ def test_scores_and_drift(on_server, call, capsys):
     assert "labelled customers" in capsys.readouterr().out
 
 
-def test_serving(on_server, address):
-    """The server of the model answers, with the version that production names."""
-    port = free_port()
-    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-    command = [sys.executable, "src/serve.py", "--port", str(port)]
-    with open(on_server.folder / "serve.log", "w") as log:
-        serving = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 300
-        while True:
-            try:
-                answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
-                break
-            except OSError:
-                assert serving.poll() is None and time.monotonic() < deadline, (
-                    on_server.folder / "serve.log"
-                ).read_text()
-                time.sleep(0.3)
-        assert answer.headers["x-model-version"] == "1"
-    finally:
-        os.killpg(serving.pid, signal.SIGTERM)
-        serving.wait(120)
-
-
+# end
 def test_an_experiment_by_the_launcher(on_server, address):
     """`mlflow run . -P max_depth=2` is `dvc exp run`: its run on the server is the launching run's
     child.
@@ -95,6 +68,7 @@ def test_an_experiment_by_the_launcher(on_server, address):
     on_server.out("dvc", "checkout", "-q")
 
 
+# only experiments
 def test_a_search(on_server, call):
     on_server.set(**{"sweep.trials": 2, "sweep.folds": 1})
     assert call("sweep") == "0"
@@ -103,6 +77,8 @@ def test_a_search(on_server, call):
     assert search.info.status == "FINISHED" and len(on_server.runs("trial")) == 2
 
 
+# end
+# only forensics
 def test_a_rebuild(on_server, call, capsys):
     """reproduce.py finds version 1 by its tags on the server, and writes its result there."""
     assert call("reproduce", "1") == "0"
@@ -113,3 +89,6 @@ def test_what_differs(on_server, call):
     assert "made of the same code, data, parameters, seed" in call(
         "why", "models:/ChurnXGB/1", "HEAD"
     )
+
+
+# end

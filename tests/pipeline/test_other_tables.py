@@ -20,10 +20,7 @@ import preprocess
 import report
 from churn import paths
 from churn.console import run_command
-from churn.data import customer_table, rejection
-from churn.data.checks import pandera_schema
 from churn.data.contract import load_project_contract
-from churn.data.drift import fit_bins
 from churn.data.parquet import open_table
 from churn.data.split import write_splits
 from churn.errors import UserError
@@ -410,16 +407,24 @@ def test_types_that_a_model_takes(place, tmp_path, table):
     rules, splits, _ = place.split(tmp_path)
     assert sum(map(len, splits.values())) == ROWS
     assert len(labelled_matrix(splits["train"], rules).get_label()) == len(splits["train"])
+    # only operations
+    from churn.data import customer_table, rejection
+    from churn.data.checks import pandera_schema
+
     scored = customer_table.CustomerTable(str(paths.RAW), rules, ["id", "x", "y", "w"])
     checks = pandera_schema(rules, without={rules.target})
     for part in scored.batches():
         frame, faults = rejection.to_contract_types(part, rules)
         assert rejection.rejection_reasons(frame, checks, faults) == {}
+    # end
 
 
+# only operations
 @pytest.mark.parametrize("ids", [*BIG_IDS.values(), [i + 0.5 for i in range(ROWS)]])
 def test_scoring_rejects_ids_that_it_cannot_give_back(place, ids):
     """Where the contract has whole numbers, another id never becomes a wrong one."""
+    from churn.data import customer_table, rejection
+
     place.infer(customers(id=range(ROWS)))
     rules = load_project_contract(load_params())
     customers(id=ids).to_parquet("new.parquet")
@@ -428,6 +433,7 @@ def test_scoring_rejects_ids_that_it_cannot_give_back(place, ids):
     assert len(faults) == ROWS and faults[0, "id"].endswith("is not a whole number")
 
 
+# end
 NAMES = [
     "spend ($)",
     "rate%",
@@ -501,10 +507,14 @@ def test_column_names_of_every_kind(place, tmp_path):
     assert set(plot_data.read_plot_table(plot_data.plot_files()["importance"])["feature"]) == set(
         names
     )
+    # only operations
+    from churn.data.drift import fit_bins
+
     bins = {name: fit_bins(splits["train"][name]) for name in NAMES[13:19]}
     plots.draw_drift(
         {name: (b.labels, *[b.count(splits["test"][name])] * 2) for name, b in bins.items()}
     ).savefig("d.png")
+    # end
 
 
 def test_messages_are_bounded(place, tmp_path):

@@ -6,11 +6,6 @@ import mlflow
 import pytest
 from mlflow.utils.file_utils import path_to_local_sqlite_uri
 
-from churn import paths
-from churn.files import md5
-from churn.forensics import workspace
-from churn.forensics.commit_recipe import project_folder_in
-from churn.forensics.resolve import resolve_recipe
 from churn.tracking import git_state, runs
 from conftest import Project
 
@@ -84,10 +79,17 @@ def test_what_differs_is_the_projects_own(bigger, inside):
     bigger.out("git", "stash", "pop", "-q")
 
 
+# only forensics
 def test_a_checkout_of_a_folder(bigger, inside):
     """Versions and commits can be checked out, with the files that their stages read: what is made
     of this tree, and the version of a commit in which the project was the repository's root.
     """
+    from churn import paths
+    from churn.files import md5
+    from churn.forensics import workspace
+    from churn.forensics.commit_recipe import project_folder_in
+    from churn.forensics.resolve import resolve_recipe
+
     inside(bigger)
     for what, place in (("2", "teams/churn/"), ("HEAD", "teams/churn/"), ("1", "")):
         made = resolve_recipe(what)
@@ -109,6 +111,7 @@ def test_why_in_a_folder(bigger):
     assert same.returncode == 1 and "made of the same code" in same.stderr
 
 
+# end
 def test_make_reset_leaves_a_bigger_repository_alone(bigger):
     """It would take what others changed with it."""
     refused = bigger.run("make", "reset", "YES=1")

@@ -142,6 +142,7 @@ COMMANDS = {
     "train": [()],
     "evaluate": [()],
     "report": [()],
+    # only operations
     "promote": [
         ("--reason", "x", "--yes"),
         ("--rollback", "--reason", "x", "--yes"),
@@ -149,9 +150,14 @@ COMMANDS = {
     ],
     "score": [("data/raw.parquet", "s.parquet")],
     "serve": [("--port", "5099")],
+    # end
+    # only forensics
     "reproduce": [("1",)],
     "why": [("models:/ChurnXGB/1", "HEAD")],
+    # end
+    # only experiments
     "sweep": [()],
+    # end
 }
 
 

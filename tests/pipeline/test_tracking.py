@@ -125,7 +125,14 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @pytest.mark.parametrize(
-    "command", ["src/report.py", "src/preprocess.py", "src/promote.py --status"]
+    "command",
+    [
+        "src/report.py",
+        "src/preprocess.py",
+        # only operations
+        "src/promote.py --status",
+        # end
+    ],
 )
 def test_telemetry_is_off_when_mlflow_is_imported(tiny_pipeline, tmp_path, command):
     """MLflow reads its switch at that moment, and never again."""

@@ -16,9 +16,7 @@ from churn.data.contract import Column, Contract
 from churn.errors import UserError, short
 
 NULL_NOT_ALLOWED = "null where none is allowed"
-MORE_THAN_ONCE = (
-    "column stands in the table more than once; give each a name of its own, or drop one"
-)
+MORE_THAN_ONCE = "several columns have this name; give each a name of its own, or drop one"
 UNKNOWN_COLUMN = "unknown column; drop it or add it to the contract"
 MOST_VIOLATIONS, MOST_ROWS, MOST_VALUES = 50, 5, 3  # that one message shows
 LONGEST_NAME = 100

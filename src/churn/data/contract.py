@@ -1,8 +1,8 @@
 """The data contract: the columns of a churn table, their types, ranges and allowed values.
 
 It is data/schema.yaml in pandera's YAML form. It validates the raw table (validation.py), orders
-and encodes the features, makes the MLflow signature, checks rows at scoring, and lists the columns
-that monitoring compares. A logged model carries this module.
+and encodes the features, makes the MLflow signature, and checks the rows that a model is asked
+about. A logged model carries this module.
 """
 
 from collections.abc import Iterable, Mapping
@@ -93,16 +93,7 @@ def load_contract(path: str | Path, id_column: str, target: str, positive: Label
         except (ValueError, TypeError, AttributeError) as error:
             faults.append(f"column {name}: {error}")
 
-    for role, name in (("id", id_column), ("target", target)):
-        if name not in rules_by_column:
-            faults.append(
-                f"data.{role} in params.yaml is {name!r}, which is no column of the contract"
-            )
-    if id_column in RESERVED_COLUMNS:
-        faults.append(
-            f"data.id is {id_column!r}, which is a column of the scores; give the column another "
-            "name in the table"
-        )
+    faults += _faults_of_roles(rules_by_column, id_column, target)
     if target in columns:
         columns[target] = _as_target(columns[target])
         # Labels are compared by value: 1, 1.0 and true are one label, kept as the contract has it.
@@ -120,6 +111,22 @@ def load_contract(path: str | Path, id_column: str, target: str, positive: Label
         lines = [f"  {fault}" for fault in faults]
         raise UserError("\n".join([f"{path}:", *lines]))
     return Contract(Path(path), id_column, target, positive, columns, text)
+
+
+def _faults_of_roles(columns: Iterable[str], id_column: str, target: str) -> list[str]:
+    """What is wrong with the names that params.yaml gives for id and target."""
+    faults = []
+    for role, name in (("id", id_column), ("target", target)):
+        if name not in columns:
+            faults.append(
+                f"data.{role} in params.yaml is {name!r}, which is no column of the contract"
+            )
+    if id_column in RESERVED_COLUMNS:
+        faults.append(
+            f"data.id is {id_column!r}, which is a column of the scores; give the column another "
+            "name in the table"
+        )
+    return faults
 
 
 def parse_rules(text: str, path: str | Path) -> dict[str, Rules]:

@@ -26,14 +26,14 @@ def read_csv(url: str, id_column: str = "", left_out: Sequence[str] = ()) -> pa.
         left_out: columns that are passed over.
 
     Raises:
-        UserError: as `batches`, or a column stands in it more than once.
+        UserError: as `batches`, or several columns have the same name.
     """
     names = [name for name in header(url) if name not in left_out]
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         listed = ", ".join(map(short, sorted(repeated)))
         raise UserError(
-            f"{url}: columns stand in it more than once: {listed}; give each a name of its own, or "
+            f"{url}: several columns have the same name: {listed}; give each a name of its own, or "
             "drop them"
         )
     schema = pa.schema((name, pa.string()) for name in names)

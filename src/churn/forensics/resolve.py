@@ -35,8 +35,8 @@ def resolve_recipe(name: str) -> Recipe:
             return recipe
     raise UserError(
         f"{name}: no version and no alias of {load_params().registry.model}, no run in "
-        f"{store.tracking_uri()}, no DVC experiment and no git revision is called so; `python "
-        "src/promote.py --status` and `dvc exp show` list what there is"
+        f"{store.tracking_uri()}, no DVC experiment and no git revision is called so; "
+        "`make ui` shows versions and runs, `dvc exp show` experiments"
     )
 
 

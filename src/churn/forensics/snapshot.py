@@ -115,8 +115,11 @@ def json_md5(content: object) -> str:
 def _read_code(folder: Path) -> dict[str, str]:
     """The md5 of each file that a stage runs, and of the command of each stage."""
     stages = read_yaml(folder / "dvc.yaml")["stages"]
-    outs = {str(out) for stage in stages.values() for out in stage.get("outs", ())}
-    deps = {path for stage in stages.values() for path in stage.get("deps", ())}
+    outs: set[str] = set()
+    deps: set[str] = set()
+    for stage in stages.values():
+        outs.update(map(str, stage.get("outs", ())))
+        deps.update(stage.get("deps", ()))
     data = {str(paths.RAW), str(paths.SCHEMA)}
     code = {}
     for path in sorted(deps - outs - data):

@@ -26,18 +26,8 @@ def draw_waterfall(metric: str, both: tuple[float, float], causes: list[Cause], 
     axes = figure.subplots()
     axes.barh([0, last], [both[0] - left, both[1] - left], left=left, color=END)
     for row, cause in enumerate(causes, start=1):
-        colour = REAL_GAIN if cause.contribution > 0 else REAL_LOSS
-        if cause.within_noise:
-            colour = NOISE
-        axes.barh(
-            row,
-            cause.contribution,
-            left=levels[row - 1],
-            color=colour,
-            xerr=cause.noise,
-            ecolor="gray",
-            capsize=3,
-        )
+        bar = {"left": levels[row - 1], "color": _colour(cause)}
+        axes.barh(row, cause.contribution, xerr=cause.noise, ecolor="gray", capsize=3, **bar)
         text = f"{cause.contribution:+.4f}"
         axes.text(high + margin * 0.9, row, text, va="center", ha="right", fontsize=9)
 
@@ -52,3 +42,9 @@ def draw_waterfall(metric: str, both: tuple[float, float], causes: list[Cause], 
     part = path.with_name(f".{path.name}.part")
     figure.savefig(part, dpi=100, format="png")
     part.replace(path)
+
+
+def _colour(cause: Cause) -> str:
+    if cause.within_noise:
+        return NOISE
+    return REAL_GAIN if cause.contribution > 0 else REAL_LOSS

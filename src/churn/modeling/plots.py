@@ -75,6 +75,7 @@ def draw_plot(name: str, table: pd.DataFrame) -> Figure:
     return figure
 
 
+# only operations
 def draw_drift(counts: dict[str, tuple[list[str], np.ndarray, np.ndarray]]) -> Figure:
     """Draw the shares of up to six columns' bins as bars, training rows beside the batch.
 
@@ -102,6 +103,7 @@ def draw_drift(counts: dict[str, tuple[list[str], np.ndarray, np.ndarray]]) -> F
     return figure
 
 
+# end
 def plain_label(text: object) -> str:
     """A user's text as matplotlib shows it literally: `$` begins no formula, and it is not long."""
     label = str(text)

@@ -15,13 +15,12 @@ if TYPE_CHECKING:
 NEVER_JUDGED = "it was never judged"
 
 
-def promotable_version(name: str, require_reproduced: bool) -> ModelVersion:
+def promotable_version(name: str) -> ModelVersion:
     """The version in staging, if it may be promoted.
 
     Raises:
-        UserError: there is none, it is in production, the gate did not pass it, it was judged on
-            other test rows than today's, or nobody has rebuilt it identically where that is
-            required.
+        UserError: there is none, it is in production, the gate did not pass it, or it was judged on
+            other test rows than today's.
     """
     version = registry.version_with_alias(name, "staging")
     if version is None:
@@ -33,18 +32,25 @@ def promotable_version(name: str, require_reproduced: bool) -> ModelVersion:
     if production and production.version == version.version:
         raise UserError(f"{text} is in production already")
     check_gate(version, text)
-    if require_reproduced and version.tags.get("reproduced") != "identical":
-        result = "never rebuilt"
-        if "reproduced" in version.tags:
-            result = f"rebuilt, and {version.tags['reproduced']}"
-        raise UserError(
-            f"{text} was {result}; gate.require_reproduced asks for an identical rebuild: "
-            f"`python src/reproduce.py {version.version}`"
-        )
     check_test_rows(version, text)
     return version
 
 
+# only forensics
+def check_reproduced(version: ModelVersion) -> None:
+    """Refuse a version that `reproduce.py` has not rebuilt identically (UserError)."""
+    if version.tags.get("reproduced") == "identical":
+        return
+    result = "never rebuilt"
+    if "reproduced" in version.tags:
+        result = f"rebuilt, and {version.tags['reproduced']}"
+    raise UserError(
+        f"{version.name} version {version.version} was {result}; gate.require_reproduced asks for "
+        f"an identical rebuild: `python src/reproduce.py {version.version}`"
+    )
+
+
+# end
 def check_gate(version: ModelVersion, text: str) -> None:
     """Refuse a version that the gate did not pass (UserError)."""
     if version.tags.get("gate") != "passed":

@@ -76,11 +76,14 @@ def changed_metrics_note(name: str, version: ModelVersion) -> str:
     changes = evaluation_record.metric_changes(recorded, today, COMPARED_METRICS)
     if not changes:
         return ""
-    command = f"`python src/why.py models:/{name}/{version.version} HEAD`"
-    return (
-        f"today's evaluation of version {version.version} is another one: {'; '.join(changes)}. "
-        f"{command} shows what changed\n"
+    difference = (
+        f"today's evaluation of version {version.version} is another one: {'; '.join(changes)}"
     )
+    # only forensics
+    command = f"`python src/why.py models:/{name}/{version.version} HEAD`"
+    difference += f". {command} shows what changed"
+    # end
+    return f"{difference}\n"
 
 
 def _workspace_metrics() -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 DVC has no public function that finds a file by its md5. `copy_tracked_file` and `cache_path` use
 what `dvc pull` itself uses: the object databases of `dvc.repo.Repo`. A release of DVC that renames
-them breaks monitor.py, reproduce.py, why.py and the first `make repro`, in these two functions.
+them breaks the first `make repro`, and whatever reads the data of an earlier model, in these two
+functions.
 """
 
 import os

@@ -68,7 +68,7 @@ def name_launching_run() -> None:
 
 
 def launched_name(run: Run) -> str:
-    """What a run of `mlflow run` launched: "pipeline", "train max_depth=6", "sweep jobs=2"."""
+    """What a run of `mlflow run` launched: "pipeline", "train max_depth=6"."""
     entry_point = run.data.tags.get("mlflow.project.entryPoint", "main")
     words = ["pipeline" if entry_point == "main" else entry_point]
     for name, value in sorted(run.data.params.items()):

@@ -2,7 +2,7 @@
 
 MLflow puts a model's code first on sys.path. Python looks a package up there only if it has not
 imported one of that name, and this process has imported `churn`. Without this module, every version
-would be scored by the workspace's code: what the gate compares with, and what score.py writes,
+would be scored by the workspace's code: what the gate compares with, and what customers get,
 would not be the registered model. MLflow documents this limit of `code_paths` and the way out,
 which is to remove the modules from sys.modules while a model is loaded. An answer to
 https://github.com/mlflow/mlflow/issues/12377 (load several models with different code) would make

@@ -11,7 +11,7 @@ from pathlib import Path
 from churn.errors import UserError
 
 # Set to 1, nothing is drawn. Pictures take half of the time of a run and change none of its
-# figures: forensics sets this where it runs the pipeline many times.
+# figures: whoever runs the pipeline many times sets this.
 SKIP = "CHURN_SKIP_PLOTS"
 
 FinishDrawing = Callable[[], Path | None]
@@ -37,7 +37,7 @@ def drawing() -> Iterator[FinishDrawing]:
 
         def finish() -> Path:
             if process.wait() != 0:
-                raise UserError("src/draw.py failed; its message stands above")
+                raise UserError("src/draw.py failed; its message is above")
             return Path(folder)
 
         yield finish

@@ -36,10 +36,13 @@ if TYPE_CHECKING:  # MLflow takes two seconds to import, and evaluate has other 
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.pyfunc import PyFuncModel
 
-RESTORE_PRODUCTION = (
-    "`python src/promote.py --rollback` takes production back, `--stage VERSION` and a promotion "
-    "replace it"
+RESTORE_PRODUCTION = "another version that gets the alias `production` replaces it"
+# only operations
+RESTORE_PRODUCTION += (
+    ": `python src/promote.py --rollback` takes production back, `--stage VERSION` and a promotion "
+    "make another version production"
 )
+# end
 
 
 @dataclass(frozen=True)
@@ -230,8 +233,11 @@ def stage_version(version: ModelVersion, is_experiment: bool) -> str:
         holder = registry.version_with_alias(version.name, alias)
         if holder and holder.version == version.version:
             return "where it was"
-    command = f"`python src/promote.py --stage {version.version}`"
-    return f"registered, and not staged, as an experiment: {command} does that"
+    stage = "registered, and not staged, as an experiment"
+    # only operations
+    stage += f": `python src/promote.py --stage {version.version}` does that"
+    # end
+    return stage
 
 
 def stage_workspace(name: str) -> None:

@@ -61,8 +61,12 @@ def require_alias(name: str, alias: str) -> ModelVersion:
         return version
 
     existing = [f"{key} (version {number})" for key, number in model.aliases.items()]
-    hint = '; `python src/promote.py --reason "..."` sets it' if alias == "production" else ""
-    raise UserError(f"{name} has no alias {alias!r}; it has {', '.join(existing) or 'none'}{hint}")
+    message = f"{name} has no alias {alias!r}; it has {', '.join(existing) or 'none'}"
+    # only operations
+    if alias == "production":
+        message += '; `python src/promote.py --reason "..."` sets it'
+    # end
+    raise UserError(message)
 
 
 def version_by_number(name: str, number: str) -> ModelVersion | None:
@@ -137,8 +141,7 @@ def has_no_stage(name: str) -> bool:
 def set_staging(name: str, version: str) -> str:
     """Let `staging` name this version, unless it is in production: a version is in one stage.
 
-    Only a person sets the alias `production` (operations/promotion.py, which no stage of the
-    pipeline imports).
+    Only a person sets the alias `production`: no stage of the pipeline does.
 
     Returns:
         The alias that the version now has.

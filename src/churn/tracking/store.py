@@ -52,7 +52,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def sqlite_uri(path: Path) -> str:
-    """The URI of a SQLite file, for MLflow and for Optuna (to which braces mean something).
+    """The URI of a SQLite file, as SQLAlchemy reads it (to which braces mean something).
 
     Only what would be read as something else is percent-encoded: MLflow makes the folder of a URI
     as it is written, and would leave an empty `my%20project` beside `my project`.

@@ -8,7 +8,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup repro test test-fast lint types ui plots lock clean reset
+.PHONY: help install setup repro test test-fast lint types ui plots card lock clean reset
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 11
@@ -78,6 +78,9 @@ ui: setup ## MLflow's web page on http://127.0.0.1:5000 (PORT=... chooses)
 serve: setup ## the production model over HTTP on http://127.0.0.1:5001 (PORT=... chooses)
 	python src/serve.py --port $(or $(PORT),5001)
 # end
+
+card: setup ## the model card as a page, reports/model_card.html
+	@python src/card.py
 
 plots: setup ## draw the plots into dvc_plots/index.html, to be opened offline
 	dvc plots show

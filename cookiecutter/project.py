@@ -109,7 +109,7 @@ def copy_files(answers: dict, is_own: bool) -> None:
         if name.startswith(NO_TEXT) or name.endswith(NO_TEXT):
             continue
         text = select_passages(name, target.read_text(), kinds)
-        if is_own and name.startswith("docs/"):
+        if is_own and name.startswith("docs/") and name.endswith(".md"):
             text = text.replace("\n", f"\n\n*{EXAMPLES}*\n", 1)
         text = text.replace("ChurnXGB", answers["model"])
         target.write_text(text.replace("churn-pipeline", answers["slug"]))

@@ -3,12 +3,13 @@ gate.
 
     python src/evaluate.py    (as a stage: dvc repro evaluate)
 
-Reads data/prepared/{valid,test}.parquet and models/churn.ubj; writes reports/metrics.json and
-reports/plots/*.csv; resumes the model run in MLflow. A model that passes becomes a version of
+Reads data/prepared/*.parquet and models/churn.ubj; writes reports/metrics.json, reports/plots/*.csv
+and reports/model_card.md; resumes the model run in MLflow. A model that passes becomes a version of
 `registry.model` with the alias `staging`; one that fails is not registered and moves no alias.
 """
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,13 @@ import pandas as pd
 from churn import paths
 from churn.console import run_command
 from churn.data.contract import Contract, load_project_contract
-from churn.modeling import gate
+from churn.modeling import baseline, gate, segments, single_columns
 from churn.modeling.booster import feature_contributions, load_booster, predict_probabilities
 from churn.modeling.bootstrap import Resampling, bootstrap_intervals
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import best_threshold, point_metrics
-from churn.modeling.plot_data import plot_tables
+from churn.modeling.model_card import render_model_card
+from churn.modeling.plot_data import plot_tables, value_table
 from churn.params import Params, load_params, seed_global_generators
 from churn.tracking import (
     dvc_lock,
@@ -44,10 +46,10 @@ def main() -> None:
     stage_tags = lineage.stage_tags("evaluate")
     dvc_lock.check_outputs("train", paths.MODEL, paths.CURVES)
 
-    valid, test = (pd.read_parquet(paths.SPLITS[name]) for name in ("valid", "test"))
-    results, probabilities = measure(params, contract, valid, test)
+    splits = {name: pd.read_parquet(path) for name, path in paths.SPLITS.items()}
+    results, probabilities = measure(params, contract, splits)
     evaluation = registration.Evaluation(
-        params, contract, data_tags, stage_tags, results, test, probabilities
+        params, contract, data_tags, stage_tags, results, splits["test"], probabilities
     )
 
     with pictures.drawing() as finish_drawing:
@@ -60,7 +62,10 @@ def main() -> None:
 
     version = outcome.version
     interval = f"{results['roc_auc_low']:.4f} to {results['roc_auc_high']:.4f}"
-    print(f"test ROC AUC {results['roc_auc']:.4f} ({interval})")
+    print(f"test ROC AUC {results['roc_auc']:.4f} ({interval}); {baseline.in_words(results)}")
+    suspicion = single_columns.read_suspicion(params.evaluate.suspicious_auc)
+    if suspicion:
+        print(f"warning: {suspicion}")
     print(f"gate {outcome.gate}")
     if version is None:
         print("not registered")
@@ -70,47 +75,87 @@ def main() -> None:
 
 
 def measure(
-    params: Params, contract: Contract, valid: pd.DataFrame, test: pd.DataFrame
+    params: Params, contract: Contract, splits: dict[str, pd.DataFrame]
 ) -> tuple[dict[str, float], np.ndarray]:
-    """Measure the model on the test split, and write the DVC outputs.
+    """Measure the model on the test split, beside a baseline, and write the DVC outputs.
 
-    The decision threshold is the one with the highest value on the validation split.
+    The decision threshold is the one with the highest value on the validation split. The baseline
+    is fitted on the training split.
 
     Returns:
         The metrics, and the probabilities of the test rows, shape (rows,).
     """
+    columns = params.evaluate.segments or []
+    segments.check_segments(columns, contract)
     booster = load_booster(paths.MODEL)
     costs = params.evaluate.costs
+    valid, test = splits["valid"], splits["test"]
     threshold = best_threshold(
         encode_labels(valid, contract), predict_probabilities(booster, valid, contract), costs
     )
-
     labels = encode_labels(test, contract)
     probabilities = predict_probabilities(booster, test, contract)
-    metrics = point_metrics(labels, probabilities, threshold, costs)
     resampling = Resampling(params.evaluate.bootstrap, params.seed)
+
+    tables = plot_tables(
+        labels, probabilities, threshold, feature_contributions(booster, test, contract)
+    )
+    tables["value"] = value_table(labels, probabilities, costs, resampling)
+    tables["single_columns"] = single_columns.separation_table(splits["train"], test, contract)
+    if columns:
+        tables["segments"] = segments.segment_table(
+            test, contract, columns, probabilities, threshold, resampling
+        )
+
+    metrics = point_metrics(labels, probabilities, threshold, costs)
     metrics |= bootstrap_intervals(labels, probabilities, resampling)
+    metrics |= measure_baseline(contract, splits, probabilities, resampling)
+    limit = params.evaluate.suspicious_auc
+    suspicious = single_columns.suspicious_columns(tables["single_columns"], limit)
+    metrics["suspicious_columns"] = len(suspicious)
     # Six digits: what a float holds beyond them differs from one processor to the next.
     metrics = {name: round(float(value), 6) for name, value in metrics.items()}
-
-    contributions = feature_contributions(booster, test, contract)
-    write_outputs(
-        metrics,
-        gate.missed_thresholds(metrics, params.gate),
-        plot_tables(labels, probabilities, threshold, contributions),
-    )
+    write_outputs(params, contract, splits, metrics, tables)
     return metrics, probabilities
 
 
+def measure_baseline(
+    contract: Contract,
+    splits: dict[str, pd.DataFrame],
+    probabilities: np.ndarray,
+    resampling: Resampling,
+) -> dict[str, float]:
+    """Fit the baseline, and measure it on the test split beside the model's probabilities."""
+    train, test = splits["train"], splits["test"]
+    model = baseline.fit_baseline(train, contract)
+    return baseline.baseline_metrics(
+        encode_labels(test, contract),
+        probabilities,
+        baseline.baseline_probabilities(model, test, contract),
+        encode_labels(train, contract).mean(),
+        resampling,
+    )
+
+
 def write_outputs(
-    metrics: dict[str, float], missed_thresholds: list[str], tables: dict[str, pd.DataFrame]
+    params: Params,
+    contract: Contract,
+    splits: dict[str, pd.DataFrame],
+    metrics: dict[str, float],
+    tables: dict[str, pd.DataFrame],
 ) -> None:
-    """Write what DVC tracks: the metrics with the gate's thresholds, and the data of the plots."""
-    paths.PLOTS.mkdir(parents=True, exist_ok=True)
+    """Write what DVC tracks: the metrics with the gate's thresholds, the data of the plots, and the
+    model card.
+    """
+    missed = gate.missed_thresholds(metrics, params.gate)
+    card = render_model_card(params, contract, splits, metrics, missed, tables)
+    shutil.rmtree(paths.PLOTS, ignore_errors=True)  # a table of other parameters must not stay
+    paths.PLOTS.mkdir(parents=True)
     for name, table in tables.items():
         table.to_csv(paths.PLOTS / f"{name}.csv", index=False, float_format="%.6f")
-    content = {**metrics, "gate_thresholds": "; ".join(missed_thresholds) or "passed"}
+    content = {**metrics, "gate_thresholds": "; ".join(missed) or "passed"}
     paths.METRICS.write_text(json.dumps(content, indent=2) + "\n")
+    paths.CARD.write_text(card, encoding="utf-8")
 
 
 if __name__ == "__main__":

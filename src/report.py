@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from churn import paths
-from churn.console import run_command
+from churn.console import run_command, text_table
 from churn.data.contract import load_project_contract
 from churn.errors import UserError
 from churn.files import md5, read_metrics
+from churn.modeling import segments, single_columns
 from churn.modeling.booster import load_booster, predict_probabilities
+from churn.modeling.metrics_table import metrics_table
 from churn.params import Params, load_params
 from churn.tracking import (
     dvc_lock,
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-MONEY = "value"  # the beginning of the names of metrics in money
 TRY_A_CHANGE = (
     "`make ui` shows the runs, `make plots` the plots; `dvc exp run -S train.max_depth=6` tries a "
     "change."
@@ -83,6 +84,12 @@ def main() -> None:
     for alias in ("staging", "production"):
         versions[alias] = registry.version_with_alias(params.registry.model, alias)
     print(metrics_table(results))
+    by_segment = segments.read_segments()
+    if by_segment is not None:
+        print(f"\n{text_table(segments.readable_rows(by_segment))}")
+    suspicion = single_columns.read_suspicion(params.evaluate.suspicious_auc)
+    if suspicion:
+        print(f"\nwarning     {suspicion}")
     print(f"\ngate        {record.data.tags['gate_reason']}")
     print(version_lines(params.registry.model, versions) + unlabelled_line())
     print(f"\nNext: {TRY_A_CHANGE if version else NOT_REGISTERED}")
@@ -177,20 +184,6 @@ def fill_launching_run(
         "cached": "false" if executed else "true",
     }
     launching_run.log_pipeline_run(run_id, parameters, results, tags)
-
-
-def metrics_table(results: dict[str, float]) -> str:
-    """The metrics of the test split, with the intervals of those that have one."""
-    lines = [f"{'test split':<20} {'value':>10}   95 % interval"]
-    for name, value in results.items():
-        if name.endswith(("_low", "_high")):
-            continue
-        digits = 2 if name.startswith(MONEY) else 4
-        line = f"{name:<20} {value:>10,.{digits}f}"
-        if f"{name}_low" in results:
-            line += f"   {results[f'{name}_low']:.4f} to {results[f'{name}_high']:.4f}"
-        lines.append(line)
-    return "\n".join(lines)
 
 
 def version_lines(name: str, versions: dict[str, ModelVersion | None]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, Project
+from conftest import ROOT, TINY, Project
 
 # The last commit in which src/churn was one folder of modules.
 EARLIER_RELEASE = "93eed6ca0e04f56ed536aa3da235ebecfb5a8958"
@@ -29,9 +29,8 @@ def build_earlier_release(folder: Path) -> None:
     project.out("git", "branch", "earlier-release", EARLIER_RELEASE)
 
     # A commit of its own: the tests' quick parameters belong to what the version was made of.
-    parameters = (folder / "params.yaml").read_text()
     project.out("git", "checkout", "-q", "earlier-release")
-    (folder / "params.yaml").write_text(parameters)
+    project.set(**TINY)
     project.commit("the earlier release with the tests' parameters")
     project.out("dvc", "repro")
 

@@ -4,7 +4,7 @@ params, paths, files, errors, console
             parameters, file locations, reading files, error messages, command line
 signals     Ctrl-C that waits until a write has ended
 data        the contract of a churn table, its validation, the split, reading and writing tables
-modeling    encoding, the booster, metrics with intervals, plots, the gate, the model that scores
+modeling    encoding, booster, baseline, metrics with intervals, plots, gate, the model that scores
 tracking    the MLflow store and its runs, lineage from git and DVC, the model registry
 operations  promotion to production and its history
 experiments the search for hyperparameters, and DVC's queue of experiments

@@ -78,6 +78,8 @@ class Costs(Section):
 
 class Evaluate(Section):
     bootstrap: int = Field(ge=100)
+    suspicious_auc: float = Field(gt=0.5, le=1)
+    segments: list[str] | None = Field(min_length=1)
     costs: Costs
 
 
@@ -85,6 +87,8 @@ class Gate(Section):
     min_roc_auc: float = Field(ge=0, le=1)
     max_calibration_error: float = Field(ge=0, le=1)
     max_auc_drop: float = Field(ge=0, le=1)
+    min_gain_over_baseline: float | None = Field(ge=-1, le=1)
+    refuse_leakage: bool
     # only operations and forensics
     require_reproduced: bool = Field(exclude=True)  # read at promotion: no parameter of a model
     # end

@@ -10,6 +10,8 @@ MODEL = Path("models/churn.ubj")
 CURVES = Path("reports/training.csv")
 METRICS = Path("reports/metrics.json")
 PLOTS = Path("reports/plots")
+CARD = Path("reports/model_card.md")
+CARD_TEMPLATE = Path("docs/model_card.md.jinja")
 
 
 def project_root() -> Path:

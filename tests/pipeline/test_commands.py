@@ -131,7 +131,7 @@ def test_make_ui_serves_the_runs(clone, production, tmp_path):
     not shutil.which("chromium"), reason="no browser: install chromium to see the plots drawn"
 )
 def test_make_plots_draws_offline(clone, tmp_path):
-    """The page loads nothing from elsewhere, and a real browser without a network draws all eight
+    """The page loads nothing from elsewhere, and a real browser without a network draws all ten
     plots.
     """
     clone.out("make", "plots")
@@ -151,7 +151,7 @@ def test_make_plots_draws_offline(clone, tmp_path):
     ]
     command = ["chromium", *flags, *offline, "--dump-dom", page.as_uri()]
     drawn = subprocess.run(command, capture_output=True, text=True, timeout=300).stdout
-    assert len(re.findall(r"<(?:svg|canvas)[^>]*class=\"marks\"", drawn)) == 8
+    assert len(re.findall(r"<(?:svg|canvas)[^>]*class=\"marks\"", drawn)) == 10
 
 
 def test_make_clean_loses_nothing(clone, production):

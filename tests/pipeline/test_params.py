@@ -33,6 +33,10 @@ OTHERS |= {
     "data.unlabelled": ("drop", "refuse"),
     "train.device": ("cuda", "cpu"),
 }
+OTHERS |= {
+    "evaluate.segments": (["tenure"], ["contract"]),
+    "gate.min_gain_over_baseline": (-1.0, -0.9),
+}
 OTHERS |= {"registry.model": ("Another", "Other"), "train.max_depth": (5, 6)}
 # The tests of no pipeline, which take seconds.
 FAST = ("pipeline/test_params.py", "unit", "template/test_pipeline_files.py")

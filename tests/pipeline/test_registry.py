@@ -112,7 +112,7 @@ def test_a_wiped_store_is_filled_again(clone):
     assert version.tags["model_md5"] == run.data.tags["model_md5"] == model_md5
     written = json.loads((clone.folder / "reports/metrics.json").read_text())
     assert run.data.metrics["roc_auc"] == written["roc_auc"]
-    assert len(clone.client.list_artifacts(run.info.run_id, "plots")) == 8
+    assert len(clone.client.list_artifacts(run.info.run_id, "plots")) == 10
     assert clone.alias("staging") == "1"
 
     clone.set(**DEAR_CONTACT)

@@ -79,7 +79,9 @@ def test_one_row_per_model_with_everything(pipeline):
         "importance",
         "precision_recall",
         "roc",
+        "single_columns",
         "training",
+        "value",
     ]
     assert plots == {f"plots/{name}.png" for name in names}
     assert {output.model_id for output in run.outputs.model_outputs}

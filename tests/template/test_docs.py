@@ -62,6 +62,19 @@ def test_tuesday_and_friday(clone):
 
 
 # end
+def test_evaluation(clone):
+    """docs/evaluation.md: the metrics beside a baseline; a planted leak is found, and its model is
+    registered with a tag that names it, or not at all.
+    """
+    follow("docs/evaluation.md", clone)
+    assert clone.out("git", "status", "--short") == ""
+    leaking = clone.versions()[0]
+    assert "final_bill (1.000)" in leaking.tags["leakage"]
+    assert "**Warning:** columns that alone" in leaking.description
+    assert "leakage" not in clone.versions()[1].tags
+    assert "No column alone reaches" in clone.versions()[1].description
+
+
 def test_experiments(clone):
     """docs/experiments.md: experiments, with the search a small one, and the launcher."""
     # only experiments

@@ -21,7 +21,13 @@ from conftest import ROOT
 
 COSTS = Costs(saved_customer=500.0, contact=40.0, save_chance=0.3)
 LIMITS = load_params(ROOT / "params.yaml").gate.model_copy(
-    update={"min_roc_auc": 0.8, "max_calibration_error": 0.08, "max_auc_drop": 0.02}
+    update={
+        "min_roc_auc": 0.8,
+        "max_calibration_error": 0.08,
+        "max_auc_drop": 0.02,
+        "min_gain_over_baseline": None,
+        "refuse_leakage": False,
+    }
 )
 
 
@@ -151,6 +157,29 @@ def test_gate(results, difference, reasons):
     assert all(reason in failure for reason, failure in zip(reasons, decision.failures))
 
 
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({}, ""),
+        ({"min_gain_over_baseline": -0.01}, ""),
+        ({"min_gain_over_baseline": 0.0}, "less than gate.min_gain_over_baseline 0"),
+        ({"refuse_leakage": True}, "2 columns may know the future"),
+    ],
+)
+def test_baseline_and_leakage_are_asked_for_on_request(limits, reason):
+    """By default neither decides; the gain is that which is certain, not the measured one."""
+    results = {
+        "roc_auc": 0.85,
+        "calibration_error": 0.03,
+        "gain_over_baseline": 0.006,
+        "gain_over_baseline_low": -0.001,
+        "suspicious_columns": 2,
+    }
+    failures = gate.missed_thresholds(results, LIMITS.model_copy(update=limits))
+    assert len(failures) == bool(reason)
+    assert reason in "".join(failures)
+
+
 def test_paired_bootstrap_sees_what_two_intervals_cannot():
     """On the same rows a slightly noisier model is told apart, where the models' own intervals
     overlap.
@@ -164,3 +193,20 @@ def test_paired_bootstrap_sees_what_two_intervals_cannot():
         bootstrap_intervals(y, np.clip(noisy, 0.01, 0.99), Resampling(300, 0)),
     )
     assert b["roc_auc_high"] > a["roc_auc_low"]
+
+
+def test_value_of_contacting():
+    """By hand: of ten customers, the two riskiest churn. Contacting them is worth most, contacting
+    nobody nothing, and everybody what the costs say; the interval holds the value.
+    """
+    labels = np.array([1.0, 1.0] + [0.0] * 8)
+    probabilities = np.linspace(0.9, 0.1, 10)
+    table = plot_data.value_table(labels, probabilities, COSTS, Resampling(200, 0))
+    at = dict(zip(table["customers"].round(2), table["value"]))
+    saved = COSTS.save_chance * COSTS.saved_customer
+    assert at[0.0] == 0
+    assert at[0.2] == pytest.approx(2 * (saved - COSTS.contact) / 10)
+    assert at[1.0] == pytest.approx((2 * saved - 10 * COSTS.contact) / 10)
+    assert table["customers"][table["value"].idxmax()] == pytest.approx(0.2)
+    assert (table["value_low"] <= table["value"] + 1e-9).all()
+    assert (table["value"] <= table["value_high"] + 1e-9).all()

@@ -35,6 +35,16 @@ def missed_thresholds(metrics: Mapping[str, float], gate: Gate) -> list[str]:
             f"calibration_error {metrics['calibration_error']:.4f} is above "
             f"gate.max_calibration_error {gate.max_calibration_error:g}"
         )
+    wanted = gate.min_gain_over_baseline
+    if wanted is not None and metrics["gain_over_baseline_low"] < wanted:
+        failures.append(
+            f"roc_auc {metrics['gain_over_baseline']:+.4f} against logistic regression may be less "
+            f"than gate.min_gain_over_baseline {wanted:g}"
+        )
+    if gate.refuse_leakage and metrics["suspicious_columns"]:
+        failures.append(
+            f"{metrics['suspicious_columns']:.0f} columns may know the future (gate.refuse_leakage)"
+        )
     return failures
 
 

@@ -7,7 +7,9 @@ import pandas as pd
 from sklearn import metrics as sklearn_metrics
 
 from churn import paths
-from churn.modeling.metrics import calibration_bins
+from churn.modeling.bootstrap import INTERVAL, Resampling, bootstrap_weights
+from churn.modeling.metrics import calibration_bins, gain_per_customer
+from churn.params import Costs
 
 POINTS = 500  # at most, of a curve: enough for the eye, small enough for a diff and a web page
 OUTCOMES = ("churned", "stayed")
@@ -72,6 +74,33 @@ def gain_table(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     customers = np.linspace(0, 1, len(churners_found))
     curve = {"customers": customers, "churners_found": churners_found, "guessing": customers}
     return _thin_out(pd.DataFrame(curve))
+
+
+def value_table(
+    labels: np.ndarray, probabilities: np.ndarray, costs: Costs, resampling: Resampling
+) -> pd.DataFrame:
+    """The expected value per customer over the share of the customers contacted, the riskiest
+    first, with a 95 % bootstrap interval.
+
+    Returns:
+        The columns customers (a share), value, value_low and value_high, in the currency of
+        `costs`; one row for each percent.
+    """
+    order = np.argsort(-probabilities, kind="stable")
+    gains = gain_per_customer(labels, np.ones(len(labels)), costs)[order]
+    shares = np.linspace(0, 1, 101)
+
+    def curve(weights: np.ndarray) -> np.ndarray:
+        """The value at each share, where customers count as often as they were drawn."""
+        customers = np.append(0, np.cumsum(weights)) / weights.sum()
+        value = np.append(0, np.cumsum(weights * gains)) / weights.sum()
+        return np.interp(shares, customers, value)
+
+    resamples = [curve(weights[order]) for weights in bootstrap_weights(labels, resampling)]
+    low, high = np.quantile(resamples, INTERVAL, axis=0)
+    value = curve(np.ones(len(labels)))
+    table = {"customers": shares, "value": value, "value_low": low, "value_high": high}
+    return pd.DataFrame(table)
 
 
 def confusion_table(labels: np.ndarray, contacted: np.ndarray) -> pd.DataFrame:

@@ -68,6 +68,9 @@ def draw_plot(name: str, table: pd.DataFrame) -> Figure:
         drawers: dict[str, Callable[[Axes, pd.DataFrame], None]] = {
             "confusion": _draw_confusion,
             "importance": _draw_importance,
+            "single_columns": _draw_single_columns,
+            "segments": _draw_segments,
+            "value": _draw_value,
             "explanation": _draw_explanation,
             "training": _draw_training,
         }
@@ -140,6 +143,41 @@ def _draw_importance(axes: Axes, table: pd.DataFrame) -> None:
     axes.barh(range(len(top)), top["importance"], color=MODEL)
     axes.set_yticks(range(len(top)), top["feature"].map(plain_label))
     axes.set(title="Feature importance", xlabel="Mean absolute contribution (log odds)")
+
+
+def _draw_segments(axes: Axes, table: pd.DataFrame) -> None:
+    measured = table[table["roc_auc"] != ""].iloc[::-1]  # the others are too small
+    auc, low, high = (
+        pd.to_numeric(measured[name]) for name in ("roc_auc", "roc_auc_low", "roc_auc_high")
+    )
+    names = [f"{row.column} = {row.segment}" for row in measured.itertuples()]
+    axes.errorbar(auc, range(len(auc)), xerr=[auc - low, high - auc], fmt="o", color=MODEL)
+    axes.set_yticks(range(len(auc)), [plain_label(name) for name in names])
+    axes.set(title="ROC AUC by segment, with 95 % intervals", xlabel="ROC AUC on the test split")
+
+
+def _draw_value(axes: Axes, table: pd.DataFrame) -> None:
+    axes.fill_between(
+        table["customers"], table["value_low"], table["value_high"], color=MODEL, alpha=0.2
+    )
+    axes.plot(table["customers"], table["value"], color=MODEL, label="this model (95 % interval)")
+    axes.axhline(0, color=REFERENCE, linestyle=":", label="contacting nobody")
+    axes.set(
+        title="Value of contacting customers",
+        xlabel="Share of the customers contacted, the riskiest first",
+        ylabel="Expected value per customer, in the currency of the costs",
+    )
+    axes.xaxis.set_major_formatter(_percentages())
+    axes.legend()
+
+
+def _draw_single_columns(axes: Axes, table: pd.DataFrame) -> None:
+    top = table.head(MOST_BARS).iloc[::-1]
+    axes.barh(range(len(top)), top["roc_auc"], color=MODEL)
+    axes.axvline(0.5, color=REFERENCE, linestyle=":", label="guessing")
+    axes.set_yticks(range(len(top)), top["feature"].map(plain_label))
+    axes.set(title="What one column tells alone", xlabel="ROC AUC on the test split", xlim=(0, 1))
+    axes.legend()
 
 
 def _draw_explanation(axes: Axes, table: pd.DataFrame) -> None:

@@ -29,6 +29,7 @@ VIEW_COLUMNS = [
 ]
 VIEW_WIDTHS = {"metrics.`average_precision`": 150, "metrics.`value_per_customer`": 160}  # pixels
 DESCRIPTION = "mlflow.note.content"  # the tag that holds a run's description, in Markdown
+LONGEST_TEXT = 5000  # characters of a tag or of a version's description
 
 
 def prepare_experiment(experiment: Experiment) -> None:
@@ -84,3 +85,10 @@ def describe_evaluation(tags: dict[str, str], decision: Decision, version: str |
         f"- Reproduce: {reproduce}",
     ]
     return "\n".join(lines)
+
+
+def shortened(text: str) -> str:
+    """A text as long as MLflow takes it for a tag or a description."""
+    if len(text) <= LONGEST_TEXT:
+        return text
+    return f"{text[: LONGEST_TEXT - 4]}\n..."

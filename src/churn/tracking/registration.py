@@ -16,7 +16,7 @@ import pandas as pd
 from churn import paths
 from churn.errors import UserError
 from churn.files import read_metrics
-from churn.modeling import gate
+from churn.modeling import gate, single_columns
 from churn.modeling.bootstrap import Resampling, paired_differences
 from churn.modeling.encoding import encode_labels
 from churn.tracking import (
@@ -84,6 +84,9 @@ def record_evaluation(evaluation: Evaluation, finish_drawing: FinishDrawing) -> 
 
         decision = gate.decide(evaluation.results, evaluation.params.gate, *comparison)
         run_log.log_evaluation(evaluation.results, finish_drawing())
+        suspicion = single_columns.read_suspicion(evaluation.params.evaluate.suspicious_auc)
+        if suspicion:
+            tags = {**tags, "leakage": mlflow_page.shortened(suspicion)}
         _log_decision(decision, tags)
         version = _register(evaluation, scoring_model) if decision.passed else None
         _log_description(evaluation, decision, version)
@@ -184,12 +187,14 @@ def _register(evaluation: Evaluation, scoring_model: tuple[str, str]) -> ModelVe
     version = registry.find_version(evaluation.model_name, identity)
     if version is None:
         uri, digest = scoring_model
-        tags = _lineage_of_active_run() | identity
+        tags = runs.lineage_of_active_run() | identity
         tags["seed"] = str(evaluation.params.seed)
         tags["params"] = json.dumps(evaluation.params.flat())
         tags["metrics"] = json.dumps(evaluation.results)
         tags[logged_model.SEAL] = digest
         version = registry.register_version(evaluation.model_name, uri, tags)
+        description = mlflow_page.shortened(paths.CARD.read_text(encoding="utf-8"))
+        mlflow.MlflowClient().update_model_version(version.name, version.version, description)
     mlflow.set_tag("model_version", f"{version.name}/{version.version}")
     return version
 
@@ -203,19 +208,8 @@ def _log_description(
     tags = {**evaluation.stage_tags, **evaluation.model_identity}
     registered = f"{version.name}/{version.version}" if version else None
     text = mlflow_page.describe_evaluation(tags, decision, registered)
-    mlflow.set_tag(mlflow_page.DESCRIPTION, text)
-
-
-def _lineage_of_active_run() -> dict[str, str]:
-    """The tags of the active run that a version carries too: neither MLflow's own nor its stage."""
-    import mlflow
-
-    tags = mlflow.get_run(runs.active_run().info.run_id).data.tags
-    lineage_tags = {}
-    for key, value in tags.items():
-        if not key.startswith("mlflow.") and key != "stage":
-            lineage_tags[key] = value
-    return lineage_tags
+    card = paths.CARD.read_text(encoding="utf-8")
+    mlflow.set_tag(mlflow_page.DESCRIPTION, mlflow_page.shortened(f"{text}\n\n{card}"))
 
 
 def stage_version(version: ModelVersion, is_experiment: bool) -> str:

@@ -143,5 +143,5 @@ def log_evaluation(results: dict[str, float], pictures: Path | None) -> None:
     mlflow.log_metrics(results)
     if pictures:
         mlflow.log_artifacts(str(pictures), "plots")
-    for path in ("params.yaml", paths.METRICS, paths.SCHEMA):
+    for path in ("params.yaml", paths.METRICS, paths.SCHEMA, paths.CARD):
         mlflow.log_artifact(str(path))

@@ -215,3 +215,15 @@ def run_exists(run_id: str) -> bool:
         return bool(mlflow.get_run(run_id))
     except mlflow.MlflowException:
         return False
+
+
+def lineage_of_active_run() -> dict[str, str]:
+    """The tags of the active run that a version carries too: neither MLflow's own nor its stage."""
+    import mlflow
+
+    tags = mlflow.get_run(active_run().info.run_id).data.tags
+    lineage_tags = {}
+    for key, value in tags.items():
+        if not key.startswith("mlflow.") and key != "stage":
+            lineage_tags[key] = value
+    return lineage_tags

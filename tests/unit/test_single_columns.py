@@ -48,6 +48,11 @@ def test_the_future_is_found(values):
     assert separation(values) > 0.95
 
 
+def test_nulls_are_a_group_of_their_own():
+    """Not one with the lowest values: a column that is null for churners alone tells everything."""
+    assert separation(FUTURE["null only if the customer left"]) == 1
+
+
 @pytest.mark.parametrize("values", HARMLESS.values(), ids=HARMLESS.keys())
 def test_an_ordinary_column_is_not(values):
     assert separation(values) < 0.85

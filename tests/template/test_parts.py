@@ -153,8 +153,8 @@ def test_the_smallest_passes_its_own_checks(smallest, workshop):
         (smallest.folder / ".venv-lint").symlink_to(ROOT / ".venv-lint")
     make(smallest, workshop, "lint")
     assert "test_registered_model.py" in make(
-        smallest, workshop, "test", PYTEST_ADDOPTS="--collect-only -q"
+        smallest, workshop, "test", PYTEST_ADDOPTS="--collect-only -q -n0"
     )
-    quick = "-k 'unit or test_pages or test_lock_conda'"
+    quick = "-n0 -k 'unit or test_pages or test_lock_conda'"
     printed = make(smallest, workshop, "test", PYTEST_ADDOPTS=quick)
     assert " passed" in printed and " failed" not in printed

@@ -17,7 +17,7 @@ import pandas as pd
 from churn import paths
 from churn.console import run_command
 from churn.data.contract import Contract, load_project_contract
-from churn.modeling import baseline, gate, segments, single_columns
+from churn.modeling import backtest, baseline, gate, segments, single_columns
 from churn.modeling.booster import feature_contributions, load_booster, predict_probabilities
 from churn.modeling.bootstrap import Resampling, bootstrap_intervals
 from churn.modeling.encoding import encode_labels
@@ -106,13 +106,16 @@ def measure(
         tables["segments"] = segments.segment_table(
             test, contract, columns, probabilities, threshold, resampling
         )
+    if params.evaluate.backtest:
+        tables["backtest"] = backtest.backtest_table(pd.concat(splits.values()), contract, params)
 
     metrics = point_metrics(labels, probabilities, threshold, costs)
     metrics |= bootstrap_intervals(labels, probabilities, resampling)
     metrics |= measure_baseline(contract, splits, probabilities, resampling)
+    if "backtest" in tables:
+        metrics |= backtest.backtest_metrics(tables["backtest"])
     limit = params.evaluate.suspicious_auc
-    suspicious = single_columns.suspicious_columns(tables["single_columns"], limit)
-    metrics["suspicious_columns"] = len(suspicious)
+    metrics["suspicious_columns"] = single_columns.count_suspicious(tables["single_columns"], limit)
     # Six digits: what a float holds beyond them differs from one processor to the next.
     metrics = {name: round(float(value), 6) for name, value in metrics.items()}
     write_outputs(params, contract, splits, metrics, tables)

@@ -23,7 +23,7 @@ from churn.console import run_command
 from churn.data.checks import MORE_THAN_ONCE, Violations
 from churn.data.contract import Rules, load_contract
 from churn.data.index_columns import index_columns
-from churn.data.inference import ColumnFault, doubts, feature_rules, id_rules
+from churn.data.inference import ColumnFault, doubts, feature_rules, id_rules, time_rules
 from churn.data.labels import target_rules
 from churn.data.parquet import explain_parquet_errors, open_table
 from churn.data.validation import Findings, validated_batches
@@ -105,8 +105,9 @@ def infer_columns(table: pq.ParquetFile, data: Data) -> tuple[dict[str, Rules], 
     rules: dict[str, Rules] = {}
     faults = Violations()
     names = table.schema_arrow.names
-    for role, name in (("id", data.id), ("target", data.target)):
-        if name not in names:
+    roles = {"id": data.id, "target": data.target, "time": data.time}
+    for role, name in roles.items():
+        if name is not None and name not in names:
             text = f"data.{role} in params.yaml, but the table has no such column; edit `data:`"
             faults.add(name, text)
 
@@ -117,8 +118,8 @@ def infer_columns(table: pq.ParquetFile, data: Data) -> tuple[dict[str, Rules], 
             rules[name] = infer_column(table, name, data)
         except ColumnFault as fault:
             faults.add(name, str(fault))
-    if not faults and len(rules) == 2:
-        faults.add("features", "the table has no column beside id and target")
+    if not faults and not rules.keys() - set(roles.values()):
+        faults.add("features", "the table has no column that can be a feature")
     return rules, faults
 
 
@@ -132,9 +133,14 @@ def infer_column(table: pq.ParquetFile, name: str, data: Data) -> Rules:
     with explain_parquet_errors():
         values = table.read(columns=[name]).column(name)
     if name == data.id:
-        return id_rules(values)
+        rules = id_rules(values)
+        if data.time is not None:  # a customer has a row for each period
+            del rules["unique"]
+        return rules
     if name == data.target:
         return target_rules(values, data)
+    if name == data.time:
+        return time_rules(values)
     index_reasons = index_columns(table.schema_arrow)
     if name in index_reasons:
         raise ColumnFault(index_reasons[name])
@@ -151,7 +157,7 @@ def validate_with(contract: str, table: pq.ParquetFile, data: Data) -> tuple[Vio
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, paths.SCHEMA.name)
         path.write_text(contract, encoding="utf-8")
-        loaded = load_contract(path, data.id, data.target, data.positive)
+        loaded = load_contract(path, data.id, data.target, data.positive, data.time)
         for _ in validated_batches(table, loaded, data.unlabelled, findings):
             pass
     return findings.violations, findings.describe_labels(loaded)

@@ -1,4 +1,4 @@
-"""Validate the raw table against its contract and split it by customer.
+"""Validate the raw table against its contract and split it, by customer or by time.
 
     python src/preprocess.py    (as a stage: dvc repro preprocess)
 
@@ -9,11 +9,14 @@ nothing is written.
 
 from pathlib import Path
 
+import pandas as pd
+
 from churn import paths
 from churn.console import run_command
 from churn.data.contract import Contract, load_project_contract
 from churn.data.parquet import open_table
 from churn.data.split import SplitCounts, write_splits
+from churn.data.time_split import describe_periods
 from churn.data.validation import Findings
 from churn.files import md5
 from churn.params import load_params, seed_global_generators
@@ -54,12 +57,21 @@ def log_counts(counts: SplitCounts, findings: Findings, contract: Contract) -> N
     print(labels)
 
     metrics: dict[str, float] = {"unlabelled": findings.count_unlabelled(contract)}
+    in_splits = sum(count["rows"] for count in counts.values())
+    in_gap = findings.labels.total() - findings.count_unlabelled(contract) - in_splits
+    if in_gap:
+        print(f"{in_gap:,} rows lie in the gaps between the splits (split.gap)")
+        metrics["gap.rows"] = in_gap
     for split, count in counts.items():
         churn_rate = count["churned"] / count["rows"]
         metrics[f"{split}.churn_rate"] = churn_rate
         for name, number in count.items():
             metrics[f"{split}.{name}"] = number
-        print(f"{split:>5}: {count['rows']:,} customers, {churn_rate:.1%} churned")
+        rows, when = "customers", ""
+        if contract.time is not None:
+            periods = pd.read_parquet(paths.SPLITS[split], columns=[contract.time])[contract.time]
+            rows, when = "rows", f", {describe_periods(periods)}"
+        print(f"{split:>5}: {count['rows']:,} {rows}, {churn_rate:.1%} churned{when}")
     run_log.log_metrics(metrics)
 
 

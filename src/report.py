@@ -21,7 +21,7 @@ from churn.console import run_command, text_table
 from churn.data.contract import load_project_contract
 from churn.errors import UserError
 from churn.files import md5, read_metrics
-from churn.modeling import segments, single_columns
+from churn.modeling import backtest, segments, single_columns
 from churn.modeling.booster import load_booster, predict_probabilities
 from churn.modeling.metrics_table import metrics_table
 from churn.params import Params, load_params
@@ -84,6 +84,9 @@ def main() -> None:
     for alias in ("staging", "production"):
         versions[alias] = registry.version_with_alias(params.registry.model, alias)
     print(metrics_table(results))
+    by_period = backtest.read_backtest()
+    if by_period is not None:
+        print(f"\n{text_table(backtest.readable_rows(by_period))}")
     by_segment = segments.read_segments()
     if by_segment is not None:
         print(f"\n{text_table(segments.readable_rows(by_segment))}")

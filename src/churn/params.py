@@ -30,6 +30,7 @@ Label = str | int | float | bool
 
 class Data(Section):
     id: str
+    time: str | None
     target: str
     positive: Label
     negative: list[Label] | None = Field(min_length=1)
@@ -39,14 +40,18 @@ class Data(Section):
     def _check_columns_and_labels(self) -> Self:
         if self.id == self.target:
             raise ValueError(f"id and target are the same column, {self.id!r}")
+        if self.time in (self.id, self.target):
+            raise ValueError(f"time is also id or target, {self.time!r}")
         if self.negative and self.positive in self.negative:
             raise ValueError(f"negative lists {self.positive!r}, which is positive")
         return self
 
 
 class Split(Section):
+    by: Literal["customer", "time"]
     valid: float = Share
     test: float = Share
+    gap: int = Field(ge=0)
 
     @model_validator(mode="after")
     def _check_training_share(self) -> Self:
@@ -54,6 +59,8 @@ class Split(Section):
             raise ValueError(
                 f"valid + test is {self.valid + self.test:g}, which leaves nothing to train on"
             )
+        if self.gap and self.by != "time":
+            raise ValueError(f"gap is {self.gap} periods, which needs `by: time`")
         return self
 
 
@@ -78,6 +85,7 @@ class Costs(Section):
 
 class Evaluate(Section):
     bootstrap: int = Field(ge=100)
+    backtest: int | None = Field(ge=2)
     suspicious_auc: float = Field(gt=0.5, le=1)
     segments: list[str] | None = Field(min_length=1)
     costs: Costs
@@ -88,6 +96,7 @@ class Gate(Section):
     max_calibration_error: float = Field(ge=0, le=1)
     max_auc_drop: float = Field(ge=0, le=1)
     min_gain_over_baseline: float | None = Field(ge=-1, le=1)
+    min_backtest_auc: float | None = Field(ge=0, le=1)
     refuse_leakage: bool
     # only operations and forensics
     require_reproduced: bool = Field(exclude=True)  # read at promotion: no parameter of a model
@@ -131,6 +140,7 @@ class Sweep(Section):
 class Params(Section):
     seed: int = Field(ge=0, lt=2**31)
     data: Data
+    features: list[str] | None = Field(min_length=1)
     split: Split
     train: Train
     evaluate: Evaluate
@@ -147,6 +157,26 @@ class Params(Section):
     def flat(self) -> dict[str, object]:
         """Every parameter of a model by its dotted name: {"train.max_depth": 4, ...}."""
         return flatten(self.model_dump())
+
+    @model_validator(mode="after")
+    def _check_time(self) -> Self:
+        if self.data.time is None:
+            for name, is_set in (
+                ("split.by: time", self.split.by == "time"),
+                ("evaluate.backtest", self.evaluate.backtest is not None),
+            ):
+                if is_set:
+                    raise ValueError(f"{name} needs data.time, the column with a row's period")
+        if self.gate.min_backtest_auc is not None and self.evaluate.backtest is None:
+            raise ValueError("gate.min_backtest_auc needs evaluate.backtest")
+        # only experiments
+        if self.split.by == "time" and self.sweep.folds > 1:
+            raise ValueError(
+                f"sweep.folds is {self.sweep.folds}; with `split.by: time` it must be 1 (fit the "
+                "training split, score the validation split), since folds would mix past and future"
+            )
+        # end
+        return self
 
     # only experiments
     @model_validator(mode="after")

@@ -36,6 +36,12 @@ OTHERS |= {
 OTHERS |= {
     "evaluate.segments": (["tenure"], ["contract"]),
     "gate.min_gain_over_baseline": (-1.0, -0.9),
+    "features": (["services"], ["automatic_payment"]),
+    "data.time": ("month", "period"),
+    "split.by": ("time", "customer"),
+    "evaluate.backtest": (3, 4),
+    "gate.min_backtest_auc": (0.5, 0.6),
+    "sweep.folds": (1, 2),
 }
 OTHERS |= {"registry.model": ("Another", "Other"), "train.max_depth": (5, 6)}
 # The tests of no pipeline, which take seconds.

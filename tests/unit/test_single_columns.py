@@ -29,7 +29,11 @@ HARMLESS = {
 
 def separation(values: np.ndarray) -> float:
     """The ROC AUC of a column alone, learned on two thirds of the customers."""
-    column = Column("x", "float64", "number", True)
+    return measured(values)["roc_auc"]
+
+
+def measured(values: np.ndarray, dtype: str = "float64") -> pd.Series:
+    column = Column("x", dtype, "number", True)
     if values.dtype.kind == "U":
         column = Column("x", "str", "text", True, tuple(sorted(set(values))))
     columns = {
@@ -40,7 +44,7 @@ def separation(values: np.ndarray) -> float:
     rows = pd.DataFrame({"x": values, "left": np.where(LEFT, "yes", "no")})
     table = single_columns.separation_table(rows[:2000], rows[2000:], contract)
     assert table["feature"].tolist() == ["x"]
-    return table["roc_auc"][0]
+    return table.iloc[0]
 
 
 @pytest.mark.parametrize("values", FUTURE.values(), ids=FUTURE.keys())
@@ -59,8 +63,18 @@ def test_an_ordinary_column_is_not(values):
 
 
 def test_it_is_said_by_name_and_figure():
-    table = pd.DataFrame({"feature": ["final_bill", "tenure"], "roc_auc": [0.9994, 0.75]})
-    found = single_columns.suspicious_columns(table, 0.95)
-    text = single_columns.describe_suspicion(found, 0.95)
+    names, auc = ["final_bill", "tenure", "number"], [0.9994, 0.75, 0.51]
+    table = pd.DataFrame({"feature": names, "roc_auc": auc, "like_an_id": [0, 0, 1]})
+    text = single_columns.describe_suspicion(table, 0.95)
     assert "final_bill (0.999)" in text and "tenure" not in text
-    assert single_columns.describe_suspicion({}, 0.95) == ""
+    assert "another value for nearly each customer: number; an id says nothing" in text
+    assert single_columns.count_suspicious(table, 0.95) == 2
+    assert single_columns.describe_suspicion(table[1:2], 0.95) == ""
+
+
+def test_a_number_that_differs_between_customers_is_like_an_id():
+    """A whole number: an amount of money differs too."""
+    numbers = np.arange(ROWS, dtype=float)
+    assert measured(numbers, "int64")["like_an_id"] == 1
+    assert measured(numbers // 2, "int64")["like_an_id"] == 0
+    assert measured(numbers)["like_an_id"] == 0

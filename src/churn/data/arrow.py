@@ -14,21 +14,22 @@ def arrow_schema(contract: Contract) -> pa.Schema:
     """The pyarrow schema of the splits.
 
     Every number and flag is a double, as a caller of the model sends it: an integer column could
-    hold no missing value. Only the id and the target keep their types.
+    hold no missing value. Only id, target and period keep their types.
     """
     fields = {}
     for column in contract.columns.values():
-        fields[column.name] = pa.string() if column.kind == "text" else pa.float64()
-    if contract.columns[contract.id].dtype == "int64":
-        fields[contract.id] = pa.int64()
+        fields[column.name] = TYPES.get(column.kind, pa.float64())
+    for name in contract.key:
+        if contract.columns[name].dtype == "int64":
+            fields[name] = pa.int64()
     if contract.columns[contract.target].kind == "flag":
         fields[contract.target] = pa.bool_()
     return pa.schema(fields.items())
 
 
 def kind_of(arrow_type: pa.DataType) -> str:
-    """The kind of a column of this type: number, text, flag, null (no value at all), or "" for
-    none.
+    """The kind of a column of this type: number, text, flag, time (without a time zone), null (no
+    value at all), or "" for none.
     """
     if types.is_dictionary(arrow_type):
         return kind_of(arrow_type.value_type)
@@ -40,9 +41,12 @@ def kind_of(arrow_type: pa.DataType) -> str:
         return "text"
     if any(is_number(arrow_type) for is_number in NUMBERS):
         return "number"
+    if types.is_date(arrow_type) or (types.is_timestamp(arrow_type) and arrow_type.tz is None):
+        return "time"
     return ""
 
 
+TYPES = {"text": pa.string(), "time": pa.timestamp("ns")}  # by kind; every other is a double
 TEXTS = (types.is_string, types.is_large_string, types.is_string_view)
 NUMBERS = (types.is_integer, types.is_floating, types.is_decimal)
 
@@ -54,7 +58,8 @@ def convert_column(values: pa.Array, arrow_type: pa.DataType) -> pa.Array:
         values: an array or a chunked array of a type that `column_violations` lets pass.
 
     Raises:
-        pyarrow.ArrowInvalid: an id is not whole, or too large, where it must be a whole number.
+        pyarrow.ArrowInvalid: an id is not whole, or too large, where it must be a whole number; a
+            text is no date, or a date lies beyond the years 1678 to 2261.
     """
     if types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)

@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from churn import paths
+from churn.data.features import FEATURES, feature_faults
 from churn.errors import UserError, short
 
 if TYPE_CHECKING:  # a logged model needs no pydantic
@@ -27,7 +28,14 @@ REASON_COLUMNS = tuple(f"reason_{number}" for number in (1, 2, 3))
 CONTRIBUTION_COLUMNS = tuple(f"contribution_{number}" for number in (1, 2, 3))
 RESERVED_COLUMNS = (*SCORE_COLUMNS, *REASON_COLUMNS, *CONTRIBUTION_COLUMNS)
 
-KINDS = {"str": "text", "int64": "number", "float64": "number", "bool": "flag"}
+KINDS = {
+    "str": "text",
+    "int64": "number",
+    "float64": "number",
+    "bool": "flag",
+    "datetime64[ns]": "time",
+}
+TIME_TYPES = ("datetime64[ns]", "int64")  # of the column data.time
 
 
 @dataclass(frozen=True)
@@ -35,12 +43,18 @@ class Column:
     """One column of the contract."""
 
     name: str
-    dtype: str  # str, int64, float64 or bool
-    kind: str  # text, number or flag
+    dtype: str  # str, int64, float64, bool or datetime64[ns]
+    kind: str  # text, number, flag or time
     nullable: bool
     allowed: tuple[Label, ...] = ()  # its values; of a text the categories, in order
     low: float = -np.inf  # the ends of its range, both within it
     high: float = np.inf
+    title: str = ""  # in words, of a derived feature
+
+    @property
+    def label(self) -> str:
+        """What plots and reasons call it."""
+        return self.title or self.name
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,8 @@ class Contract:
     positive: Label  # the label of customers who churned
     columns: dict[str, Column]
     text: str  # the whole file
+    derived: tuple[Column, ...] = ()  # what a model gets beside `features`; see features.py
+    time: str | None = None  # the column with the period of a row; then an id may come once in each
 
     @property
     def labels(self) -> tuple[Label, ...]:
@@ -61,23 +77,61 @@ class Contract:
 
     @property
     def features(self) -> list[Column]:
-        """Every column but the id and the target, in the order in which the model sees them."""
-        roles = (self.id, self.target)
+        """What a caller of the model sends: every column without a role, in order."""
+        roles = (self.id, self.target, self.time)
         return [column for column in self.columns.values() if column.name not in roles]
+
+    @property
+    def key(self) -> list[str]:
+        """The columns that identify a row: the id, and the period if there is one."""
+        return [self.id] if self.time is None else [self.id, self.time]
+
+    @property
+    def not_scored(self) -> set[str]:
+        """The columns that a table of customers to be scored need not have: target and period."""
+        return {self.target} if self.time is None else {self.target, self.time}
+
+    @property
+    def model_columns(self) -> list[Column]:
+        """What the booster sees, in its order: the features, and those derived from them."""
+        return [*self.features, *self.derived]
 
 
 def load_project_contract(params: "Params") -> Contract:
     """Read the project's contract, data/schema.yaml, with the roles that params.yaml gives.
 
     Raises:
-        UserError: as `load_contract`.
+        UserError: as `load_contract` and `with_derived`.
     """
     data = params.data
-    return load_contract(paths.SCHEMA, data.id, data.target, data.positive)
+    contract = load_contract(paths.SCHEMA, data.id, data.target, data.positive, data.time)
+    return with_derived(contract, params.features or [])
 
 
-def load_contract(path: str | Path, id_column: str, target: str, positive: Label) -> Contract:
+def with_derived(contract: Contract, names: Iterable[str]) -> Contract:
+    """The contract of a model that also gets these derived features.
+
+    Raises:
+        UserError: one is not in features.py, or needs a column that the contract lacks.
+    """
+    names = list(names)
+    faults = feature_faults(names, [column.name for column in contract.features])
+    if faults:
+        lines = [f"  {fault}" for fault in faults]
+        raise UserError("\n".join(["params.yaml:", *lines]))
+    derived = []
+    for name in names:
+        derived.append(Column(name, "float64", "number", True, title=FEATURES[name].title))
+    return replace(contract, derived=tuple(derived))
+
+
+def load_contract(
+    path: str | Path, id_column: str, target: str, positive: Label, time: str | None = None
+) -> Contract:
     """Read a contract and check that a model can be made from it.
+
+    Args:
+        time: the column with the period of a row, if there is one.
 
     Raises:
         UserError: with every fault: the file is no pandera schema; the id, the target or the
@@ -87,13 +141,22 @@ def load_contract(path: str | Path, id_column: str, target: str, positive: Label
     rules_by_column = parse_rules(text, path)
     faults = []
     columns: dict[str, Column] = {}
+    roles = (id_column, target, time)
     for name, rules in rules_by_column.items():
         try:
-            columns[name] = _parse_column(name, rules, is_feature=name not in (id_column, target))
+            columns[name] = _parse_column(name, rules, is_feature=name not in roles)
         except (ValueError, TypeError, AttributeError) as error:
             faults.append(f"column {name}: {error}")
 
-    faults += _faults_of_roles(rules_by_column, id_column, target)
+    faults += _faults_of_roles(rules_by_column, id_column, target, time)
+    if time in columns:
+        column = columns[time]
+        if column.dtype not in TIME_TYPES:
+            faults.append(
+                f"data.time is {time!r} of dtype {column.dtype}; it must be one of "
+                f"{', '.join(TIME_TYPES)}"
+            )
+        columns[time] = replace(column, nullable=False)
     if target in columns:
         columns[target] = _as_target(columns[target])
         # Labels are compared by value: 1, 1.0 and true are one label, kept as the contract has it.
@@ -110,14 +173,16 @@ def load_contract(path: str | Path, id_column: str, target: str, positive: Label
     if faults:
         lines = [f"  {fault}" for fault in faults]
         raise UserError("\n".join([f"{path}:", *lines]))
-    return Contract(Path(path), id_column, target, positive, columns, text)
+    return Contract(Path(path), id_column, target, positive, columns, text, time=time)
 
 
-def _faults_of_roles(columns: Iterable[str], id_column: str, target: str) -> list[str]:
-    """What is wrong with the names that params.yaml gives for id and target."""
+def _faults_of_roles(
+    columns: Iterable[str], id_column: str, target: str, time: str | None
+) -> list[str]:
+    """What is wrong with the names that params.yaml gives for id, target and period."""
     faults = []
-    for role, name in (("id", id_column), ("target", target)):
-        if name not in columns:
+    for role, name in (("id", id_column), ("target", target), ("time", time)):
+        if name is not None and name not in columns:
             faults.append(
                 f"data.{role} in params.yaml is {name!r}, which is no column of the contract"
             )
@@ -203,6 +268,14 @@ def _parse_column(name: object, rules: Rules, is_feature: bool) -> Column:
         raise ValueError(f"dtype {dtype} (must be one of {', '.join(KINDS)})")
 
     kind = KINDS[dtype]
+    nullable = rules.get("nullable", False)
+    if kind == "time":
+        if is_feature:
+            raise ValueError(
+                "a date is no feature; turn it into a number (days until the row's date), or name "
+                "it as data.time in params.yaml if it is the row's own date"
+            )
+        return Column(name, dtype, kind, nullable)  # pandera checks its range
     allowed = tuple(rules.get("isin") or ())
     if kind == "text":
         if is_feature and not allowed:
@@ -216,7 +289,7 @@ def _parse_column(name: object, rules: Rules, is_feature: bool) -> Column:
                     "'No'"
                 )
     low, high = range_limits(rules)
-    return Column(name, dtype, kind, rules.get("nullable", False), allowed, low, high)
+    return Column(name, dtype, kind, nullable, allowed, low, high)
 
 
 def _as_target(column: Column) -> Column:

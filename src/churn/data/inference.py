@@ -6,7 +6,14 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn.data.arrow import convert_column, is_whole, kind_of, plain_values, value_counts
+from churn.data.arrow import (
+    TYPES,
+    convert_column,
+    is_whole,
+    kind_of,
+    plain_values,
+    value_counts,
+)
 from churn.data.contract import Rules
 from churn.data.index_columns import row_number_reason
 from churn.data.validation import first_values
@@ -37,7 +44,8 @@ REFUSED_TYPES = (
     (
         (pa.types.is_date, pa.types.is_timestamp),
         "dates",
-        "turn it into a number (days until a fixed date)",
+        "turn it into a number (days until the row's date), name it as data.time in params.yaml if "
+        "it is the row's own date,",
     ),
     (
         (pa.types.is_time, pa.types.is_duration),
@@ -65,7 +73,7 @@ def feature_rules(name: str, values: pa.ChunkedArray) -> Rules:
         ColumnFault: a model cannot take it.
     """
     kind = kind_of(values.type)
-    if not kind:
+    if kind in ("", "time"):
         raise ColumnFault(_refused_type(values.type))
     values = plain_values(values)
     if values.null_count == len(values):
@@ -109,6 +117,25 @@ def id_rules(values: pa.ChunkedArray) -> Rules:
     except pa.ArrowInvalid:
         raise ColumnFault("its numbers do not all lie below 2^63; write the id as text") from None
     return {"dtype": "int64", "unique": True}
+
+
+def time_rules(values: pa.ChunkedArray) -> Rules:
+    """Infer the rules of the column with the period of a row.
+
+    Raises:
+        ColumnFault: it holds neither dates nor whole numbers.
+    """
+    kind = kind_of(values.type)
+    if kind == "number" and is_whole(values.type):
+        return {"dtype": "int64"}
+    if kind in ("time", "text"):
+        try:
+            convert_column(values, TYPES["time"])
+        except pa.ArrowInvalid as error:
+            raise ColumnFault(f"data.time must hold dates such as 2026-11-30: {error}") from None
+        return {"dtype": "datetime64[ns]"}
+    zone = "; write it as dates without a time zone" if pa.types.is_timestamp(values.type) else ""
+    raise ColumnFault(f"data.time must hold dates or whole numbers, not {values.type}{zone}")
 
 
 def doubts(rules: Rules) -> str:

@@ -24,7 +24,7 @@ def target_rules(values: pa.ChunkedArray, data: Data) -> Rules:
     kind = kind_of(values.type)
     if kind == "null":
         raise ColumnFault(f"no customer has a label; {BOTH_KINDS}")
-    if not kind:
+    if kind in ("", "time"):
         raise ColumnFault(
             f"the target must have labels that are text, numbers or flags, not {values.type}"
         )

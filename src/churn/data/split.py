@@ -1,12 +1,12 @@
-"""Split a table into training, validation and test rows by customer.
+"""Split a table into training, validation and test rows, by customer or by time.
 
-To split otherwise (by time, say), replace `assign_splits`.
+By customer: `assign_splits` here. By time: time_split.py.
 """
 
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from churn import paths
 from churn.data.arrow import arrow_schema
 from churn.data.contract import Contract
+from churn.data.parquet import read_batches
+from churn.data.time_split import cut_periods
 from churn.data.validation import Findings, check_known_rules, check_labels, validated_batches
 from churn.errors import UserError
 from churn.params import Params, Split
@@ -64,8 +66,14 @@ def write_splits(
         for name, path in paths.SPLITS.items():
             writer = pq.ParquetWriter(folder / path.name, schema)
             writers[name] = stack.enter_context(writer)
-        for rows in validated_batches(table, contract, params.data.unlabelled, findings):
-            splits = assign_splits(rows[contract.id].to_pylist(), params.seed, params.split)
+        batches = validated_batches(table, contract, params.data.unlabelled, findings)
+        if params.split.by == "time":
+            assigned = _assign_by_time(
+                batches, contract, params.split, folder / "validated.parquet"
+            )
+        else:
+            assigned = _assign_by_customer(batches, contract, params)
+        for rows, splits in assigned:
             for name, writer in writers.items():
                 part = rows.filter(splits == name)
                 writer.write_table(part)
@@ -76,6 +84,48 @@ def write_splits(
         raise UserError(f"{title}:\n{findings.violations}")
     _check_both_classes(counts, contract)
     return counts, findings
+
+
+def _assign_by_customer(
+    batches: Iterator[pa.Table], contract: Contract, params: Params
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Each batch with the splits of its rows, shape (rows,)."""
+    for rows in batches:
+        yield rows, assign_splits(rows[contract.id].to_pylist(), params.seed, params.split)
+
+
+def _assign_by_time(
+    batches: Iterator[pa.Table], contract: Contract, shares: Split, scratch: Path
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Each batch with the splits of its rows ("" in a gap), shape (rows,).
+
+    The rows wait in a file of their own: only when all are read is it known which periods there
+    are.
+
+    Args:
+        scratch: the file.
+
+    Raises:
+        UserError: as `cut_periods`.
+    """
+    different: set[int] = set()
+    with pq.ParquetWriter(scratch, arrow_schema(contract)) as writer:
+        for rows in batches:
+            writer.write_table(rows)
+            different.update(_periods(rows, contract).tolist())
+    if not different:  # the table breaks its contract, which the caller says
+        return
+
+    periods = np.array(sorted(different))
+    cuts = cut_periods(periods, shares.valid, shares.test, shares.gap)
+    for batch in read_batches(pq.ParquetFile(scratch), arrow_schema(contract).names):
+        rows = pa.Table.from_batches([batch])
+        yield rows, cuts.assign(_periods(rows, contract))
+
+
+def _periods(rows: pa.Table, contract: Contract) -> np.ndarray:
+    """The period of each row as a whole number (a date in nanoseconds), shape (rows,)."""
+    return np.asarray(rows[contract.time].cast(pa.int64()))
 
 
 def _count_rows(rows: pa.Table, contract: Contract) -> Counter[str]:

@@ -49,6 +49,7 @@ LEAVE_OUT_UNLABELLED = (
     "leave them out of the table, or set `unlabelled: drop` under `data:` in params.yaml"
 )
 ID_NOT_WHOLE = "not each one is a whole number below 2^63; write it as a text"
+NO_DATE = "not each one is a date, such as 2026-11-30"
 
 
 @dataclass
@@ -145,7 +146,7 @@ def check_columns(contract: Contract, schema: pa.Schema) -> Violations:
     """
     violations = column_violations(contract, schema)
     for name, reason in index_columns(schema).items():
-        if name in (contract.id, contract.target):
+        if name in (*contract.key, contract.target):
             continue
         # The reason says more than that the column is unknown.
         unknown = violations.by_rule.pop((name, UNKNOWN_COLUMN), None)
@@ -186,7 +187,7 @@ def validated_batches(
             rows = rows.filter(pc.is_in(rows[contract.target], labels))
         yield rows
 
-    if contract.id in schema.names:
+    if set(contract.key) <= set(schema.names):
         _check_ids(table, contract, violations)
     unlabelled_customers = findings.count_unlabelled(contract)
     if unlabelled_customers and not is_dropping:
@@ -196,13 +197,22 @@ def validated_batches(
 
 def _check_ids(table: pq.ParquetFile, contract: Contract, violations: Violations) -> None:
     def read_ids() -> Iterator[list[object]]:
-        for batch in read_batches(table, [contract.id]):
+        for batch in read_batches(table, contract.key):
             # By its name: when asked for a column `a`, pyarrow also reads `a.b`.
-            yield batch[contract.id].to_pylist()
+            ids = batch[contract.id].to_pylist()
+            if contract.time is None:
+                yield ids
+                continue
+            periods = batch[contract.time].to_pylist()
+            yield [
+                None if id_ is None else (id_, str(period))
+                for id_, period in zip(ids, periods, strict=True)
+            ]
 
     duplicates = duplicate_ids(read_ids)
     if duplicates:
-        violations.add(contract.id, "duplicate id", duplicates, duplicates.values())
+        rule = "duplicate id" if contract.time is None else f"duplicate id and {contract.time}"
+        violations.add(contract.id, rule, duplicates, duplicates.values())
 
 
 def _convert_batch(batch: pa.RecordBatch, schema: pa.Schema, violations: Violations) -> pa.Table:
@@ -211,9 +221,10 @@ def _convert_batch(batch: pa.RecordBatch, schema: pa.Schema, violations: Violati
         try:
             columns[wanted.name] = convert_column(batch[wanted.name], wanted.type)
         except pa.ArrowInvalid:
-            if (wanted.name, ID_NOT_WHOLE) not in violations.by_rule:
-                violations.add(wanted.name, ID_NOT_WHOLE)
-            # Any ids do: nothing of this table is kept.
+            fault = NO_DATE if pa.types.is_timestamp(wanted.type) else ID_NOT_WHOLE
+            if (wanted.name, fault) not in violations.by_rule:
+                violations.add(wanted.name, fault)
+            # Any values do: nothing of this table is kept.
             columns[wanted.name] = pa.array(range(len(batch)), wanted.type)
     return pa.table(columns)
 

@@ -66,6 +66,22 @@ def assign_folds(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     return folds
 
 
+def assign_folds_by_customer(ids: pd.Series, count: int, seed: int) -> np.ndarray:
+    """Assign all rows of a customer to one fold: a model must not know the customers it is asked
+    about from other months.
+
+    Args:
+        ids: shape (rows,).
+        count: how many folds.
+
+    Returns:
+        The fold of each row, from 0, shape (rows,).
+    """
+    customers, numbers = np.unique(ids, return_inverse=True)
+    folds = np.random.default_rng(seed).permutation(len(customers)) % count
+    return np.asarray(folds[numbers])
+
+
 def load_folds(parameters: Params, contract: Contract, seed: int) -> list[Fold]:
     """Read the training and validation splits, and cut them into the folds of `sweep.folds`.
 
@@ -80,9 +96,13 @@ def load_folds(parameters: Params, contract: Contract, seed: int) -> list[Fold]:
         ]
 
     rows = pd.concat([train, valid], ignore_index=True)
-    assigned = assign_folds(encode_labels(rows, contract), parameters.sweep.folds, seed)
+    count = parameters.sweep.folds
+    if contract.time is None:
+        assigned = assign_folds(encode_labels(rows, contract), count, seed)
+    else:
+        assigned = assign_folds_by_customer(rows[contract.id], count, seed)
     folds = []
-    for number in range(parameters.sweep.folds):
+    for number in range(count):
         fitted = labelled_matrix(rows[assigned != number], contract, threads)
         scored = labelled_matrix(rows[assigned == number], contract, threads)
         folds.append((fitted, scored))

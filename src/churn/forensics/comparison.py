@@ -240,11 +240,11 @@ class Comparison:
                     table.metrics[model][other] = self.measure(combination)
                     continue
 
-                ids = combination.table.owner.id_column
-                if ids not in rows:
+                key = combination.table.owner.key
+                if not set(key) <= set(rows):
                     continue
-                seen = pd.concat([splits[model]["train"][ids], splits[model]["valid"][ids]])
-                rows = rows[~rows[ids].isin(seen)]
+                seen = pd.concat([splits[model]["train"], splits[model]["valid"]])
+                rows = rows[~rows.set_index(key).index.isin(seen.set_index(key).index)]
                 table.customers[model][other] = len(rows)
                 path = folder / f"test-of-{'AB'[other]}-for-{'AB'[model]}.parquet"
                 rows.to_parquet(path, index=False)

@@ -82,7 +82,7 @@ class CombinationRunner:
             return metrics
 
     def splits(self, combination: Combination) -> dict[str, pd.DataFrame]:
-        """The ids of the customers in train and in valid, and all columns of test."""
+        """What identifies the rows of train and of valid, and all columns of test."""
         folder = self._result(combination, with_splits=True)
         with reading(folder, RUN_AGAIN):
             return {name: pd.read_parquet(folder / f"{name}.parquet") for name in paths.SPLITS}
@@ -154,7 +154,7 @@ class CombinationRunner:
         part.mkdir(parents=True)
         if with_splits:
             for name, path in paths.SPLITS.items():
-                columns = None if name == "test" else [table.owner.id_column]
+                columns = None if name == "test" else table.owner.key
                 split = pd.read_parquet(code.folder / path, columns=columns)
                 split.to_parquet(part / f"{name}.parquet", index=False)
         (part / "metrics.json").write_text(json.dumps(made["metrics"]))

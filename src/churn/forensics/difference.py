@@ -82,9 +82,9 @@ def code_files(a: Snapshot, b: Snapshot) -> list[str]:
 
 def can_match_customers(a: Snapshot, b: Snapshot) -> bool:
     """Whether customers of one table can be found in the other."""
-    if a.roles != b.roles:
+    if a.roles != b.roles or a.key != b.key:
         return False
-    return a.id_column in a.table and a.id_column in b.table
+    return all(name in a.table and name in b.table for name in a.key)
 
 
 def customer_counts(a: Snapshot, b: Snapshot) -> dict[str, int]:
@@ -92,17 +92,17 @@ def customer_counts(a: Snapshot, b: Snapshot) -> dict[str, int]:
 
     Only where `can_match_customers`.
     """
-    ids = a.id_column
     left, right = _common_customers(a, b)
     is_changed = pd.Series(False, left.index)
     for name in left:
         if name in right and kind_of_values(left[name]) == kind_of_values(right[name]):
             is_changed |= _differ(left[name], right[name])
+    keys = [one.table.set_index(a.key).index for one in (a, b)]
     return {
         "A": len(a.table),
         "B": len(b.table),
-        "came": int((~b.table[ids].isin(a.table[ids])).sum()),
-        "went": int((~a.table[ids].isin(b.table[ids])).sum()),
+        "came": int((~keys[1].isin(keys[0])).sum()),
+        "went": int((~keys[0].isin(keys[1])).sum()),
         "changed": int(is_changed.sum()),
     }
 
@@ -132,7 +132,7 @@ def churn_rate(snapshot: Snapshot) -> float:
 
 
 def column_changes(a: Snapshot, b: Snapshot) -> pd.DataFrame:
-    """What happened to every column but the id, the most drifted first.
+    """What happened to every column that does not identify a row, the most drifted first.
 
     Only where `can_match_customers`.
 
@@ -143,7 +143,7 @@ def column_changes(a: Snapshot, b: Snapshot) -> pd.DataFrame:
         another kind.
     """
     contract = _contract_of(a)
-    left, right = (snapshot.table.drop(columns=a.id_column) for snapshot in (a, b))
+    left, right = (snapshot.table.drop(columns=a.key) for snapshot in (a, b))
     common_left, common_right = _common_customers(a, b)
     rows = {}
     for name in dict.fromkeys([*left.columns, *right.columns]):
@@ -198,13 +198,13 @@ def kind_of_values(values: pd.Series) -> str:
 
 def _contract_of(snapshot: Snapshot) -> Contract:
     ids, target, positive = snapshot.roles
-    return load_contract(snapshot.schema, ids, target, positive)  # type: ignore[arg-type]
+    time = snapshot.own_parameters.get("data.time")
+    return load_contract(snapshot.schema, ids, target, positive, time)  # type: ignore[arg-type]
 
 
 def _common_customers(a: Snapshot, b: Snapshot) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The customers who are in both tables, indexed by id, in the same order."""
-    ids = a.id_column
-    left, right = (one.table.drop_duplicates(ids).set_index(ids) for one in (a, b))
+    left, right = (one.table.drop_duplicates(a.key).set_index(a.key) for one in (a, b))
     common = left.index.intersection(right.index)
     return left.loc[common], right.loc[common]
 

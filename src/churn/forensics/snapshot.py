@@ -16,7 +16,11 @@ from churn.params import flatten
 # Along these, two models can differ; the order in which they are shown.
 AXES = ("code", "data", "parameters", "randomness", "environment")
 # What holds where an older params.yaml lacks these.
-LABELLING_DEFAULTS: dict[str, object] = {"data.negative": None, "data.unlabelled": "refuse"}
+LABELLING_DEFAULTS: dict[str, object] = {
+    "data.negative": None,
+    "data.unlabelled": "refuse",
+    "data.time": None,
+}
 COMMAND_OF = "command of "
 
 
@@ -32,9 +36,10 @@ class Snapshot:
     table: pd.DataFrame = field(repr=False, compare=False)
 
     @property
-    def id_column(self) -> str:
-        """The name of the id."""
-        return str(self.own_parameters.get("data.id"))
+    def key(self) -> list[str]:
+        """The columns that identify a row: the id, and the period if there is one."""
+        names = [self.own_parameters.get("data.id"), self.own_parameters.get("data.time")]
+        return [str(name) for name in names if name is not None]
 
     @property
     def roles(self) -> tuple[object, ...]:
@@ -44,7 +49,7 @@ class Snapshot:
 
     @property
     def labelling(self) -> dict[str, object]:
-        """The rest of the section `data`, which decides who is a row of the data."""
+        """The rest of the section `data`, which decides what is a row of the data."""
         parameters = self.own_parameters
         return {name: parameters.get(name, value) for name, value in LABELLING_DEFAULTS.items()}
 

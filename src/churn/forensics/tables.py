@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 from churn.files import md5
@@ -44,13 +45,14 @@ def restore_columns(a: Snapshot, b: Snapshot, names: list[str], folder: Path) ->
         folder: where to write the table and its contract; it is created.
     """
     table = b.table.copy()
-    source = a.table.set_index(a.id_column)
-    is_in_a = table[a.id_column].isin(source.index)
+    source = a.table.set_index(a.key)
+    rows = table.set_index(a.key).index
+    is_in_a = pd.Series(rows.isin(source.index), table.index)
     for name in names:
         if name not in source:
             table = table.drop(columns=name)
             continue
-        values = source[name].reindex(table[a.id_column]).set_axis(table.index)
+        values = source[name].reindex(rows).set_axis(table.index)
         if name in table and kind_of_values(table[name]) == kind_of_values(source[name]):
             values = values.where(is_in_a, table[name])
         if not values.isna().any():

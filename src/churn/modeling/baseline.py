@@ -46,8 +46,8 @@ def fit_baseline(rows: pd.DataFrame, contract: Contract) -> Pipeline:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    texts = [column.name for column in contract.features if column.kind == "text"]
-    numbers = [column.name for column in contract.features if column.kind != "text"]
+    texts = [column.name for column in contract.model_columns if column.kind == "text"]
+    numbers = [column.name for column in contract.model_columns if column.kind != "text"]
     fill_nulls = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
     columns = ColumnTransformer(
         [

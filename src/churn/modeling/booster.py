@@ -145,8 +145,8 @@ def feature_contributions(
 
     Returns:
         Shape (rows, features + 1). The last column is the bias, called `bias`, or `bias_` beside a
-        feature of that name.
+        feature of that name. A derived feature is called by its title.
     """
     values = booster.predict(feature_matrix(rows, contract), pred_contribs=True)
-    names = [column.name for column in contract.features]
+    names = [column.label for column in contract.model_columns]
     return pd.DataFrame(values, columns=[*names, free_name("bias", names)])

@@ -9,6 +9,7 @@ import pandas as pd
 import xgboost as xgb
 
 from churn.data.contract import Column, Contract
+from churn.data.features import derive_features
 from churn.errors import UserError, short
 
 FLOAT32_MAX = np.finfo(np.float32).max  # XGBoost computes in single precision
@@ -21,7 +22,7 @@ ESCAPED = str.maketrans({"[": "%5B", "]": "%5D", "<": "%3C", "%": "%25"})
 
 
 def encode_features(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """Convert the feature columns to the contract's order and types.
+    """Convert the feature columns to the contract's order and types, and add the derived ones.
 
     Numbers and flags become float64, texts become the contract's categories. Where the contract
     allows a null it stays a null: XGBoost learns on which side of a split nulls belong.
@@ -43,7 +44,9 @@ def encode_features(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
             _refuse(column, values.isna().to_numpy(), "null where none is allowed")
         encode = _encode_text if column.kind == "text" else _encode_number
         encoded[column.name] = encode(column, values)
-    return pd.DataFrame(encoded)
+    features = pd.DataFrame(encoded)
+    derived = derive_features(features, [column.name for column in contract.derived])
+    return features.assign(**derived)
 
 
 def encode_labels(rows: pd.DataFrame, contract: Contract) -> np.ndarray:

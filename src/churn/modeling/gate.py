@@ -41,9 +41,16 @@ def missed_thresholds(metrics: Mapping[str, float], gate: Gate) -> list[str]:
             f"roc_auc {metrics['gain_over_baseline']:+.4f} against logistic regression may be less "
             f"than gate.min_gain_over_baseline {wanted:g}"
         )
+    worst = gate.min_backtest_auc
+    if worst is not None and metrics["backtest_worst_roc_auc"] < worst:
+        failures.append(
+            f"roc_auc {metrics['backtest_worst_roc_auc']:.4f} in the worst period of the backtest "
+            f"is below gate.min_backtest_auc {worst:g}"
+        )
     if gate.refuse_leakage and metrics["suspicious_columns"]:
         failures.append(
-            f"{metrics['suspicious_columns']:.0f} columns may know the future (gate.refuse_leakage)"
+            f"{metrics['suspicious_columns']:.0f} columns may know the future, or be an id "
+            "(gate.refuse_leakage)"
         )
     return failures
 

@@ -14,12 +14,14 @@ import pandas as pd
 
 from churn import paths
 from churn.data.contract import Contract
+from churn.data.time_split import describe_periods
 from churn.errors import UserError
 from churn.files import md5
+from churn.modeling import backtest
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics_table import metrics_table
 from churn.modeling.segments import readable_rows
-from churn.modeling.single_columns import describe_suspicion, suspicious_columns
+from churn.modeling.single_columns import describe_suspicion
 from churn.params import Params
 
 
@@ -51,9 +53,13 @@ def render_model_card(
         "target": contract.target,
         "positive": contract.positive,
         "seed": params.seed,
+        "time": contract.time,
+        "split": params.split,
+        "backtest": backtest.readable_rows(tables["backtest"]) if "backtest" in tables else [],
         "splits": {name: _describe_split(name, rows, contract) for name, rows in splits.items()},
         "features": [column.name for column in contract.features],
-        "suspicion": describe_suspicion(suspicious_columns(separation, limit), limit),
+        "derived": [f"{column.title} (`{column.name}`)" for column in contract.derived],
+        "suspicion": describe_suspicion(separation, limit),
         "suspicious_auc": limit,
         "strongest": "{feature} with {roc_auc:.3f}".format(**separation.iloc[0]),
         "metrics_table": metrics_table(metrics),
@@ -67,6 +73,7 @@ def render_model_card(
 
 def _describe_split(name: str, rows: pd.DataFrame, contract: Contract) -> dict[str, object]:
     return {
+        "periods": describe_periods(rows[contract.time]) if contract.time else "",
         "rows": len(rows),
         "churn_rate": float(np.mean(encode_labels(rows, contract))),
         "md5": md5(paths.SPLITS[name]),

@@ -70,6 +70,7 @@ def draw_plot(name: str, table: pd.DataFrame) -> Figure:
             "importance": _draw_importance,
             "single_columns": _draw_single_columns,
             "segments": _draw_segments,
+            "backtest": _draw_backtest,
             "value": _draw_value,
             "explanation": _draw_explanation,
             "training": _draw_training,
@@ -154,6 +155,18 @@ def _draw_segments(axes: Axes, table: pd.DataFrame) -> None:
     axes.errorbar(auc, range(len(auc)), xerr=[auc - low, high - auc], fmt="o", color=MODEL)
     axes.set_yticks(range(len(auc)), [plain_label(name) for name in names])
     axes.set(title="ROC AUC by segment, with 95 % intervals", xlabel="ROC AUC on the test split")
+
+
+def _draw_backtest(axes: Axes, table: pd.DataFrame) -> None:
+    auc = table["roc_auc"]
+    errors = [auc - table["roc_auc_low"], table["roc_auc_high"] - auc]
+    axes.errorbar(range(len(auc)), auc, yerr=errors, fmt="o-", color=MODEL, capsize=3)
+    axes.set_xticks(range(len(auc)), table["period"].map(plain_label), rotation=45, ha="right")
+    axes.set(
+        title="Backtest: each period by a model of what came before it",
+        xlabel="Period",
+        ylabel="ROC AUC with 95 % interval",
+    )
 
 
 def _draw_value(axes: Axes, table: pd.DataFrame) -> None:

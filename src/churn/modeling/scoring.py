@@ -14,9 +14,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from churn.data.contract import SCORE_COLUMNS, load_contract
+from churn.data.contract import SCORE_COLUMNS, load_contract, with_derived
 from churn.errors import UserError
-from churn.modeling.booster import load_booster, predict_probabilities
+from churn.modeling.booster import (
+    feature_contributions,
+    load_booster,
+    predict_probabilities,
+)
+from churn.modeling.encoding import encode_features
 
 PROBABILITY, DECISION = SCORE_COLUMNS
 
@@ -31,9 +36,9 @@ class ChurnModel(PythonModel):
         """Read the booster, the contract and the decision threshold."""
         config = json.loads(Path(context.artifacts["config"]).read_text())
         self.threshold = config["threshold"]
-        self.contract = load_contract(
-            context.artifacts["contract"], config["id"], config["target"], config["positive"]
-        )
+        roles = (config[role] for role in ("id", "target", "positive", "time"))
+        contract = load_contract(context.artifacts["contract"], *roles)
+        self.contract = with_derived(contract, config["features"])
         self.booster = load_booster(context.artifacts["booster"])
 
     def predict(
@@ -51,6 +56,14 @@ class ChurnModel(PythonModel):
             raise MlflowException(str(error), INVALID_PARAMETER_VALUE) from None
         decisions = probabilities >= self.threshold
         return pd.DataFrame({PROBABILITY: probabilities, DECISION: decisions})
+
+    def features(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """What the booster sees of rows, derived features too (`encode_features`)."""
+        return encode_features(rows, self.contract)
+
+    def contributions(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """What moves the score of each row (`feature_contributions`)."""
+        return feature_contributions(self.booster, rows, self.contract)
 
 
 mlflow.models.set_model(ChurnModel())

@@ -34,7 +34,7 @@ MOST_VALUES = 5  # of a number, as segments of their own; of more, four equal sh
 
 def check_segments(columns: list[str], contract: Contract) -> None:
     """Refuse segments by columns that are no features (UserError)."""
-    known = [column.name for column in contract.features]
+    known = [column.name for column in contract.model_columns]
     unknown = [name for name in columns if name not in known]
     if unknown:
         raise UserError(
@@ -68,9 +68,10 @@ def segment_table(
     labels = encode_labels(test, contract)
     contacted = probabilities >= threshold
     features = encode_features(test, contract)
+    by_name = {column.name: column for column in contract.model_columns}
     rows = []
     for name in columns:
-        for segment, is_in in _segments(features[name], contract.columns[name]):
+        for segment, is_in in _segments(features[name], by_name[name]):
             chosen = labels[is_in], probabilities[is_in], contacted[is_in]
             rows.append({"column": name, "segment": segment, **_measure(*chosen, resampling)})
     return pd.DataFrame(rows, columns=COLUMNS)

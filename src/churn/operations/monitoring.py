@@ -50,7 +50,7 @@ def count_batch(
         bins: of the features, by column.
         show_progress: called with the number of rows so far after each batch.
     """
-    schema = pandera_schema(contract, without={contract.target, contract.id})
+    schema = pandera_schema(contract, without={contract.id} | contract.not_scored)
     counts = BatchCounts({name: np.zeros(len(b.labels), int) for name, b in bins.items()})
     for batch in table.batches():
         rows, faults = to_contract_types(batch, contract)

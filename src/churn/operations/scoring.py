@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xgboost as xgb
 
 from churn.data.arrow import arrow_schema
 from churn.data.checks import duplicate_ids, pandera_schema
@@ -78,7 +77,9 @@ class Scorer:
         if self.explain:
             columns = zip(REASON_COLUMNS, CONTRIBUTION_COLUMNS, strict=True)
             # A model of one or two features has fewer reasons.
-            for (reason, contribution), _ in zip(columns, self.contract.features, strict=False):
+            for (reason, contribution), _ in zip(
+                columns, self.contract.model_columns, strict=False
+            ):
                 fields[reason] = pa.string()
                 fields[contribution] = pa.float32()
         return pa.schema(fields.items())
@@ -87,28 +88,41 @@ class Scorer:
         """The scores of rows that fit the contract, in the columns of `output_schema`."""
         columns = {self.contract.id: rows[self.contract.id], **self.model.predict(None, rows)}
         if self.explain:
-            columns |= strongest_reasons(self.model.booster, rows, self.contract)
+            columns |= self._reasons(rows)
         schema = self.output_schema()
         arrays = [pa.array(columns[f.name], f.type, from_pandas=True) for f in schema]
         return pa.Table.from_arrays(arrays, schema=schema)
 
+    def _reasons(self, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+        if not self.contract.derived:  # so in every version of release 0.2
+            contributions = feature_contributions(self.model.booster, rows, self.contract)
+            return strongest_reasons(rows, contributions, self.contract)
+        # Its derived features are computed by the code that was logged with the model.
+        features = self.model.features(rows)
+        derived = features[[column.name for column in self.contract.derived]]
+        values = pd.concat([rows, derived.set_axis(rows.index)], axis="columns")
+        return strongest_reasons(values, self.model.contributions(rows), self.contract)
+
 
 def strongest_reasons(
-    booster: xgb.Booster, rows: pd.DataFrame, contract: Contract
+    rows: pd.DataFrame, contributions: pd.DataFrame, contract: Contract
 ) -> dict[str, np.ndarray]:
     """The features that move each customer's score most, the strongest first.
+
+    Args:
+        rows: customers with their derived features.
+        contributions: of the features, and the bias (booster.feature_contributions).
 
     Returns:
         reason_1 ("contract = One year"), contribution_1 (what it adds to the log odds of churn, by
         TreeSHAP), reason_2 and so on, each of the shape (rows,).
     """
-    contributions = feature_contributions(booster, rows, contract).to_numpy()
-    contributions = contributions[:, :-1]  # without the bias
-    order = np.argsort(-np.abs(contributions), axis=1, kind="stable")
+    strengths = contributions.to_numpy()[:, :-1]  # without the bias
+    order = np.argsort(-np.abs(strengths), axis=1, kind="stable")
 
     texts = []
-    for column in contract.features:
-        texts.append(f"{column.name} = " + _as_text(rows[column.name], column.kind))
+    for column in contract.model_columns:
+        texts.append(f"{column.label} = " + _as_text(rows[column.name], column.kind))
     reasons = np.column_stack(texts)
 
     every_row = np.arange(len(rows))
@@ -116,7 +130,7 @@ def strongest_reasons(
     for rank in range(min(len(REASON_COLUMNS), order.shape[1])):
         feature = order[:, rank]
         columns[REASON_COLUMNS[rank]] = reasons[every_row, feature]
-        columns[CONTRIBUTION_COLUMNS[rank]] = contributions[every_row, feature]
+        columns[CONTRIBUTION_COLUMNS[rank]] = strengths[every_row, feature]
     return columns
 
 
@@ -135,7 +149,7 @@ def score_table(
         show_progress: called with the number of rows so far after each batch.
     """
     contract = scorer.contract
-    schema = pandera_schema(contract, without={contract.target})
+    schema = pandera_schema(contract, without=contract.not_scored)
     duplicates = duplicate_ids(lambda: _read_ids(table, contract))
     counts = ScoreCounts()
     with (

@@ -54,8 +54,8 @@ class Evaluation:
 
     @property
     def customers(self) -> pd.DataFrame:
-        """The test rows as a caller of the model has them: without id and target."""
-        return self.test.drop(columns=[self.contract.id, self.contract.target])
+        """The test rows as a caller of the model has them: its features alone."""
+        return self.test[[column.name for column in self.contract.features]]
 
     @property
     def model_identity(self) -> dict[str, str]:

@@ -35,6 +35,7 @@ LOGGED_CODE = ("__init__.py", "errors.py", "files.py", "params.py", "paths.py", 
 # What runs of it when a registered model scores.
 SCORING_CODE = (
     "data/contract.py",
+    "data/features.py",
     "errors.py",
     "modeling/booster.py",
     "modeling/encoding.py",
@@ -65,6 +66,8 @@ def log_scoring_model(contract: Contract, threshold: float, example: pd.DataFram
         "id": contract.id,
         "target": contract.target,
         "positive": contract.positive,
+        "time": contract.time,
+        "features": [column.name for column in contract.derived],
     }
     columns = [column.name for column in contract.features]
     with tempfile.TemporaryDirectory() as folder:
@@ -135,10 +138,12 @@ def scoring_code_md5(code: Path) -> str:
     """One md5 over the code that scores.
 
     Args:
-        code: a folder `churn`, of today's layout or of the one before 0.2.
+        code: a folder `churn`, of today's layout or of an earlier one.
     """
     names = SCORING_CODE if (code / SCORING_CODE[0]).exists() else SCORING_CODE_BEFORE_0_2
-    return text_md5("".join(md5(code / name) for name in names))
+    # Release 0.2 had no derived features.
+    present = [code / name for name in names if (code / name).exists()]
+    return text_md5("".join(map(md5, present)))
 
 
 def files_digest(folder: Path) -> str:

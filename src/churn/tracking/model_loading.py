@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
 LONGEST_REASON = 500  # characters of MLflow's message; it becomes part of the gate's reason
 
 
-def load_scoring_model(folder: Path) -> PyFuncModel:
-    """Load a checked copy of a model with its own code; the copy is not needed any more then."""
+def load_scoring_model(folder: Path, is_new: bool = False) -> PyFuncModel:
+    """Load a checked copy of a model with its own code; the copy is not needed any more then.
+
+    Args:
+        is_new: it was logged just now, in this environment: MLflow need not compare its packages
+            with those installed, which takes half a second.
+    """
     import mlflow
 
     with model_code.own_code():
-        return mlflow.pyfunc.load_model(str(folder))
+        return mlflow.pyfunc.load_model(str(folder), suppress_warnings=is_new)
 
 
 def load_predictor(version: ModelVersion) -> PyFuncModel:
@@ -47,7 +53,10 @@ def load_scorer(version: ModelVersion) -> tuple[ChurnModel, Contract]:
     with logged_model.verified_version_copy(version) as folder:
         model = load_scoring_model(folder).unwrap_python_model()
         own = model.contract  # an object of the model's own code
-        return model, load_contract(own.path, own.id, own.target, own.positive)
+        # Release 0.2 had neither periods nor derived features. The model's own code computes these.
+        time = getattr(own, "time", None)
+        contract = load_contract(own.path, own.id, own.target, own.positive, time)
+        return model, replace(contract, derived=getattr(own, "derived", ()))
 
 
 def score_rows(version: ModelVersion, predictor: PyFuncModel, rows: pd.DataFrame) -> pd.DataFrame:

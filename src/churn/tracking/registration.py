@@ -114,7 +114,8 @@ def _verified_scoring_model(evaluation: Evaluation) -> tuple[str, str]:
     description = "the scoring model of this evaluation"
     with logged_model.verified_copy(uri, tags, description) as folder:
         digest = logged_model.files_digest(folder)
-        served: pd.DataFrame = model_loading.load_scoring_model(folder).predict(customers)
+        model = model_loading.load_scoring_model(folder, is_new=registered is None)
+        served: pd.DataFrame = model.predict(customers)
     if not np.array_equal(served["churn_probability"], evaluation.probabilities):
         raise AssertionError("the scoring model gives other probabilities than were measured")
     return uri, digest

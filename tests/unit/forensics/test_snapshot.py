@@ -9,7 +9,7 @@ def test_labelling_belongs_to_the_data(tmp_path):
     A checkout that is older than these parameters does not.
     """
     roles = {"data.id": "id", "data.target": "left", "data.positive": "Yes"}
-    default = {"data.negative": None, "data.unlabelled": "refuse"}
+    default = {"data.negative": None, "data.unlabelled": "refuse", "data.time": None}
     older, today, other = (
         Snapshot(None, tmp_path, {}, {}, roles | settings, None)
         for settings in ({}, default, {"data.negative": ["No", "yes"]})

@@ -1,0 +1,85 @@
+"""Split a table by time: train on the past, validate on what came next, test on the latest.
+
+A split by customer mixes the periods, so that a model is measured on months that it has seen with
+other customers: prices, seasons and campaigns of the test months are known to it. In use it never
+knows the next month. Hyndman and Athanasopoulos, "Forecasting: Principles and Practice", 3rd ed.,
+section 5.10 (evaluation on a rolling forecasting origin).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from churn.errors import UserError
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Where the periods are cut. A period that lies in none of the three splits is in a gap."""
+
+    train: np.ndarray  # the periods of each split, in order, shape (periods,)
+    valid: np.ndarray
+    test: np.ndarray
+
+    def assign(self, periods: np.ndarray) -> np.ndarray:
+        """The split of each row, "" in a gap; shape (rows,)."""
+        conditions = [np.isin(periods, part) for part in (self.train, self.valid, self.test)]
+        return np.select(conditions, ["train", "valid", "test"], "")
+
+
+def cut_periods(periods: np.ndarray, valid_share: float, test_share: float, gap: int = 0) -> Cuts:
+    """Cut a table's periods: the latest are the test split, those before the validation split.
+
+    Args:
+        periods: the different periods, in order, shape (periods,).
+        valid_share: of the periods, rounded to whole ones; at least one.
+        test_share: of the periods, rounded to whole ones; at least one.
+        gap: periods to leave out before the validation split, and before the test split. As many as
+            it takes until a row's label is known.
+
+    Raises:
+        UserError: nothing is left to train on.
+    """
+    count = len(periods)
+    test = max(1, round(test_share * count))
+    valid = max(1, round(valid_share * count))
+    return _cut(periods, valid, test, gap)
+
+
+def rolling_origins(
+    periods: np.ndarray, valid_share: float, gap: int, count: int
+) -> Iterator[Cuts]:
+    """The cuts of a backtest: each of the last `count` periods in turn is the test split.
+
+    Args: as of `cut_periods`.
+
+    Raises:
+        UserError: nothing is left to train on before the first of them.
+    """
+    for end in range(len(periods) - count + 1, len(periods) + 1):
+        valid = max(1, round(valid_share * end))
+        yield _cut(periods[: max(end, 0)], valid, 1, gap)
+
+
+def _cut(periods: np.ndarray, valid: int, test: int, gap: int) -> Cuts:
+    count = len(periods)
+    valid_end = count - test - gap
+    train_end = valid_end - valid - gap
+    if train_end < 1:
+        raise UserError(
+            f"{count} periods of data.time cannot be split into {test} for the test split, {valid} "
+            f"for validation, {gap} left out before each (split.gap), and at least 1 to train on"
+        )
+    return Cuts(periods[:train_end], periods[valid_end - valid : valid_end], periods[-test:])
+
+
+def describe_periods(periods: pd.Series) -> str:
+    """From which period to which: "2026-01-31 to 2026-06-30"."""
+    first, last = periods.min(), periods.max()
+    if isinstance(first, pd.Timestamp):
+        has_hours = (first.normalize(), last.normalize()) != (first, last)
+        form = "%Y-%m-%d %H:%M:%S" if has_hours else "%Y-%m-%d"
+        first, last = first.strftime(form), last.strftime(form)
+    return str(first) if first == last else f"{first} to {last}"

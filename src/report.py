@@ -94,7 +94,7 @@ def main() -> None:
     if suspicion:
         print(f"\nwarning     {suspicion}")
     print(f"\ngate        {record.data.tags['gate_reason']}")
-    print(version_lines(params.registry.model, versions) + unlabelled_line())
+    print(version_lines(params.registry.model, versions) + left_out_line(params.split.gap))
     print(f"\nNext: {TRY_A_CHANGE if version else NOT_REGISTERED}")
 
 
@@ -200,16 +200,19 @@ def version_lines(name: str, versions: dict[str, ModelVersion | None]) -> str:
     return "\n".join(lines)
 
 
-def unlabelled_line() -> str:
-    """How many customers are in no split since they have no label (`data.unlabelled: drop`)."""
+def left_out_line(gap: int) -> str:
+    """How many rows of the table are in no split.
+
+    They have no label (`data.unlabelled: drop`), or lie in a gap (`split.gap`).
+    """
     import pyarrow.parquet as pq
 
     total = pq.read_metadata(paths.RAW).num_rows
     kept = sum(pq.read_metadata(path).num_rows for path in paths.SPLITS.values())
     if kept == total:
         return ""
-    left_out = f"{total - kept:,} of {total:,} customers were left out: they have no label"
-    return f"\nunlabelled  {left_out}"
+    reason = "they lie in a gap (split.gap), or have no label" if gap else "they have no label"
+    return f"\nleft out    {total - kept:,} of {total:,} rows: {reason}"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pandas as pd
 
 from churn import paths
 from churn.console import run_command
-from churn.data.contract import Contract, load_project_contract
+from churn.data.contract import Contract, load_table_contract
 from churn.data.parquet import open_table
 from churn.data.split import SplitCounts, write_splits
 from churn.data.time_split import describe_periods
@@ -30,7 +30,7 @@ def main() -> None:
     # What this run is made of, noted before anything is read.
     params = load_params()
     seed_global_generators(params.seed)
-    contract = load_project_contract(params)
+    contract = load_table_contract(params)
     stage_tags = lineage.stage_tags("preprocess")
 
     launching_run.note_stage_executed("preprocess")

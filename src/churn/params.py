@@ -97,6 +97,8 @@ class Gate(Section):
     max_auc_drop: float = Field(ge=0, le=1)
     min_gain_over_baseline: float | None = Field(ge=-1, le=1)
     min_backtest_auc: float | None = Field(ge=0, le=1)
+    max_segment_auc_drop: float | None = Field(ge=0, le=1)
+    min_segment_rows: int = Field(ge=1)
     refuse_leakage: bool
     # only operations and forensics
     require_reproduced: bool = Field(exclude=True)  # read at promotion: no parameter of a model
@@ -159,7 +161,7 @@ class Params(Section):
         return flatten(self.model_dump())
 
     @model_validator(mode="after")
-    def _check_time(self) -> Self:
+    def _check_what_needs_another(self) -> Self:
         if self.data.time is None:
             for name, is_set in (
                 ("split.by: time", self.split.by == "time"),
@@ -169,6 +171,8 @@ class Params(Section):
                     raise ValueError(f"{name} needs data.time, the column with a row's period")
         if self.gate.min_backtest_auc is not None and self.evaluate.backtest is None:
             raise ValueError("gate.min_backtest_auc needs evaluate.backtest")
+        if self.gate.max_segment_auc_drop is not None and not self.evaluate.segments:
+            raise ValueError("gate.max_segment_auc_drop needs evaluate.segments")
         # only experiments
         if self.split.by == "time" and self.sweep.folds > 1:
             raise ValueError(

@@ -24,6 +24,7 @@ from churn.params import (
     parameter_names,
 )
 from conftest import Project, flat
+from customer_months import customer_months
 
 # Values that are not "a bit more", the first that is not the one there; the rest follow from
 # `turned`.
@@ -41,6 +42,7 @@ OTHERS |= {
     "split.by": ("time", "customer"),
     "evaluate.backtest": (3, 4),
     "gate.min_backtest_auc": (0.5, 0.6),
+    "gate.max_segment_auc_drop": (0.1, 0.2),
     "sweep.folds": (1, 2),
 }
 OTHERS |= {"registry.model": ("Another", "Other"), "train.max_depth": (5, 6)}
@@ -101,11 +103,12 @@ def test_typo_in_set_param_is_refused(project):
 
 def test_stages_declare_what_they_read(tiny_pipeline, tmp_path, inside, monkeypatch):
     """Each stage, run for real while every access to a parameter is noted, reads exactly the leaves
-    it declares.
+    it declares. The table is one of customer-months, and a backtest is made: so each is read.
     """
     import mlflow
 
     clone = inside(tiny_pipeline.copy(tmp_path))
+    make_customer_months(clone)
     sections = [
         Params,
         Data,
@@ -136,7 +139,7 @@ def test_stages_declare_what_they_read(tiny_pipeline, tmp_path, inside, monkeypa
     for stage in ("preprocess", "train", "evaluate"):
         if stage == "evaluate":  # with a production model, the gate compares
             mlflow.set_tracking_uri(clone.uri)
-            mlflow.MlflowClient().set_registered_model_alias("ChurnXGB", "production", "1")
+            mlflow.MlflowClient().set_registered_model_alias("ChurnXGB", "production", "2")
         read.clear()
         command = importlib.import_module(stage)
         monkeypatch.setattr(command, "load_params", load)
@@ -147,6 +150,24 @@ def test_stages_declare_what_they_read(tiny_pipeline, tmp_path, inside, monkeypa
                 leaf for leaf in parameter_names() if leaf == name or leaf.startswith(f"{name}.")
             }
         assert read & set(parameter_names()) == declared, stage
+
+
+def make_customer_months(clone: Project) -> None:
+    """Give a project simulated customer-months, split by time, and run its pipeline."""
+    customer_months(8).to_parquet(clone.folder / "data/raw.parquet", index=False)
+    roles = {"id": "customer_id", "time": "month", "target": "churn", "positive": "yes"}
+    clone.set(**{f"data.{role}": name for role, name in roles.items()})
+    clone.set(**{"split.by": "time", "evaluate.backtest": 2, "gate.min_roc_auc": 0.5})
+    clone.set(**{"gate.max_calibration_error": 1.0, "gate.min_backtest_auc": 0.4})
+    clone.set(**{"evaluate.segments": ["plan"], "gate.max_segment_auc_drop": 1.0})
+    # only experiments
+    clone.set(**{"sweep.folds": 1})
+    # end
+    (clone.folder / "data/schema.yaml").unlink()
+    clone.out("python", "src/infer_schema.py", "data/raw.parquet")
+    clone.out("dvc", "add", "--quiet", "data/raw.parquet")
+    clone.out("dvc", "repro")
+    clone.commit("customer-months")
 
 
 def test_stages_seed_the_global_generators(project, inside, monkeypatch):
@@ -162,7 +183,8 @@ def test_stages_seed_the_global_generators(project, inside, monkeypatch):
 
     for stage in ("preprocess", "train", "evaluate"):
         command = importlib.import_module(stage)
-        monkeypatch.setattr(command, "load_project_contract", draw_and_stop)
+        read_contract = f"load_{'table' if stage == 'preprocess' else 'project'}_contract"
+        monkeypatch.setattr(command, read_contract, draw_and_stop)
         for _ in range(2):
             with pytest.raises(UserError, match="far enough"):
                 command.main()

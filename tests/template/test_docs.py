@@ -2,6 +2,7 @@
 shows below it.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -73,6 +74,25 @@ def test_evaluation(clone):
     assert "**Warning:** columns that alone" in leaking.description
     assert "leakage" not in clone.versions()[1].tags
     assert "No column alone reaches" in clone.versions()[1].description
+
+
+def test_features(clone):
+    """docs/features.md: a model with derived features, as an experiment."""
+    follow("docs/features.md", clone)
+    assert clone.runs("train")[0].data.params["features"] == "['services', 'charge_change']"
+
+
+def test_time(clone):
+    """docs/time.md: a split by customer promises too much on customer-months, one by time does not;
+    and a backtest.
+    """
+    follow("docs/time.md", clone)
+    version = clone.versions()[0]
+    params = json.loads(version.tags["params"])
+    assert (params["split.by"], params["split.gap"], params["data.time"]) == ("time", 1, "month")
+    assert "2025-08-31 to 2025-12-31" in version.description, "the model card names the periods"
+    artifacts = clone.client.list_artifacts(clone.runs("train")[0].info.run_id, "plots")
+    assert "plots/backtest.csv" in [artifact.path for artifact in artifacts]
 
 
 def test_experiments(clone):

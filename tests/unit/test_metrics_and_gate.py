@@ -26,6 +26,9 @@ LIMITS = load_params(ROOT / "params.yaml").gate.model_copy(
         "max_calibration_error": 0.08,
         "max_auc_drop": 0.02,
         "min_gain_over_baseline": None,
+        "min_backtest_auc": None,
+        "max_segment_auc_drop": None,
+        "min_segment_rows": 200,
         "refuse_leakage": False,
     }
 )
@@ -178,6 +181,33 @@ def test_baseline_and_leakage_are_asked_for_on_request(limits, reason):
     failures = gate.missed_thresholds(results, LIMITS.model_copy(update=limits))
     assert len(failures) == bool(reason)
     assert reason in "".join(failures)
+
+
+@pytest.mark.parametrize(
+    ("limits", "customers", "interval", "passes"),
+    [
+        ({}, 500, (-0.10, -0.15, -0.05), True),
+        ({"max_segment_auc_drop": 0.05}, 500, (-0.10, -0.15, -0.05), False),
+        ({"max_segment_auc_drop": 0.05}, 199, (-0.10, -0.15, -0.05), True),
+        ({"max_segment_auc_drop": 0.05}, 500, (-0.10, -0.21, 0.01), True),
+        ({"max_segment_auc_drop": 0.05}, 500, (-0.04, -0.06, -0.02), True),
+    ],
+    ids=["not asked for", "much worse", "too few customers", "by chance", "a little worse"],
+)
+def test_a_segment_that_became_worse_is_refused_on_request(limits, customers, interval, passes):
+    """If it is large enough, and loses more than allowed and than chance explains."""
+    segment = {"column": "plan", "segment": "b", "customers": customers}
+    segment |= dict(zip(("difference", "low", "high"), interval))
+    decision = gate.decide(
+        {"roc_auc": 0.85, "calibration_error": 0.03},
+        LIMITS.model_copy(update=limits),
+        (0.0, -0.001, 0.001),
+        "",
+        pd.DataFrame([segment]),
+    )
+    assert decision.passed == passes
+    if not passes:
+        assert "gate.max_segment_auc_drop 0.05 for plan = b: roc_auc -0.1000" in str(decision)
 
 
 def test_paired_bootstrap_sees_what_two_intervals_cannot():

@@ -78,3 +78,22 @@ def test_a_small_segment_has_no_roc_auc():
 def test_a_column_that_is_no_feature_is_refused():
     with pytest.raises(UserError, match=r"evaluate.segments .*: left is no feature .* plan, age"):
         segments.check_segments(["plan", "left"], CONTRACT)
+
+
+def test_a_model_is_compared_with_another_by_segment():
+    """Worse for one plan alone: the interval of that plan says so, those of the others do not."""
+    other = PROBABILITIES.copy()
+    is_b = (TEST["plan"] == "b").to_numpy()
+    other[is_b] = DRAW.permutation(other[is_b])
+    differences = segments.segment_differences(
+        TEST, CONTRACT, ["plan", "senior"], (other, PROBABILITIES), Resampling(200, 0)
+    ).set_index(["column", "segment"])
+    assert ("plan", "null") not in differences.index, "too small"
+    assert differences.loc[("plan", "a"), ["difference", "low", "high"]].tolist() == [0, 0, 0]
+    worse = differences.loc[("plan", "b")]
+    assert worse["customers"] == is_b.sum() and worse["low"] < worse["difference"] < worse["high"]
+    assert worse["high"] < 0
+    is_senior = TEST["senior"].to_numpy()
+    expected = roc_auc_score(LABELS[is_senior], other[is_senior])
+    expected -= roc_auc_score(LABELS[is_senior], PROBABILITIES[is_senior])
+    assert differences.loc[("senior", "1"), "difference"] == pytest.approx(expected)

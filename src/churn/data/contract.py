@@ -98,14 +98,22 @@ class Contract:
 
 
 def load_project_contract(params: "Params") -> Contract:
-    """Read the project's contract, data/schema.yaml, with the roles that params.yaml gives.
+    """Read the project's contract, with the derived features that a model gets.
 
     Raises:
         UserError: as `load_contract` and `with_derived`.
     """
+    return with_derived(load_table_contract(params), params.features or [])
+
+
+def load_table_contract(params: "Params") -> Contract:
+    """Read the project's contract, data/schema.yaml, with the roles that params.yaml gives.
+
+    Raises:
+        UserError: as `load_contract`.
+    """
     data = params.data
-    contract = load_contract(paths.SCHEMA, data.id, data.target, data.positive, data.time)
-    return with_derived(contract, params.features or [])
+    return load_contract(paths.SCHEMA, data.id, data.target, data.positive, data.time)
 
 
 def with_derived(contract: Contract, names: Iterable[str]) -> Contract:

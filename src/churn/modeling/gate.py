@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pandas as pd
+
 from churn.params import Gate
 
 
@@ -55,11 +57,36 @@ def missed_thresholds(metrics: Mapping[str, float], gate: Gate) -> list[str]:
     return failures
 
 
+def worse_segments(segments: pd.DataFrame, gate: Gate) -> list[str]:
+    """The segments that lose more than `gate.max_segment_auc_drop`, and more than chance explains.
+
+    Not non-inferiority, as for all customers together: of many small segments one always may be
+    worse by that much.
+
+    Args:
+        segments: segments.segment_differences between the model and production.
+    """
+    most = gate.max_segment_auc_drop
+    if most is None:
+        return []
+    failures = []
+    large = segments[segments["customers"] >= gate.min_segment_rows]
+    for row in large.to_dict("records"):
+        if row["difference"] < -most and row["high"] < 0:
+            interval = f"{row['low']:+.4f} to {row['high']:+.4f}"
+            failures.append(
+                f"worse than production by more than gate.max_segment_auc_drop {most:g} for "
+                f"{row['column']} = {row['segment']}: roc_auc {row['difference']:+.4f} ({interval})"
+            )
+    return failures
+
+
 def decide(
     metrics: Mapping[str, float],
     gate: Gate,
     difference: tuple[float, float, float] | None,
     reason: str,
+    segments: pd.DataFrame | None = None,
 ) -> Decision:
     """Judge a model by its test metrics and by its comparison with production.
 
@@ -73,6 +100,7 @@ def decide(
         difference: its ROC AUC minus production's on the same test rows, with the 95 % interval of
             a paired bootstrap; None if they cannot be compared: then only the thresholds decide.
         reason: why they cannot be compared.
+        segments: the same by segment (segments.segment_differences), if segments are asked for.
     """
     failures = missed_thresholds(metrics, gate)
     if difference is None:
@@ -82,5 +110,7 @@ def decide(
         failures.append(
             f"may be worse than production by more than gate.max_auc_drop {gate.max_auc_drop:g}"
         )
+    if segments is not None:
+        failures += worse_segments(segments, gate)
     interval = f"95 % interval {low:+.4f} to {high:+.4f}"
     return Decision(failures, f"roc_auc {point:+.4f} against production, {interval}")

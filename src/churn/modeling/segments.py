@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from churn import paths
 from churn.data.contract import Column, Contract
 from churn.errors import UserError
-from churn.modeling.bootstrap import Resampling, bootstrap_intervals
+from churn.modeling.bootstrap import Resampling, bootstrap_intervals, paired_differences
 from churn.modeling.encoding import encode_features, encode_labels
 from churn.modeling.metrics import calibration_error
 
@@ -67,14 +67,44 @@ def segment_table(
     """
     labels = encode_labels(test, contract)
     contacted = probabilities >= threshold
-    features = encode_features(test, contract)
-    by_name = {column.name: column for column in contract.model_columns}
     rows = []
-    for name in columns:
-        for segment, is_in in _segments(features[name], by_name[name]):
-            chosen = labels[is_in], probabilities[is_in], contacted[is_in]
-            rows.append({"column": name, "segment": segment, **_measure(*chosen, resampling)})
+    for name, segment, is_in in _segments(test, contract, columns):
+        chosen = labels[is_in], probabilities[is_in], contacted[is_in]
+        rows.append({"column": name, "segment": segment, **_measure(*chosen, resampling)})
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def segment_differences(
+    test: pd.DataFrame,
+    contract: Contract,
+    columns: list[str],
+    probabilities: tuple[np.ndarray, np.ndarray],
+    resampling: Resampling,
+) -> pd.DataFrame:
+    """How much better or worse one model is than another for each group of the test customers.
+
+    Segments that are too small to say (`segment_table`) are left out.
+
+    Args:
+        columns: names of features.
+        probabilities: of the first and of the second model, each of the shape (rows,).
+
+    Returns:
+        The columns column, segment, customers, and difference, low and high: the ROC AUC of the
+        first model minus the second's with its 95 % paired bootstrap interval.
+    """
+    labels = encode_labels(test, contract)
+    rows = []
+    for name, segment, is_in in _segments(test, contract, columns):
+        if _is_small(labels[is_in]):
+            continue
+        ours, theirs = (one[is_in] for one in probabilities)
+        differences = paired_differences(labels[is_in], ours, theirs, resampling)
+        difference, low, high = differences["roc_auc"]
+        row = {"column": name, "segment": segment, "customers": int(is_in.sum())}
+        rows.append({**row, "difference": difference, "low": low, "high": high})
+    names = ["column", "segment", "customers", "difference", "low", "high"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def readable_rows(table: pd.DataFrame) -> list[dict[str, str]]:
@@ -114,8 +144,24 @@ def read_segments() -> pd.DataFrame | None:
     )
 
 
-def _segments(values: pd.Series, column: Column) -> Iterator[tuple[str, np.ndarray]]:
-    """The name of each segment, and which rows are in it, shape (rows,)."""
+def _segments(
+    test: pd.DataFrame, contract: Contract, columns: list[str]
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    """The column and the name of each segment, and which rows are in it, shape (rows,)."""
+    features = encode_features(test, contract)
+    by_name = {column.name: column for column in contract.model_columns}
+    for name in columns:
+        for segment, is_in in _segments_of_column(features[name], by_name[name]):
+            yield name, segment, is_in
+
+
+def _is_small(labels: np.ndarray) -> bool:
+    """Whether a segment has too few customers, or too few of one kind, to be measured."""
+    fewest = min(labels.sum(), len(labels) - labels.sum())
+    return bool(len(labels) < FEWEST_CUSTOMERS or fewest < FEWEST_OF_A_KIND)
+
+
+def _segments_of_column(values: pd.Series, column: Column) -> Iterator[tuple[str, np.ndarray]]:
     is_null = values.isna().to_numpy()
     known = values[~is_null]
     if column.kind == "text" or known.nunique() <= MOST_VALUES:
@@ -142,8 +188,7 @@ def _measure(
         "precision": found / contacted.sum() if contacted.any() else np.nan,
         "recall": found / churners if churners else np.nan,
     }
-    fewest = min(churners, len(labels) - churners)
-    if len(labels) < FEWEST_CUSTOMERS or fewest < FEWEST_OF_A_KIND:
+    if _is_small(labels):
         return measured
     intervals = bootstrap_intervals(labels, probabilities, resampling)
     return measured | {

@@ -10,6 +10,7 @@ import pandas as pd
 
 from churn.data.contract import Contract
 from churn.errors import UserError
+from churn.modeling import segments
 from churn.modeling.bootstrap import Resampling, paired_differences
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import COMPARED_METRICS, gain_per_customer, point_metrics
@@ -72,7 +73,36 @@ def comparison_table(
         difference, low, high = differences[name]
         values = f"{ours.metrics[name]:>12.4f} {theirs.metrics[name]:>14.4f}"
         lines.append(f"{name:<22} {values} {difference:>+12.4f}   {low:+.4f} to {high:+.4f}")
+    if params.evaluate.segments:
+        both = (ours.probabilities, theirs.probabilities)
+        lines += ["", *worse_segments(test, contract, both, params)]
     return "\n".join(lines)
+
+
+def worse_segments(
+    test: pd.DataFrame,
+    contract: Contract,
+    probabilities: tuple[np.ndarray, np.ndarray],
+    params: Params,
+) -> list[str]:
+    """The segments for which staging is worse than production, beyond chance, as lines of text.
+
+    Args:
+        probabilities: of staging and of production, each of the shape (rows,).
+    """
+    resampling = Resampling(params.evaluate.bootstrap, params.seed)
+    columns = params.evaluate.segments or []
+    table = segments.segment_differences(test, contract, columns, probabilities, resampling)
+    worse = table[table["high"] < 0].sort_values("difference")
+    if worse.empty:
+        return [f"No segment by {', '.join(columns)} is worse than in production, beyond chance."]
+    lines = ["Segments with a worse ROC AUC than in production, beyond chance:"]
+    for row in worse.to_dict("records"):
+        name = f"{row['column']} = {row['segment']} ({row['customers']:,} customers)"
+        lines.append(
+            f"  {name}: {row['difference']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})"
+        )
+    return lines
 
 
 def _measure(

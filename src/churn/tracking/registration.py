@@ -16,7 +16,7 @@ import pandas as pd
 from churn import paths
 from churn.errors import UserError
 from churn.files import read_metrics
-from churn.modeling import gate, single_columns
+from churn.modeling import gate, segments, single_columns
 from churn.modeling.bootstrap import Resampling, paired_differences
 from churn.modeling.encoding import encode_labels
 from churn.tracking import (
@@ -123,32 +123,35 @@ def _verified_scoring_model(evaluation: Evaluation) -> tuple[str, str]:
 
 def _compare_with_production(
     evaluation: Evaluation, production: ModelVersion | None
-) -> tuple[tuple[float, float, float] | None, str]:
+) -> tuple[tuple[float, float, float] | None, str, pd.DataFrame | None]:
     """Compare the model with the one in production on the same test rows.
 
     Returns:
         The difference in ROC AUC with its interval (bootstrap.paired_differences), or None and
-        the reason why they cannot be compared.
+        the reason why they cannot be compared; and the same by segment, where segments are asked
+        for (segments.segment_differences).
 
     Raises:
         UserError: the production model is not what was registered.
     """
     if production is None:
-        return None, "no production model to compare with"
+        return None, "no production model to compare with", None
     predictor = _production_predictor(production)
     try:
         scores = model_loading.score_rows(production, predictor, evaluation.test)
     except UserError as error:  # its contract is another: a person decides at promotion
-        return None, str(error)
+        return None, str(error), None
 
-    params = evaluation.params
-    differences = paired_differences(
-        encode_labels(evaluation.test, evaluation.contract),
-        evaluation.probabilities,
-        scores["churn_probability"].to_numpy(),
-        Resampling(params.evaluate.bootstrap, params.seed),
-    )
-    return differences["roc_auc"], ""
+    params, test, contract = evaluation.params, evaluation.test, evaluation.contract
+    probabilities = (evaluation.probabilities, scores["churn_probability"].to_numpy())
+    resampling = Resampling(params.evaluate.bootstrap, params.seed)
+    labels = encode_labels(test, contract)
+    difference = paired_differences(labels, *probabilities, resampling)["roc_auc"]
+    columns = params.evaluate.segments
+    if not columns:
+        return difference, "", None
+    by_segment = segments.segment_differences(test, contract, columns, probabilities, resampling)
+    return difference, "", by_segment
 
 
 def _production_predictor(version: ModelVersion) -> PyFuncModel:

@@ -1,0 +1,256 @@
+"""Tables with one row per customer and period: their dates, their keys, their splits, a backtest.
+
+docs/time.md, which test_docs.py follows, is the whole way through the commands.
+"""
+
+import datetime
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from churn import paths
+from churn.data.contract import Contract, load_contract
+from churn.data.parquet import open_table
+from churn.data.split import write_splits
+from churn.errors import UserError
+
+# only experiments
+from churn.experiments.objective import assign_folds_by_customer
+
+# end
+from churn.files import read_yaml
+from churn.modeling import backtest
+from churn.modeling.single_columns import separation_table
+from churn.params import Params, validate_params
+from conftest import ROOT
+from customer_months import customer_months
+from infer_schema import infer_contract
+
+MONTHS = customer_months(8)
+
+
+OWN = {
+    "seed": 42,
+    "data.id": "customer_id",
+    "data.time": "month",
+    "data.target": "churn",
+    "data.positive": "yes",
+    "data.negative": None,
+    "data.unlabelled": "refuse",
+    "features": None,
+    "split.by": "time",
+    "split.valid": 0.2,
+    "split.test": 0.2,
+    "split.gap": 0,
+    "evaluate.bootstrap": 100,
+    "evaluate.backtest": None,
+    "gate.min_backtest_auc": None,
+    # only experiments
+    "sweep.folds": 1,
+    # end
+}
+
+
+def parameters(**changed: object) -> Params:
+    """The project's parameters, with those that matter here for customer-months split by time."""
+    tree = read_yaml(ROOT / "params.yaml")
+    for name, value in {**OWN, **changed}.items():
+        *section, leaf = name.split(".")
+        (tree[section[0]] if section else tree)[leaf] = value
+    return validate_params(tree, "params.yaml")
+
+
+def contract_of(table: pd.DataFrame | pa.Table, folder, params: Params) -> Contract:
+    """Write the table, infer its contract, and load that."""
+    frame = table if isinstance(table, pd.DataFrame) else table.to_pandas()
+    if isinstance(table, pa.Table):
+        pa.parquet.write_table(table, folder / "raw.parquet")
+    else:
+        frame.to_parquet(folder / "raw.parquet", index=False)
+    text, _ = infer_contract(folder / "raw.parquet", params.data)
+    (folder / "schema.yaml").write_text(text)
+    data = params.data
+    return load_contract(folder / "schema.yaml", data.id, data.target, data.positive, data.time)
+
+
+def splits(
+    table: pd.DataFrame | pa.Table, folder, params: Params | None = None
+) -> dict[str, pd.DataFrame]:
+    params = params or parameters()
+    contract = contract_of(table, folder, params)
+    write_splits(open_table(folder / "raw.parquet"), contract, params, folder)
+    return {name: pd.read_parquet(folder / path.name) for name, path in paths.SPLITS.items()}
+
+
+def test_a_customer_has_a_row_in_each_period_and_splits_do_not_overlap(tmp_path):
+    parts = splits(MONTHS, tmp_path, parameters(**{"split.gap": 1}))
+    months = {name: sorted(rows["month"].unique()) for name, rows in parts.items()}
+    known = sorted(MONTHS["month"].unique())
+    assert months["train"] == known[:2]
+    assert months["valid"] == known[3:5] and months["test"] == known[6:]
+    assert parts["train"]["customer_id"].isin(parts["test"]["customer_id"]).any()
+    assert (
+        sum(map(len, parts.values()))
+        == MONTHS["month"].isin(known[:2] + known[3:5] + known[6:]).sum()
+    )
+
+
+# Periods in the forms that tables have them in.
+FORMS = {
+    "date": lambda months: pa.array(months.dt.date, pa.date32()),
+    "timestamp of microseconds": lambda months: pa.array(months, pa.timestamp("us")),
+    "date as text": lambda months: pa.array(months.dt.strftime("%Y-%m-%d")),
+    "whole number": lambda months: pa.array(months.dt.year * 100 + months.dt.month),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+def test_every_form_of_a_period_gives_the_same_splits(form, tmp_path):
+    table = pa.Table.from_pandas(MONTHS, preserve_index=False)
+    (tmp_path / "dates").mkdir()
+    expected = splits(table, tmp_path / "dates")
+    position = table.column_names.index("month")
+    table = table.set_column(position, "month", form(MONTHS["month"]))
+    (tmp_path / "form").mkdir()
+    found = splits(table, tmp_path / "form")
+    for name, rows in expected.items():
+        assert found[name]["customer_id"].tolist() == rows["customer_id"].tolist()
+
+
+# What is wrong with the periods, and what the message must say of it.
+FAULTS = {
+    "time zone": (
+        MONTHS.assign(month=MONTHS["month"].dt.tz_localize("Europe/Berlin")),
+        "month: data.time must hold dates or whole numbers, not timestamp[us, tz=Europe/Berlin]; "
+        "write it as dates without a time zone",
+    ),
+    "no date": (
+        MONTHS.assign(month=MONTHS["month"].dt.strftime("%b %Y")),
+        "month: data.time must hold dates such as 2026-11-30",
+    ),
+    "float": (
+        MONTHS.assign(month=1.5),
+        "month: data.time must hold dates or whole numbers, not double",
+    ),
+    "null": (
+        MONTHS.assign(month=MONTHS["month"].where(MONTHS.index != 3)),
+        "month: null where none is allowed; 1 row: 4",
+    ),
+    "missing": (
+        MONTHS.rename(columns={"month": "period"}),
+        "data.time in params.yaml, but the table has no such column",
+    ),
+    "twice in one period": (
+        pd.concat([MONTHS, MONTHS.iloc[[7]]]),
+        f"customer_id: duplicate id and month; 1 row: {len(MONTHS) + 1}; found",
+    ),
+}
+
+
+@pytest.mark.parametrize(("table", "says"), FAULTS.values(), ids=FAULTS.keys())
+def test_faults_of_a_period_are_named(table, says, tmp_path):
+    with pytest.raises(UserError) as refused:
+        splits(table, tmp_path)
+    assert says in str(refused.value)
+
+
+def test_a_table_that_changed_breaks_its_contract(tmp_path):
+    """Where the contract was written for dates: a time zone, texts that are no dates."""
+    params = parameters()
+    contract = contract_of(MONTHS, tmp_path, params)
+    faults = {
+        "must be datetime64[ns] (time), the table has timestamp[us, tz=UTC]; a period has no time "
+        "zone": MONTHS.assign(month=MONTHS["month"].dt.tz_localize("UTC")),
+        "month: not each one is a date, such as 2026-11-30": MONTHS.assign(month="soon"),
+    }
+    for says, table in faults.items():
+        table.to_parquet(tmp_path / "raw.parquet", index=False)
+        with pytest.raises(UserError) as refused:
+            write_splits(open_table(tmp_path / "raw.parquet"), contract, params, tmp_path)
+        assert says in str(refused.value)
+
+
+def test_a_date_that_is_no_period_is_no_feature(tmp_path):
+    signed_up = MONTHS.assign(signed_up=datetime.date(2020, 1, 1))
+    with pytest.raises(UserError, match=r"signed_up: it holds dates .* name it as data.time"):
+        splits(signed_up, tmp_path)
+
+
+def test_the_latest_labelled_periods_are_the_test_split(tmp_path):
+    """Customers of the last month have no label yet: with `unlabelled: drop` they do not count."""
+    latest = MONTHS["month"].max()
+    table = MONTHS.assign(churn=MONTHS["churn"].where(MONTHS["month"] < latest))
+    parts = splits(table, tmp_path, parameters(**{"data.unlabelled": "drop"}))
+    assert parts["test"]["month"].max() == sorted(MONTHS["month"].unique())[-2]
+
+
+def test_by_customer_all_months_of_a_customer_are_in_one_split(tmp_path):
+    parts = splits(MONTHS, tmp_path, parameters(**{"split.by": "customer"}))
+    ids = [set(rows["customer_id"]) for rows in parts.values()]
+    assert len(set.union(*ids)) == sum(map(len, ids)) == MONTHS["customer_id"].nunique()
+    # only experiments
+    folds = assign_folds_by_customer(MONTHS["customer_id"], 5, seed=1)
+    assert pd.Series(folds).groupby(MONTHS["customer_id"]).nunique().max() == 1
+    assert set(folds) == set(range(5))
+    # end
+
+
+def test_a_backtest_measures_the_last_periods_by_models_of_their_past(tmp_path):
+    """Rows of a period change no model of an earlier one."""
+    params = parameters(**{"evaluate.backtest": 3, "train.rounds": 20})
+    contract = contract_of(MONTHS, tmp_path, params)
+    table = backtest.backtest_table(MONTHS, contract, params)
+    last = sorted(MONTHS["month"].unique())[-3:]
+    assert table["period"].tolist() == [f"{month:%Y-%m-%d}" for month in last]
+    assert (table["roc_auc_low"] < table["roc_auc"]).all()
+    assert (table["roc_auc"] < table["roc_auc_high"]).all()
+
+    other_end = MONTHS.copy()
+    is_last = other_end["month"] == last[-1]
+    other_end.loc[is_last, "churn"] = np.where(other_end["tenure"] > 5, "yes", "no")[is_last]
+    changed = backtest.backtest_table(other_end, contract, params)
+    pd.testing.assert_frame_equal(changed[:2], table[:2])
+    assert changed["roc_auc"][2] != table["roc_auc"][2]
+
+    metrics = backtest.backtest_metrics(table)
+    assert metrics["backtest_worst_roc_auc"] == table["roc_auc"].min()
+
+
+def test_a_period_without_churners_is_named(tmp_path):
+    params = parameters(**{"evaluate.backtest": 3})
+    contract = contract_of(MONTHS, tmp_path, params)
+    latest = MONTHS["month"].max()
+    quiet = MONTHS.assign(churn=MONTHS["churn"].where(MONTHS["month"] < latest, "no"))
+    with pytest.raises(UserError, match=f"{latest:%Y-%m-%d} has .* rows, 0 of them churned"):
+        backtest.backtest_table(quiet, contract, params)
+
+
+def test_a_column_that_knows_the_next_month_is_found(tmp_path):
+    """Planted: how often the customer's account was closed in the month after the row."""
+    leaves = (MONTHS["churn"] == "yes").astype(float)
+    planted = MONTHS.assign(closed_next_month=leaves)
+    parts = splits(planted, tmp_path)
+    contract = contract_of(planted, tmp_path, parameters())
+    table = separation_table(parts["train"], parts["test"], contract)
+    assert table.iloc[0].tolist() == ["closed_next_month", 1.0, 0]
+    assert (table["roc_auc"][1:] < 0.75).all()
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"data.time": None}, "split.by: time needs data.time"),
+        ({"data.time": "churn"}, "time is also id or target, 'churn'"),
+        ({"split.by": "customer", "split.gap": 1}, "gap is 1 periods, which needs `by: time`"),
+        ({"split.by": "customer", "data.time": None, "evaluate.backtest": 3}, "evaluate.backtest"),
+        ({"gate.min_backtest_auc": 0.6}, "gate.min_backtest_auc needs evaluate.backtest"),
+        # only experiments
+        ({"sweep.folds": 5}, "sweep.folds is 5; with `split.by: time` it must be 1"),
+        # end
+    ],
+)
+def test_parameters_that_contradict_one_another_are_refused(changed, says):
+    with pytest.raises(UserError, match=says):
+        parameters(**changed)

@@ -90,7 +90,7 @@ class Own:
         self, table: customer_table.CustomerTable, explain: bool = True
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         paths = (self.folder / "s.parquet", self.folder / "r.parquet")
-        scorer = Scorer(self.scorer, self.rules, explain)
+        scorer = Scorer(self.scorer, self.rules, explain, self.params.evaluate.costs)
         score_table(table, scorer, paths, {}, ignore)
         return pd.read_parquet(paths[0]), pd.read_parquet(paths[1])
 

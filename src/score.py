@@ -32,8 +32,8 @@ from churn.data.customer_table import CustomerTable, file_md5
 from churn.errors import UserError
 from churn.operations.campaign import CONTACT, CONTROL, Campaign, affordable_contacts
 from churn.operations.scoring import ScoreCounts, Scorer, score_table
-from churn.operations.version_costs import registered_costs
-from churn.params import Costs, Params, load_params
+from churn.operations.version_costs import costs_of_version
+from churn.params import Costs, load_params
 from churn.tracking import environment, git_state, model_loading, registry, runs, store
 from churn.tracking.store_errors import explain_store_error
 
@@ -53,7 +53,7 @@ def main() -> None:
 
     store.connect()
     version = registry.require_alias(params.registry.model, options.alias)
-    costs = costs_of(version, params)
+    costs = costs_of_version(version, params.evaluate.costs)
     campaign = campaign_of(options, costs)
     model, contract = model_loading.load_scorer(version)
     scorer = Scorer(model, contract, options.explain, costs, campaign)
@@ -135,18 +135,6 @@ def check_options(options: argparse.Namespace) -> None:
         )
     if not options.campaign:
         raise UserError("--holdout needs --campaign NAME, which decides who is left alone")
-
-
-def costs_of(version: ModelVersion, params: Params) -> Costs:
-    """The costs by which a version was evaluated; today's, with a note, if those are lost."""
-    costs = registered_costs(version)
-    if costs is not None:
-        return costs
-    print(
-        f"note: {version.name} version {version.version} no longer says by which costs it was "
-        "evaluated; expected_value is by those of params.yaml"
-    )
-    return params.evaluate.costs
 
 
 def campaign_of(options: argparse.Namespace, costs: Costs) -> Campaign:

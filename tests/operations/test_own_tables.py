@@ -20,9 +20,9 @@ from churn.modeling import plot_data
 from churn.modeling.booster import feature_contributions, fit_booster, predict_probabilities
 from churn.modeling.encoding import encode_labels, labelled_matrix
 from churn.modeling.metrics import point_metrics
-from churn.operations.monitoring import count_batch, labelled_metrics
+from churn.operations.monitoring import count_batch, labelled_customers, labelled_metrics
 from churn.operations.scoring import Scorer, score_table
-from churn.params import read_yaml, validate_params
+from churn.params import Params, read_yaml, validate_params
 from conftest import ROOT
 from infer_schema import infer_contract
 
@@ -108,6 +108,13 @@ def own_frame(**columns) -> pd.DataFrame:
     return pd.DataFrame({"id": IDS["text"], "x": x, "left": left}).assign(**columns)
 
 
+def measure(
+    labels: customer_table.CustomerTable, own: Own, scores: pd.DataFrame, params: Params
+) -> dict[str, float]:
+    """The metrics of the scored customers in a table of labels."""
+    return labelled_metrics(labelled_customers(labels, own.rules, scores, params), params, 0.5)
+
+
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("kind", IDS)
@@ -129,7 +136,7 @@ def test_every_type_of_id_and_label(tmp_path, kind, target, form):
     invalid, rows = counts.invalid, counts.rows
     assert rows == ROWS and not invalid
     labels = own.table(frame, f"l.{form}", ["id", "left"])
-    found = labelled_metrics(labels, own.rules, scores, own.params, 0.5)
+    found = measure(labels, own, scores, own.params)
     assert found["roc_auc"] > 0.6
 
 
@@ -147,7 +154,7 @@ def test_a_null_leaves_the_other_ids_as_they_are(tmp_path, form):
     known = frame.drop(index=2).merge(scores.assign(id=scores["id"].astype("Int64")), on="id")
     y, probability = encode_labels(known, own.rules), known["churn_probability"].to_numpy()
     expected = point_metrics(y, probability, 0.5, own.params.evaluate.costs)
-    found = labelled_metrics(labels, own.rules, scores, own.params, 0.5)
+    found = measure(labels, own, scores, own.params)
     assert found["roc_auc"] == expected["roc_auc"]
 
 
@@ -186,7 +193,7 @@ def test_labels_that_cannot_be_used(tmp_path):
         (tmp_path / "l.csv").write_text("\n".join([*lines[:8], line, *lines[9:]]))
         labels = customer_table.CustomerTable(str(tmp_path / "l.csv"), own.rules, ["id", "left"])
         with pytest.raises(UserError, match=says):
-            labelled_metrics(labels, own.rules, scores, own.params, 0.5)
+            measure(labels, own, scores, own.params)
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
@@ -213,13 +220,13 @@ def test_unknown_labels_are_left_out_on_request(tmp_path, capsys):
         UserError,
         match="left is 'paused', not one of 'no', 'yes'; `unlabelled: drop` under `data:`",
     ):
-        labelled_metrics(labels, own.rules, scores, own.params, 0.5)
+        measure(labels, own, scores, own.params)
     data = own.params.data.model_copy(update={"unlabelled": "drop"})
     dropping = own.params.model_copy(update={"data": data})
-    found = labelled_metrics(labels, own.rules, scores, dropping, 0.5)
+    found = measure(labels, own, scores, dropping)
     assert "60 such customers are left out of the metrics" in capsys.readouterr().out
     known = own.table(own.frame[third["left"] != "paused"], "k.csv", ["id", "left"])
-    assert found == labelled_metrics(known, own.rules, scores, own.params, 0.5)
+    assert found == measure(known, own, scores, own.params)
 
 
 def test_columns_called_like_the_products(tmp_path):

@@ -23,6 +23,7 @@ from churn.data.contract import load_contract
 from churn.errors import UserError
 from churn.files import md5
 from churn.modeling.booster import feature_contributions, load_booster, predict_probabilities
+from churn.operations import version_costs
 from conftest import BIN, Project
 
 pytestmark = pytest.mark.sample
@@ -355,7 +356,7 @@ def test_expected_value_is_by_the_costs_of_the_version(trained, customers, score
 
 def test_costs_that_nobody_recorded(trained, customers, score, tmp_path, monkeypatch):
     """A version whose run is gone: today's costs, and a note that says so."""
-    monkeypatch.setattr(verb, "registered_costs", lambda version: None)
+    monkeypatch.setattr(version_costs, "registered_costs", lambda version: None)
     customers.head(100).to_parquet(tmp_path / "c.parquet")
     code, printed = score(tmp_path / "c.parquet", tmp_path / "s.parquet")
     assert code == 0 and "note: ChurnXGB version 1 no longer says by which costs" in printed

@@ -14,7 +14,7 @@ import pandas as pd
 
 from churn.console import text_table
 from churn.data.checks import failed_cells, pandera_schema
-from churn.data.contract import SCORE_COLUMNS, Contract
+from churn.data.contract import CAMPAIGN_COLUMNS, SCORE_COLUMNS, Contract
 from churn.data.customer_table import CustomerTable
 from churn.data.drift import Bins, measure_drift
 from churn.data.rejection import to_contract_types
@@ -25,6 +25,7 @@ from churn.modeling.metrics import point_metrics
 from churn.params import Monitor, Params
 
 PROBABILITY = SCORE_COLUMNS[0]
+ACTION = CAMPAIGN_COLUMNS[1]
 MONITORED_METRICS = (*MAIN_METRICS, "calibration_error", "value_per_customer")
 SHARES = ("invalid", "null", "null_in_training")  # columns of a drift table
 
@@ -92,35 +93,50 @@ def drift_table(training: dict[str, np.ndarray], batch: BatchCounts) -> pd.DataF
     return pd.DataFrame(rows).T.sort_values("psi", ascending=False)
 
 
-def labelled_metrics(
-    table: CustomerTable,
-    contract: Contract,
-    scores: pd.DataFrame,
-    params: Params,
-    threshold: float,
-) -> dict[str, float]:
-    """The metrics of `evaluate`, with intervals, for scored customers with known labels.
+@dataclass(frozen=True)
+class LabelledCustomers:
+    """The scored customers whose labels are known; each array has the shape (rows,)."""
+
+    labels: np.ndarray  # 1.0 for a customer who churned, else 0.0
+    probabilities: np.ndarray  # of churn
+    actions: np.ndarray  # what was done with them; empty texts, if the scores do not say
+
+
+def labelled_customers(
+    table: CustomerTable, contract: Contract, scores: pd.DataFrame, params: Params
+) -> LabelledCustomers:
+    """Bring together labels and scores, by id.
 
     Args:
         table: ids and labels.
-        scores: ids and churn probabilities.
+        scores: ids, churn probabilities and, if the scores have them, actions.
 
     Raises:
         UserError: a label is unknown where `data.unlabelled` refuses that, an id comes twice, or
             there are not both kinds of customers among those who were scored.
     """
     known = _known_labels(_read_labels(table, contract), table.url, contract, params)
-    by_id = scores.set_index(contract.id)[PROBABILITY]
-    probabilities = known[contract.id].map(by_id)
-    is_scored = probabilities.notna()
+    by_id = scores.set_index(contract.id).reindex(known[contract.id])
+    is_scored = by_id[PROBABILITY].notna().to_numpy()
+    by_id = by_id[is_scored]
 
     labels = encode_labels(known[is_scored], contract)
-    scored = probabilities[is_scored].to_numpy()
     if not 0 < labels.sum() < len(labels):
         raise UserError(f"{table.url} labels {len(labels)} scored customers, not some of each kind")
-    metrics = point_metrics(labels, scored, threshold, params.evaluate.costs)
+    actions = np.full(len(labels), "")
+    if ACTION in by_id:
+        actions = by_id[ACTION].to_numpy(dtype=str)
+    return LabelledCustomers(labels, by_id[PROBABILITY].to_numpy(), actions)
+
+
+def labelled_metrics(
+    customers: LabelledCustomers, params: Params, threshold: float
+) -> dict[str, float]:
+    """The metrics of `evaluate`, with intervals, for scored customers with known labels."""
+    labels, probabilities = customers.labels, customers.probabilities
+    metrics = point_metrics(labels, probabilities, threshold, params.evaluate.costs)
     resampling = Resampling(params.evaluate.bootstrap, params.seed)
-    return metrics | bootstrap_intervals(labels, scored, resampling)
+    return metrics | bootstrap_intervals(labels, probabilities, resampling)
 
 
 def _read_labels(table: CustomerTable, contract: Contract) -> pd.DataFrame:

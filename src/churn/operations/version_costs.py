@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
+def costs_of_version(version: ModelVersion, today: Costs) -> Costs:
+    """The costs by which a version was evaluated; today's, with a note, if those are lost."""
+    costs = registered_costs(version)
+    if costs is not None:
+        return costs
+    print(
+        f"note: {version.name} version {version.version} no longer says by which costs it was "
+        "evaluated; those of params.yaml are used"
+    )
+    return today
+
+
 def registered_costs(version: ModelVersion) -> Costs | None:
     """The parameters `evaluate.costs` of a version; None if they are lost.
 

@@ -88,7 +88,7 @@ def test_expected_values_by_hand():
 
 
 def test_groups_change_no_interval():
-    """A table with more customers than groups, threshold within one: as if each were alone."""
+    """A table with more customers than groups: as if each customer were drawn alone."""
     probabilities = customers(4, 0.0, 1.5, rows=3 * GROUPS)
     estimated = estimate_performance(probabilities, THRESHOLD, COSTS, RESAMPLING)
     random = np.random.default_rng(0)

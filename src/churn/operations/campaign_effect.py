@@ -20,8 +20,8 @@ from churn.params import Costs
 LEVEL = 0.95  # of every interval
 TOO_HIGH, TOO_LOW, HOLDS, UNKNOWN = "too high", "too low", "holds", "cannot be told"
 NO_CONTROL_GROUP = (
-    "what contacting achieved cannot be told: no scored customer with a known label was left "
-    "alone; `score.py --holdout 0.1 --campaign NAME` makes a control group"
+    "what contacting achieved cannot be told without a control group: `score.py --holdout 0.1 "
+    "--campaign NAME` leaves one alone"
 )
 
 

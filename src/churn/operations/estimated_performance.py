@@ -31,8 +31,15 @@ class Scored:
     """Groups of scored customers; each array has the shape (groups,)."""
 
     probabilities: np.ndarray  # mean, of churn
-    contacted: np.ndarray  # whether they are at or above the decision threshold
     customers: np.ndarray
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Who is contacted, and what that costs and gains."""
+
+    threshold: float  # customers with at least this probability are contacted
+    costs: Costs
 
 
 def estimate_performance(
@@ -52,11 +59,12 @@ def estimate_performance(
         estimated_roc_auc and estimated_value_per_customer (in the currency of `costs`), and the
         same with _low and _high; NaN where there is nothing to rank.
     """
-    everybody = Scored(probabilities, probabilities >= threshold, np.ones(len(probabilities)))
-    point = _measure(everybody, probabilities, costs)
-    groups = _group(everybody)
+    policy = Policy(threshold, costs)
+    everybody = Scored(probabilities, np.ones(len(probabilities)))
+    point = _measure(everybody, probabilities, policy)
+    groups = _group(probabilities)
     generator = np.random.default_rng(resampling.seed)
-    resamples = np.array([_resample(groups, costs, generator) for _ in range(resampling.count)])
+    resamples = np.array([_resample(groups, policy, generator) for _ in range(resampling.count)])
 
     estimates = {}
     for position, name in enumerate(ESTIMATED_METRICS):
@@ -93,30 +101,28 @@ def estimate_report(
     return "\n".join([text_table(rows), ASSUMPTION])
 
 
-def _group(everybody: Scored) -> Scored:
-    """Put customers with similar probabilities and the same decision into groups, in order."""
-    quantiles = np.linspace(0, 1, GROUPS + 1)
-    edges = np.unique(np.quantile(everybody.probabilities, quantiles))
-    numbers = 2 * np.searchsorted(edges, everybody.probabilities, side="right")
-    numbers += everybody.contacted  # the threshold may lie within a group
+def _group(probabilities: np.ndarray) -> Scored:
+    """Put customers with similar probabilities into groups, in order; equal ones stay together."""
+    edges = np.unique(np.quantile(probabilities, np.linspace(0, 1, GROUPS + 1)))
+    numbers = np.searchsorted(edges, probabilities, side="right")
     _, group = np.unique(numbers, return_inverse=True)
     customers = np.bincount(group)
-    means = np.bincount(group, everybody.probabilities) / customers
-    contacted = np.bincount(group, everybody.contacted) > 0
-    return Scored(np.clip(means, 0, 1), contacted, customers)
+    means = np.bincount(group, probabilities) / customers
+    return Scored(np.clip(means, 0, 1), customers)
 
 
-def _resample(groups: Scored, costs: Costs, generator: np.random.Generator) -> tuple[float, float]:
+def _resample(
+    groups: Scored, policy: Policy, generator: np.random.Generator
+) -> tuple[float, float]:
     """The metrics of drawn customers with drawn labels."""
     total = int(groups.customers.sum())
     customers = generator.multinomial(total, groups.customers / total)
     churners = generator.binomial(customers, groups.probabilities)
     churn_rates = churners / np.maximum(customers, 1)
-    drawn = Scored(groups.probabilities, groups.contacted, customers)
-    return _measure(drawn, churn_rates, costs)
+    return _measure(Scored(groups.probabilities, customers), churn_rates, policy)
 
 
-def _measure(scored: Scored, churn_rates: np.ndarray, costs: Costs) -> tuple[float, float]:
+def _measure(scored: Scored, churn_rates: np.ndarray, policy: Policy) -> tuple[float, float]:
     """The ESTIMATED_METRICS of groups of customers; an ROC AUC of NaN, if all have one label.
 
     Args:
@@ -125,6 +131,7 @@ def _measure(scored: Scored, churn_rates: np.ndarray, costs: Costs) -> tuple[flo
     ranking = WeightedRanking(churn_rates, scored.probabilities)
     with np.errstate(invalid="ignore"):  # nobody churns, or everybody
         roc_auc = ranking.metrics(scored.customers)["roc_auc"]
-    gains = gain_per_customer(churn_rates, scored.contacted, costs)
+    contacted = scored.probabilities >= policy.threshold
+    gains = gain_per_customer(churn_rates, contacted, policy.costs)
     value = scored.customers @ gains / scored.customers.sum()
     return roc_auc, float(value)

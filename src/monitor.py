@@ -160,7 +160,10 @@ def count_all(model: MonitoredModel, scores: pd.DataFrame, customers: str) -> Co
 def measure_performance(
     model: MonitoredModel, scores: pd.DataFrame, labels: str | None, params: Params
 ) -> Performance:
-    """Estimate the performance from the scores, and measure it for customers with known labels."""
+    """Estimate the performance from the scores, and measure it for customers with known labels.
+
+    The money is by the costs of the version, as that of the test split is.
+    """
     contract, threshold = model.contract, model.scorer.threshold
     costs = costs_of_version(model.version, params.evaluate.costs)
     resampling = Resampling(params.evaluate.bootstrap, params.seed)
@@ -171,7 +174,7 @@ def measure_performance(
 
     table = CustomerTable(labels, contract, [contract.id, contract.target])
     customers = monitoring.labelled_customers(table, contract, scores, params)
-    labelled = monitoring.labelled_metrics(customers, params, threshold)
+    labelled = monitoring.labelled_metrics(customers, threshold, costs, resampling)
     effect = campaign_effect(customers.actions, customers.labels, costs)
     return Performance(estimated, labelled, effect)
 

@@ -325,10 +325,18 @@ def test_an_estimate_before_labels(trained, customers, monitor, tmp_path):
     assert low < metrics["estimated_roc_auc"] < high
 
     customers[["customer_id", "churn"]].to_csv(tmp_path / "l.csv", index=False)
-    _, printed = monitor(customers, "--labels", tmp_path / "l.csv")
+    trained.set(**{"evaluate.costs.contact": 1.0})
+    try:
+        _, printed = monitor(customers, "--labels", tmp_path / "l.csv")
+    finally:
+        trained.set(**{"evaluate.costs.contact": 40.0})
     (line,) = [line for line in printed.splitlines() if "estimated from the scores" in line]
     assert line.split()[-2:] == ["labelled", "customers"]
-    assert trained.runs("monitor")[0].data.metrics["estimated_roc_auc_low"] == low
+    metrics = trained.runs("monitor")[0].data.metrics
+    gains = (customers["churn"] == "Yes") * 0.3 * 500 - 40
+    measured = gains.where(decisions, 0).mean()
+    assert metrics["labelled.value_per_customer"] == pytest.approx(measured)
+    assert metrics["estimated_roc_auc_low"] == low
 
 
 def test_nobody_scored_is_no_estimate(trained, customers, monitor):

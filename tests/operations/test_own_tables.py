@@ -18,6 +18,7 @@ from churn.data.drift import fit_bins
 from churn.errors import UserError
 from churn.modeling import plot_data
 from churn.modeling.booster import feature_contributions, fit_booster, predict_probabilities
+from churn.modeling.bootstrap import Resampling
 from churn.modeling.encoding import encode_labels, labelled_matrix
 from churn.modeling.metrics import point_metrics
 from churn.operations.monitoring import count_batch, labelled_customers, labelled_metrics
@@ -112,7 +113,9 @@ def measure(
     labels: customer_table.CustomerTable, own: Own, scores: pd.DataFrame, params: Params
 ) -> dict[str, float]:
     """The metrics of the scored customers in a table of labels."""
-    return labelled_metrics(labelled_customers(labels, own.rules, scores, params), params, 0.5)
+    customers = labelled_customers(labels, own.rules, scores, params)
+    resampling = Resampling(params.evaluate.bootstrap, params.seed)
+    return labelled_metrics(customers, 0.5, params.evaluate.costs, resampling)
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
@@ -230,8 +233,8 @@ def test_unknown_labels_are_left_out_on_request(tmp_path, capsys):
 
 
 def test_columns_called_like_the_products(tmp_path):
-    """bias, row, reason, churn_probability, churn and the names of reasons: the user's columns keep
-    their names and their values.
+    """bias, row, reason and the names of the scores' columns: the user's columns keep their names
+    and their values.
     """
     random = np.random.default_rng(1)
     names = [
@@ -240,6 +243,8 @@ def test_columns_called_like_the_products(tmp_path):
         "reason",
         "churn_probability",
         "churn",
+        "expected_value",
+        "action",
         "reason_1",
         "contribution_1",
         "index",
@@ -262,8 +267,9 @@ def test_columns_called_like_the_products(tmp_path):
     assert scores["reason_1"][0].startswith(f"{strongest} = ")
     y, p = encode_labels(frame, own.rules), own.predict(None, frame)["churn_probability"].to_numpy()
     assert set(plot_data.plot_tables(y, p, 0.5, values)["importance"]["feature"]) == {*names, "x"}
-    with pytest.raises(UserError, match="data.id is 'churn', which is a column of the scores"):
-        load_contract(own.rules.path, "churn", "probability", "yes")
+    for name in ("churn", "expected_value", "action"):
+        with pytest.raises(UserError, match=f"data.id is '{name}', which is a column of the score"):
+            load_contract(own.rules.path, name, "probability", "yes")
 
 
 @pytest.mark.parametrize("features", [1, 2])

@@ -22,7 +22,7 @@ from churn.errors import UserError, short
 from churn.modeling.bootstrap import MAIN_METRICS, Resampling, bootstrap_intervals
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import point_metrics
-from churn.params import Monitor, Params
+from churn.params import Costs, Monitor, Params
 
 PROBABILITY = SCORE_COLUMNS[0]
 ACTION = CAMPAIGN_COLUMNS[1]
@@ -130,12 +130,11 @@ def labelled_customers(
 
 
 def labelled_metrics(
-    customers: LabelledCustomers, params: Params, threshold: float
+    customers: LabelledCustomers, threshold: float, costs: Costs, resampling: Resampling
 ) -> dict[str, float]:
     """The metrics of `evaluate`, with intervals, for scored customers with known labels."""
     labels, probabilities = customers.labels, customers.probabilities
-    metrics = point_metrics(labels, probabilities, threshold, params.evaluate.costs)
-    resampling = Resampling(params.evaluate.bootstrap, params.seed)
+    metrics = point_metrics(labels, probabilities, threshold, costs)
     return metrics | bootstrap_intervals(labels, probabilities, resampling)
 
 

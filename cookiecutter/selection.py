@@ -41,6 +41,8 @@ PARTS = {
         "src/score.py",
         "src/serve.py",
         "tests/operations/",
+        "tests/unit/test_campaign.py",
+        "tests/unit/test_estimated_performance.py",
     ),
     "experiments": (
         "src/churn/experiments/",

@@ -5,8 +5,9 @@
 
 The scores name the model version that made them, the version's tags name the md5 of its training
 rows, and DVC has those. Prints a table of the columns, the most drifted first; draws the worst into
-scores.drift.png; logs both to MLflow. With --labels, a table of id and target, also the metrics of
-`evaluate` with their intervals.
+scores.drift.png; estimates the ROC AUC and the value per customer from the scores; logs all of it
+to MLflow. With --labels, a table of id and target, also the metrics of `evaluate` with their
+intervals and, if score.py left a control group alone, what contacting achieved.
 
 Exit code 4: something is above the thresholds of `monitor:` in params.yaml.
 """
@@ -15,24 +16,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from churn.console import progress, run_command
 from churn.data import csv_table
-from churn.data.contract import free_name
+from churn.data.contract import Contract, free_name
 from churn.data.customer_table import CustomerTable
 from churn.data.drift import Bins, fit_bins
 from churn.modeling import plots
+from churn.modeling.bootstrap import Resampling
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import point_metrics
 from churn.operations import monitoring
+from churn.operations.campaign_effect import CampaignEffect, campaign_effect, effect_report
+from churn.operations.estimated_performance import estimate_performance, estimate_report
 from churn.operations.monitored_model import MonitoredModel, load_model, read_lineage
-from churn.operations.monitoring import MONITORED_METRICS, PROBABILITY, BatchCounts
+from churn.operations.monitoring import ACTION, MONITORED_METRICS, PROBABILITY, BatchCounts
+from churn.operations.version_costs import costs_of_version
 from churn.params import Params, load_params
 from churn.tracking import (
     environment,
@@ -43,9 +48,6 @@ from churn.tracking import (
     store,
 )
 from churn.tracking.store_errors import explain_store_error
-
-if TYPE_CHECKING:
-    pass
 
 ALARM = 4  # exit code
 MOST_DRAWN = 6  # columns
@@ -62,14 +64,22 @@ class Counts:
     test_scores: pd.Series | None = None  # None if nobody of the batch was scored
 
 
+@dataclass
+class Performance:
+    """How well the model does on this batch."""
+
+    estimated: dict[str, float] = field(default_factory=dict)  # empty if nobody was scored
+    labelled: dict[str, float] = field(default_factory=dict)  # empty without --labels
+    effect: CampaignEffect | None = None  # None without contacted and control customers
+
+
 def main() -> None:
     options = parse_arguments()
     params = load_params()
     lineage = read_lineage(options.scores, options.customers)
     store.connect()
     model = load_model(lineage, options.scores)
-    with csv_table.opened(options.scores) as file:
-        scores = pd.read_parquet(file, columns=[model.contract.id, PROBABILITY])
+    scores = read_scores(options.scores, model.contract)
 
     tags = {
         "stage": "monitor",
@@ -79,20 +89,21 @@ def main() -> None:
     }
     with runs.open_run("monitor", tags):
         counts = count_all(model, scores, options.customers)
-        labelled: dict[str, float] = {}
-        if options.labels and len(scores):
-            labelled = measure_labelled(model, scores, options.labels, params)
+        performance = Performance()
+        if len(scores):
+            performance = measure_performance(model, scores, options.labels, params)
 
         drift = monitoring.drift_table(counts.training, counts.batch)
         registered = evaluation_record.registered_metrics(model.version)
-        alarms = monitoring.find_alarms(drift, labelled, registered, params.monitor)
+        alarms = monitoring.find_alarms(drift, performance.labelled, registered, params.monitor)
         if not len(scores):
             alarms.append(NOBODY_SCORED)
         picture = Path(options.scores).with_suffix(".drift.png")
         draw_worst(drift, counts, picture)
-        log_monitoring(drift, labelled, alarms, picture)
+        log_monitoring(drift, performance, alarms, picture)
 
-    print(monitoring.drift_report(drift, labelled, registered))
+    print(monitoring.drift_report(drift, performance.labelled, registered))
+    print_performance(performance, registered)
     print_changed_metrics(model, counts.test_scores, registered, params)
     version = f"{model.version.name} version {model.version.version}"
     print(
@@ -116,18 +127,32 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def read_scores(path: str, contract: Contract) -> pd.DataFrame:
+    """Ids, churn probabilities and, unless an earlier release made the scores, actions."""
+    wanted = [contract.id, PROBABILITY, ACTION]
+    with csv_table.opened(path) as file:
+        names = pq.read_schema(file).names
+        return pd.read_parquet(file, columns=[name for name in wanted if name in names])
+
+
 def count_all(model: MonitoredModel, scores: pd.DataFrame, customers: str) -> Counts:
     """Count the training rows and the batch in the bins of each feature and of the score.
 
     The score is compared with the scores of the test split: like the batch, the model has not seen
     those rows.
     """
-    features = model.contract.features
-    bins = {column.name: fit_bins(model.training[column.name], column) for column in features}
-    training = {name: bins[name].count(model.training[name]) for name in bins}
-    table = CustomerTable(customers, model.contract, list(bins))
+    contract = model.contract
+    columns = dict(model.training.items())
+    derive = model.derived_features if contract.derived else None
+    if derive:
+        columns |= dict(derive(model.training).items())
+    bins = {
+        column.name: fit_bins(columns[column.name], column) for column in contract.model_columns
+    }
+    training = {name: bins[name].count(columns[name]) for name in bins}
+    table = CustomerTable(customers, contract, [column.name for column in contract.features])
     show = progress(table.rows, "row", line_every=1_000_000)
-    batch = monitoring.count_batch(table, model.contract, bins, show)
+    batch = monitoring.count_batch(table, contract, bins, show, derive)
     counts = Counts(bins, training, batch)
     if len(scores):
         counts.test_scores = model.scorer.predict(None, model.test)[PROBABILITY]
@@ -138,14 +163,35 @@ def count_all(model: MonitoredModel, scores: pd.DataFrame, customers: str) -> Co
     return counts
 
 
-def measure_labelled(
-    model: MonitoredModel, scores: pd.DataFrame, labels: str, params: Params
-) -> dict[str, float]:
-    """The metrics of the scored customers whose labels are known by now."""
-    contract = model.contract
+def measure_performance(
+    model: MonitoredModel, scores: pd.DataFrame, labels: str | None, params: Params
+) -> Performance:
+    """Estimate the performance from the scores, and measure it for customers with known labels.
+
+    The money is by the costs of the version, as that of the test split is.
+    """
+    contract, threshold = model.contract, model.scorer.threshold
+    costs = costs_of_version(model.version, params.evaluate.costs)
+    resampling = Resampling(params.evaluate.bootstrap, params.seed)
+    probabilities = scores[PROBABILITY].to_numpy()
+    estimated = estimate_performance(probabilities, threshold, costs, resampling)
+    if not labels:
+        return Performance(estimated)
+
     table = CustomerTable(labels, contract, [contract.id, contract.target])
-    threshold = model.scorer.threshold
-    return monitoring.labelled_metrics(table, contract, scores, params, threshold)
+    customers = monitoring.labelled_customers(table, contract, scores, params)
+    labelled = monitoring.labelled_metrics(customers, threshold, costs, resampling)
+    effect = campaign_effect(customers.actions, customers.labels, costs)
+    return Performance(estimated, labelled, effect)
+
+
+def print_performance(performance: Performance, registered: dict[str, float]) -> None:
+    """Say how the model performs by its own scores, and what contacting achieved."""
+    if not performance.estimated:
+        return
+    print(f"\n{estimate_report(performance.estimated, registered, performance.labelled)}")
+    if performance.labelled:
+        print(f"\n{effect_report(performance.effect)}")
 
 
 def print_changed_metrics(
@@ -182,15 +228,20 @@ def draw_worst(drift: pd.DataFrame, counts: Counts, path: Path) -> None:
 
 
 def log_monitoring(
-    drift: pd.DataFrame, labelled: dict[str, float], alarms: list[str], picture: Path
+    drift: pd.DataFrame, performance: Performance, alarms: list[str], picture: Path
 ) -> None:
-    """Log the drift, the metrics of labelled customers, the picture and the alarms."""
+    """Log the drift, the performance, the picture and the alarms."""
     import mlflow
 
     for measure in drift:
         values = drift[measure].items()
         run_log.log_metrics({f"{measure}.{name}": value for name, value in values})
-    mlflow.log_metrics({f"labelled.{name}": value for name, value in labelled.items()})
+    labelled = performance.labelled.items()
+    mlflow.log_metrics({f"labelled.{name}": value for name, value in labelled})
+    mlflow.log_metrics(performance.estimated)
+    if performance.effect:
+        mlflow.log_metrics(performance.effect.as_metrics())
+        mlflow.set_tag("save_chance", performance.effect.verdict)
     mlflow.log_text(drift.to_csv(), "drift.csv")
     mlflow.log_artifact(str(picture))
     mlflow.set_tag("alarms", "; ".join(alarms) or "none")

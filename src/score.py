@@ -2,13 +2,17 @@
 
     python src/score.py customers.parquet scores.parquet
     python src/score.py s3://crm/customers.csv scores.parquet --alias staging --explain
+    python src/score.py customers.parquet scores.parquet --budget 1000 --holdout 0.1 --campaign may
 
 Reads Parquet or CSV, a local path or any fsspec URL, in batches; writes the id, the churn
-probability and the decision at the model's threshold, and with --explain the three features that
-move each customer's score most. Rows that break the model's contract go to scores.rejected.parquet
-with their
-reasons: scored + rejected = read. Both files appear whole or not at all, and the same input gives
-the same bytes. Logs a run to MLflow.
+probability, the decision at the model's threshold, the expected value of a contact and the action:
+contact, control or no contact. With --explain also the three features that move each customer's
+score most. --budget or --budget-money keeps the most valuable of those at or above the threshold;
+--holdout leaves a share of them alone, so that monitor.py can measure what contacting achieved.
+
+Rows that break the model's contract go to scores.rejected.parquet with their reasons: scored +
+rejected = read. Both files appear whole or not at all, and the same input gives the same bytes.
+Logs a run to MLflow.
 
 Exit code 3: more than --max-rejected (a share) of the rows were rejected.
 """
@@ -16,6 +20,7 @@ Exit code 3: more than --max-rejected (a share) of the rows were rejected.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
@@ -25,8 +30,10 @@ from churn.console import progress, run_command
 from churn.data import csv_table, output
 from churn.data.customer_table import CustomerTable, file_md5
 from churn.errors import UserError
+from churn.operations.campaign import CONTACT, CONTROL, Campaign, affordable_contacts
 from churn.operations.scoring import ScoreCounts, Scorer, score_table
-from churn.params import load_params
+from churn.operations.version_costs import costs_of_version
+from churn.params import Costs, load_params
 from churn.tracking import environment, git_state, model_loading, registry, runs, store
 from churn.tracking.store_errors import explain_store_error
 
@@ -34,22 +41,26 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 TOO_MANY_REJECTED = 3  # exit code
+CAMPAIGN_OPTIONS = ("budget", "budget_money", "holdout", "campaign")
 
 
 def main() -> None:
     options = parse_arguments()
-    name = load_params().registry.model
+    check_options(options)
+    params = load_params()
     rejected_path = str(Path(options.scores).with_suffix(".rejected.parquet"))
     check_paths(options.customers, options.scores, rejected_path)
 
     store.connect()
-    version = registry.require_alias(name, options.alias)
+    version = registry.require_alias(params.registry.model, options.alias)
+    costs = costs_of_version(version, params.evaluate.costs)
+    campaign = campaign_of(options, costs)
     model, contract = model_loading.load_scorer(version)
-    scorer = Scorer(model, contract, options.explain)
+    scorer = Scorer(model, contract, options.explain, costs, campaign)
     wanted = [contract.id, *(column.name for column in contract.features)]
     table = CustomerTable(options.customers, contract, wanted)
 
-    lineage = lineage_of(version, options.customers)
+    lineage = lineage_of(version, options.customers) | campaign_options(options)
     tags = {
         "stage": "score",
         **git_state.code_tags(),
@@ -67,6 +78,7 @@ def main() -> None:
         log_scoring(options, counts, time.monotonic() - start)
 
     print_counts(counts, version, model.threshold)
+    print_actions(counts)
     if counts.rejected:
         print(f"{rejected_path} says why each row was rejected")
     if counts.rejected > options.max_rejected * counts.read:
@@ -93,7 +105,54 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--max-rejected", type=float, default=0.01, help="share of rejected rows (default: 0.01)"
     )
+    limits = parser.add_mutually_exclusive_group()
+    limits.add_argument("--budget", type=int, help="select this many customers at most")
+    limits.add_argument(
+        "--budget-money", type=float, help="select as many as this pays for, at evaluate.costs"
+    )
+    parser.add_argument(
+        "--holdout", type=float, help="share of the selected to leave alone, as a control group"
+    )
+    parser.add_argument(
+        "--campaign", help="a name; a customer is in its control group each month or never"
+    )
     return parser.parse_args()
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Refuse a budget for nobody, and a control group that is no share or has no campaign."""
+    if options.budget is not None and options.budget < 1:
+        raise UserError(f"--budget {options.budget} selects nobody; give 1 or more")
+    money = options.budget_money
+    if money is not None and not 0 < money < math.inf:
+        raise UserError(f"--budget-money {money:g} is no amount to spend; give more than 0")
+    holdout = options.holdout
+    if holdout is None:
+        return
+    if not 0 < holdout < 1:
+        raise UserError(
+            f"--holdout {holdout:g} is not between 0 and 1; 0.1 leaves one in ten alone"
+        )
+    if not options.campaign:
+        raise UserError("--holdout needs --campaign NAME, which decides who is left alone")
+
+
+def campaign_of(options: argparse.Namespace, costs: Costs) -> Campaign:
+    """The campaign that the options describe."""
+    budget = options.budget
+    if options.budget_money is not None:
+        budget = affordable_contacts(options.budget_money, costs)
+    return Campaign(budget, options.holdout or 0.0, options.campaign or "")
+
+
+def campaign_options(options: argparse.Namespace) -> dict[str, str]:
+    """The options of the campaign that were given, as text."""
+    given = {}
+    for name in CAMPAIGN_OPTIONS:
+        value = getattr(options, name)
+        if value is not None:
+            given[name] = str(value)
+    return given
 
 
 def check_paths(customers: str, scores: str, rejected: str) -> None:
@@ -125,7 +184,7 @@ def log_scoring(options: argparse.Namespace, counts: ScoreCounts, seconds: float
     import mlflow
 
     names = ("customers", "scores", "alias")
-    mlflow.log_params({name: getattr(options, name) for name in names})
+    mlflow.log_params({name: getattr(options, name) for name in names} | campaign_options(options))
     mlflow.log_metrics({**counts.as_metrics(), "rows_per_second": counts.read / seconds})
     mlflow.set_tag("scores_md5", file_md5(options.scores))
 
@@ -137,9 +196,18 @@ def print_counts(counts: ScoreCounts, version: ModelVersion, threshold: float) -
         f"{version.version}, {counts.rejected:,} rejected"
     )
     if counts.scored:
-        mean, share = counts.probability / counts.scored, counts.contacted / counts.scored
+        mean, share = counts.probability / counts.scored, counts.above_threshold / counts.scored
         above = f"{share:.1%} at or above the threshold {threshold:.4f}"
         print(f"mean churn probability {mean:.4f}; {above}")
+
+
+def print_actions(counts: ScoreCounts) -> None:
+    """Say how many customers are to be contacted and how many not, with their expected values."""
+    contacted, control = counts.actions[CONTACT], counts.actions[CONTROL]
+    text = f"{contacted:,} to contact, expected value {counts.values[CONTACT]:,.2f}"
+    if control:
+        text += f"; {control:,} in the control group, expected value {counts.values[CONTROL]:,.2f}"
+    print(text)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,19 @@ def test_batch_scores_are_the_boosters(project, rows, expected, tmp_path):
     assert np.array_equal(scores["churn_probability"], expected)
     assert check_reasons(scores, rows) > 0
 
+    shown = project.run("python", "src/monitor.py", *files)
+    drift = pd.read_csv(monitoring_table(project), index_col=0)
+    assert set(FEATURES) <= set(drift.index), shown.stderr
+    assert (drift.loc[list(FEATURES), "psi"] < 0.01).all(), "the training rows are among them"
+
+
+def monitoring_table(project: Project) -> str:
+    """The drift table in the latest run of monitor.py."""
+    run = project.runs("monitor")[0]
+    names = [item.path for item in project.client.list_artifacts(run.info.run_id)]
+    table = next(name for name in names if name.endswith(".csv"))
+    return project.client.download_artifacts(run.info.run_id, table)
+
 
 def check_reasons(scores: pd.DataFrame, rows: pd.DataFrame) -> int:
     """See that each reason that names a derived feature has its value; how many there are."""

@@ -64,7 +64,9 @@ def test_it_scores_a_table_and_is_monitored(customers, expected, call, capsys, t
     customers.to_parquet(table)
 
     assert call("score", table, scores) == "0"
-    assert "7,043 scored by ChurnXGB version 1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "7,043 scored by ChurnXGB version 1" in printed
+    assert "no longer says by which costs" not in printed, "its run has them"
     assert np.array_equal(pd.read_parquet(scores)["churn_probability"], expected)
 
     assert call("monitor", table, scores) == "0"

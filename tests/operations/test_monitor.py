@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 import monitor as verb
@@ -17,6 +18,7 @@ from churn.data.drift import fit_bins
 from churn.errors import UserError
 from churn.files import md5
 from churn.modeling.booster import load_booster, predict_probabilities
+from churn.operations import estimated_performance
 from churn.operations.monitoring import BatchCounts, count_batch, drift_table, find_alarms
 from churn.params import load_params
 from churn.tracking import dvc_cache
@@ -44,10 +46,10 @@ def customers(trained, inside) -> pd.DataFrame:
 def monitor(trained, customers, capsys, monkeypatch, tmp_path):
     """Score a table and monitor the scores, in this process: the exit code and what was printed."""
 
-    def call(table: pd.DataFrame, *options) -> tuple[int, str]:
+    def call(table: pd.DataFrame, *options, scoring: tuple = ()) -> tuple[int, str]:
         table.to_parquet(tmp_path / "c.parquet")
         codes = []
-        for command, more in ((score, ["--max-rejected", "1"]), (verb, options)):
+        for command, more in ((score, ["--max-rejected", "1", *scoring]), (verb, options)):
             capsys.readouterr()
             paths = [str(tmp_path / "c.parquet"), str(tmp_path / "s.parquet")]
             monkeypatch.setattr(sys, "argv", ["", *paths, *map(str, more)])
@@ -233,3 +235,113 @@ def test_batches_are_counted_as_the_whole(trained, customers, monkeypatch, tmp_p
     whole, parts = counted
     assert all(np.array_equal(whole.bins[name], parts.bins[name]) for name in bins)
     assert (whole.invalid, whole.rows) == (parts.invalid, parts.rows)
+
+
+def after_a_campaign(customers: pd.DataFrame, scores: pd.DataFrame, save_chance: float):
+    """Labels after contacting: each contacted churner stays with this chance."""
+    random = np.random.default_rng(0)
+    is_contacted = (scores["action"] == "contact").to_numpy()
+    is_saved = is_contacted & (random.random(len(scores)) < save_chance)
+    return customers[["customer_id", "churn"]].assign(churn=customers["churn"].mask(is_saved, "No"))
+
+
+@pytest.mark.parametrize(("save_chance", "verdict"), [(0.3, "holds"), (0.0, "too high")])
+def test_what_contacting_achieved(trained, customers, monitor, tmp_path, save_chance, verdict):
+    """Score with a control group, let contacts keep churners, monitor with labels: the effect, its
+    interval and the verdict are printed and in MLflow.
+    """
+    everybody = pd.read_parquet("data/raw.parquet")
+    campaign = ("--holdout", "0.4", "--campaign", "spring")
+    monitor(everybody, scoring=campaign)
+    scores = pd.read_parquet(tmp_path / "s.parquet")
+    labels = after_a_campaign(everybody, scores, save_chance)
+    labels.to_parquet(tmp_path / "l.parquet")
+    code, printed = monitor(everybody, "--labels", tmp_path / "l.parquet", scoring=campaign)
+    assert code == 0, "what contacting achieved raises no alarm"
+    assert f"save_chance 0.3, on which the model's costs rely: {verdict}" in printed
+
+    run = trained.runs("monitor")[0]
+    metrics, tags = run.data.metrics, run.data.tags
+    churned = labels["churn"] == "Yes"
+    rates = {
+        action: churned[scores["action"] == action].mean() for action in ("contact", "control")
+    }
+    assert metrics["campaign.contacted_churn_rate"] == pytest.approx(rates["contact"])
+    assert metrics["campaign.control_churn_rate"] == pytest.approx(rates["control"])
+    low, high = (metrics[f"campaign.save_chance_{end}"] for end in ("low", "high"))
+    assert low < save_chance < high
+    contacted = (scores["action"] == "contact").sum()
+    assert metrics["campaign.money"] == pytest.approx(
+        metrics["campaign.saved_customers"] * 500 - contacted * 40
+    )
+    assert (tags["campaign"], tags["holdout"], tags["save_chance"]) == ("spring", "0.4", verdict)
+
+
+def test_labels_without_a_control_group(trained, customers, monitor, tmp_path):
+    """The metrics are there; what contacting achieved is not, and the page says what it takes."""
+    customers[["customer_id", "churn"]].to_csv(tmp_path / "l.csv", index=False)
+    code, printed = monitor(customers, "--labels", tmp_path / "l.csv", scoring=("--budget", "100"))
+    assert code == 0 and "labelled customers" in printed
+    assert "what contacting achieved cannot be told" in printed and "--holdout 0.1" in printed
+    assert "campaign.money" not in trained.runs("monitor")[0].data.metrics
+
+
+def test_scores_of_an_earlier_release(customers, monitor, tmp_path, monkeypatch, capsys):
+    """Scores without value and action: drift, metrics and the estimate, as with them."""
+    labels = tmp_path / "l.csv"
+    customers[["customer_id", "churn"]].to_csv(labels, index=False)
+    _, with_actions = monitor(customers, "--labels", labels)
+    scores = pq.read_table(tmp_path / "s.parquet")
+    lineage = pq.read_metadata(tmp_path / "s.parquet").metadata
+    earlier = scores.drop_columns(["expected_value", "action"]).replace_schema_metadata(lineage)
+    pq.write_table(earlier, tmp_path / "s.parquet")
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["", str(tmp_path / "c.parquet"), str(tmp_path / "s.parquet"), "--labels", str(labels)],
+    )
+    verb.main()
+    assert capsys.readouterr().out == with_actions
+
+
+def test_an_estimate_before_labels(trained, customers, monitor, tmp_path):
+    """ROC AUC and value from the scores alone, by the version's own costs; logged, no alarm. Labels
+    add what was measured.
+    """
+    trained.set(**{"evaluate.costs.contact": 1.0})
+    try:
+        code, printed = monitor(customers)
+    finally:
+        trained.set(**{"evaluate.costs.contact": 40.0})
+    assert code == 0 and "estimated from the scores" in printed
+    assert estimated_performance.ASSUMPTION in printed and "labelled customers" not in printed
+
+    scores = pd.read_parquet(tmp_path / "s.parquet")
+    probabilities, decisions = scores["churn_probability"], scores["churn"]
+    metrics = trained.runs("monitor")[0].data.metrics
+    value = (probabilities * 0.3 * 500 - 40).where(decisions, 0).mean()
+    assert metrics["estimated_value_per_customer"] == pytest.approx(value)
+    low, high = (metrics[f"estimated_roc_auc_{end}"] for end in ("low", "high"))
+    assert low < metrics["estimated_roc_auc"] < high
+
+    customers[["customer_id", "churn"]].to_csv(tmp_path / "l.csv", index=False)
+    trained.set(**{"evaluate.costs.contact": 1.0})
+    try:
+        _, printed = monitor(customers, "--labels", tmp_path / "l.csv")
+    finally:
+        trained.set(**{"evaluate.costs.contact": 40.0})
+    (line,) = [line for line in printed.splitlines() if "estimated from the scores" in line]
+    assert line.split()[-2:] == ["labelled", "customers"]
+    metrics = trained.runs("monitor")[0].data.metrics
+    gains = (customers["churn"] == "Yes") * 0.3 * 500 - 40
+    measured = gains.where(decisions, 0).mean()
+    assert metrics["labelled.value_per_customer"] == pytest.approx(measured)
+    assert metrics["estimated_roc_auc_low"] == low
+
+
+def test_nobody_scored_is_no_estimate(trained, customers, monitor):
+    """Every row was rejected: an alarm, and nothing to estimate from."""
+    code, printed = monitor(customers.assign(contract="?"))
+    assert code == 4 and "no customer was scored" in printed
+    assert "estimated" not in printed
+    assert "estimated_roc_auc" not in trained.runs("monitor")[0].data.metrics

@@ -18,11 +18,12 @@ from churn.data.drift import fit_bins
 from churn.errors import UserError
 from churn.modeling import plot_data
 from churn.modeling.booster import feature_contributions, fit_booster, predict_probabilities
+from churn.modeling.bootstrap import Resampling
 from churn.modeling.encoding import encode_labels, labelled_matrix
 from churn.modeling.metrics import point_metrics
-from churn.operations.monitoring import count_batch, labelled_metrics
+from churn.operations.monitoring import count_batch, labelled_customers, labelled_metrics
 from churn.operations.scoring import Scorer, score_table
-from churn.params import read_yaml, validate_params
+from churn.params import Params, read_yaml, validate_params
 from conftest import ROOT
 from infer_schema import infer_contract
 
@@ -90,7 +91,7 @@ class Own:
         self, table: customer_table.CustomerTable, explain: bool = True
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         paths = (self.folder / "s.parquet", self.folder / "r.parquet")
-        scorer = Scorer(self.scorer, self.rules, explain)
+        scorer = Scorer(self.scorer, self.rules, explain, self.params.evaluate.costs)
         score_table(table, scorer, paths, {}, ignore)
         return pd.read_parquet(paths[0]), pd.read_parquet(paths[1])
 
@@ -106,6 +107,15 @@ def own_frame(**columns) -> pd.DataFrame:
     x = random.normal(size=ROWS)
     left = np.where(x + random.normal(size=ROWS) > 0.5, "yes", "no")
     return pd.DataFrame({"id": IDS["text"], "x": x, "left": left}).assign(**columns)
+
+
+def measure(
+    labels: customer_table.CustomerTable, own: Own, scores: pd.DataFrame, params: Params
+) -> dict[str, float]:
+    """The metrics of the scored customers in a table of labels."""
+    customers = labelled_customers(labels, own.rules, scores, params)
+    resampling = Resampling(params.evaluate.bootstrap, params.seed)
+    return labelled_metrics(customers, 0.5, params.evaluate.costs, resampling)
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
@@ -129,7 +139,7 @@ def test_every_type_of_id_and_label(tmp_path, kind, target, form):
     invalid, rows = counts.invalid, counts.rows
     assert rows == ROWS and not invalid
     labels = own.table(frame, f"l.{form}", ["id", "left"])
-    found = labelled_metrics(labels, own.rules, scores, own.params, 0.5)
+    found = measure(labels, own, scores, own.params)
     assert found["roc_auc"] > 0.6
 
 
@@ -147,7 +157,7 @@ def test_a_null_leaves_the_other_ids_as_they_are(tmp_path, form):
     known = frame.drop(index=2).merge(scores.assign(id=scores["id"].astype("Int64")), on="id")
     y, probability = encode_labels(known, own.rules), known["churn_probability"].to_numpy()
     expected = point_metrics(y, probability, 0.5, own.params.evaluate.costs)
-    found = labelled_metrics(labels, own.rules, scores, own.params, 0.5)
+    found = measure(labels, own, scores, own.params)
     assert found["roc_auc"] == expected["roc_auc"]
 
 
@@ -186,7 +196,7 @@ def test_labels_that_cannot_be_used(tmp_path):
         (tmp_path / "l.csv").write_text("\n".join([*lines[:8], line, *lines[9:]]))
         labels = customer_table.CustomerTable(str(tmp_path / "l.csv"), own.rules, ["id", "left"])
         with pytest.raises(UserError, match=says):
-            labelled_metrics(labels, own.rules, scores, own.params, 0.5)
+            measure(labels, own, scores, own.params)
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
@@ -213,18 +223,18 @@ def test_unknown_labels_are_left_out_on_request(tmp_path, capsys):
         UserError,
         match="left is 'paused', not one of 'no', 'yes'; `unlabelled: drop` under `data:`",
     ):
-        labelled_metrics(labels, own.rules, scores, own.params, 0.5)
+        measure(labels, own, scores, own.params)
     data = own.params.data.model_copy(update={"unlabelled": "drop"})
     dropping = own.params.model_copy(update={"data": data})
-    found = labelled_metrics(labels, own.rules, scores, dropping, 0.5)
+    found = measure(labels, own, scores, dropping)
     assert "60 such customers are left out of the metrics" in capsys.readouterr().out
     known = own.table(own.frame[third["left"] != "paused"], "k.csv", ["id", "left"])
-    assert found == labelled_metrics(known, own.rules, scores, own.params, 0.5)
+    assert found == measure(known, own, scores, own.params)
 
 
 def test_columns_called_like_the_products(tmp_path):
-    """bias, row, reason, churn_probability, churn and the names of reasons: the user's columns keep
-    their names and their values.
+    """bias, row, reason and the names of the scores' columns: the user's columns keep their names
+    and their values.
     """
     random = np.random.default_rng(1)
     names = [
@@ -233,6 +243,8 @@ def test_columns_called_like_the_products(tmp_path):
         "reason",
         "churn_probability",
         "churn",
+        "expected_value",
+        "action",
         "reason_1",
         "contribution_1",
         "index",
@@ -255,8 +267,9 @@ def test_columns_called_like_the_products(tmp_path):
     assert scores["reason_1"][0].startswith(f"{strongest} = ")
     y, p = encode_labels(frame, own.rules), own.predict(None, frame)["churn_probability"].to_numpy()
     assert set(plot_data.plot_tables(y, p, 0.5, values)["importance"]["feature"]) == {*names, "x"}
-    with pytest.raises(UserError, match="data.id is 'churn', which is a column of the scores"):
-        load_contract(own.rules.path, "churn", "probability", "yes")
+    for name in ("churn", "expected_value", "action"):
+        with pytest.raises(UserError, match=f"data.id is '{name}', which is a column of the score"):
+            load_contract(own.rules.path, name, "probability", "yes")
 
 
 @pytest.mark.parametrize("features", [1, 2])

@@ -23,6 +23,7 @@ from churn.data.contract import load_contract
 from churn.errors import UserError
 from churn.files import md5
 from churn.modeling.booster import feature_contributions, load_booster, predict_probabilities
+from churn.operations import version_costs
 from conftest import BIN, Project
 
 pytestmark = pytest.mark.sample
@@ -82,7 +83,13 @@ def test_scores_are_the_models(customers, score, tmp_path):
     scores = pd.read_parquet(tmp_path / "s.parquet")
     rules = load_contract(paths.SCHEMA, "customer_id", "churn", "Yes")
     expected = predict_probabilities(load_booster(paths.MODEL), customers, rules)
-    assert list(scores) == ["customer_id", "churn_probability", "churn"]
+    assert list(scores) == [
+        "customer_id",
+        "churn_probability",
+        "churn",
+        "expected_value",
+        "action",
+    ]
     assert scores["customer_id"].equals(customers["customer_id"])
     assert np.array_equal(scores["churn_probability"], expected)
     threshold = json.loads(paths.METRICS.read_text())["threshold"]
@@ -329,3 +336,126 @@ def test_a_killed_run_leaves_no_half_file(trained, customers, tmp_path):
     printed = trained.out(*command)
     assert f"{len(parts) * len(customers):,} scored" in printed
     assert pq.read_metadata(tmp_path / "s.parquet").num_rows == len(parts) * len(customers)
+
+
+def test_expected_value_is_by_the_costs_of_the_version(trained, customers, score, tmp_path):
+    """Whatever params.yaml says today; without a campaign the threshold decides."""
+    customers.to_parquet(tmp_path / "c.parquet")
+    trained.set(**{"evaluate.costs.contact": 1.0, "evaluate.costs.save_chance": 1.0})
+    try:
+        _, printed = score(tmp_path / "c.parquet", tmp_path / "s.parquet")
+    finally:
+        trained.set(**{"evaluate.costs.contact": 40.0, "evaluate.costs.save_chance": 0.3})
+    scores = pd.read_parquet(tmp_path / "s.parquet")
+    assert np.allclose(scores["expected_value"], scores["churn_probability"] * 0.3 * 500 - 40)
+    assert np.array_equal(scores["action"] == "contact", scores["churn"])
+    assert set(scores["action"]) == {"contact", "no contact"}
+    value = scores.loc[scores["churn"], "expected_value"].sum()
+    assert f"{scores['churn'].sum():,} to contact, expected value {value:,.2f}\n" in printed
+
+
+def test_costs_that_nobody_recorded(trained, customers, score, tmp_path, monkeypatch):
+    """A version whose run is gone: today's costs, and a note that says so."""
+    monkeypatch.setattr(version_costs, "registered_costs", lambda version: None)
+    customers.head(100).to_parquet(tmp_path / "c.parquet")
+    code, printed = score(tmp_path / "c.parquet", tmp_path / "s.parquet")
+    assert code == 0 and "note: ChurnXGB version 1 no longer says by which costs" in printed
+
+
+def test_a_budget_takes_the_most_valuable(customers, score, tmp_path, monkeypatch):
+    """Over several batches and with ties that the budget cuts: 500 customers, the same ones in any
+    order of the rows; a rerun writes the same bytes. Money buys as many as it pays for.
+    """
+    monkeypatch.setattr(customer_table, "BATCH_ROWS", 1000)
+    twins = customers.assign(customer_id="twin-" + customers["customer_id"])
+    table = pd.concat([customers, twins]).reset_index(drop=True)
+    table.loc[5, "contract"] = "?"
+    source, target = tmp_path / "c.parquet", tmp_path / "s.parquet"
+    chosen, digests = [], []
+    for rows in (table, table, table.sample(frac=1, random_state=0)):
+        rows.to_parquet(source)
+        _, printed = score(source, target, "--budget", 501)
+        assert "14,086 customers read, 14,085 scored" in printed and "501 to contact" in printed
+        scores = pd.read_parquet(target)
+        assert (
+            scores["customer_id"].tolist() == rows.query("contract != '?'")["customer_id"].tolist()
+        )
+        is_contact = scores["action"] == "contact"
+        chosen.append(set(scores.loc[is_contact, "customer_id"]))
+        digests.append(md5(target))
+        least = scores.loc[is_contact, "expected_value"].min()
+        assert least >= scores.loc[~is_contact, "expected_value"].max()
+    assert chosen[0] == chosen[2] and len(chosen[0]) == 501
+    assert digests[0] == digests[1]
+    _, printed = score(source, target, "--budget-money", 501 * 40 + 39)
+    scores = pd.read_parquet(target)
+    assert set(scores.loc[scores["action"] == "contact", "customer_id"]) == chosen[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "c.parquet",
+        "s.parquet",
+        "s.rejected.parquet",
+    ]
+
+
+def test_a_budget_costs_no_reasons(customers, score, tmp_path):
+    """--explain beside a budget: the same reasons as without one."""
+    customers.head(300).to_parquet(tmp_path / "c.parquet")
+    score(tmp_path / "c.parquet", tmp_path / "all.parquet", "--explain")
+    score(tmp_path / "c.parquet", tmp_path / "few.parquet", "--explain", "--budget", 10)
+    everybody, few = (pd.read_parquet(tmp_path / name) for name in ("all.parquet", "few.parquet"))
+    assert few.drop(columns="action").equals(everybody.drop(columns="action"))
+    assert (few["action"] == "contact").sum() == 10
+
+
+def test_a_control_group_is_left_alone(trained, customers, score, tmp_path):
+    """A tenth of the selected, the same customers next month; run and file say how it was drawn."""
+    source, target = tmp_path / "c.parquet", tmp_path / "s.parquet"
+    options = ("--holdout", 0.1, "--campaign", "spring")
+    customers.to_parquet(source)
+    _, printed = score(source, target, *options)
+    may = pd.read_parquet(target).set_index("customer_id")
+    selected = may[may["churn"]]
+    is_control = selected["action"] == "control"
+    assert 0.07 < is_control.mean() < 0.13
+    assert (may.loc[~may["churn"], "action"] == "no contact").all()
+    assert f"; {is_control.sum()} in the control group" in printed
+
+    written = json.loads(pq.read_metadata(target).metadata[b"churn_lineage"])
+    assert (written["campaign"], written["holdout"]) == ("spring", "0.1")
+    assert written["rows_control"] == is_control.sum() and "budget" not in written
+    run = trained.runs("score")[0]
+    assert (run.data.params["campaign"], run.data.params["holdout"]) == ("spring", "0.1")
+    assert run.data.metrics["rows_control"] == is_control.sum()
+    assert run.data.metrics["rows_contacted"] == (~is_control).sum()
+
+    customers.sample(frac=0.5, random_state=1).to_parquet(source)
+    score(source, target, *options, "--budget", 1000)
+    june = pd.read_parquet(target).set_index("customer_id")
+    again = june[june["action"] != "no contact"]
+    assert len(again) == 1000
+    assert again["action"].equals(may.loc[again.index, "action"])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--holdout", "1.5", "--campaign", "may"], "--holdout 1.5 is not between 0 and 1"),
+        (["--holdout", "0", "--campaign", "may"], "--holdout 0 is not between 0 and 1"),
+        (["--holdout", "nan", "--campaign", "may"], "--holdout nan is not between 0 and 1"),
+        (["--holdout", "0.1"], "--holdout needs --campaign NAME"),
+        (["--holdout", "0.1", "--campaign", ""], "--holdout needs --campaign NAME"),
+        (["--budget", "0"], "--budget 0 selects nobody"),
+        (["--budget-money", "nan"], "--budget-money nan is no amount"),
+        (["--budget-money", "39"], "--budget-money 39 pays for no contact: one costs 40"),
+    ],
+)
+def test_options_that_describe_no_campaign(customers, score, tmp_path, options, says):
+    customers.head(10).to_parquet(tmp_path / "c.parquet")
+    with pytest.raises(UserError, match=says):
+        score(tmp_path / "c.parquet", tmp_path / "s.parquet", *options)
+    assert not (tmp_path / "s.parquet").exists()
+
+
+def test_two_budgets(score, tmp_path, capsys):
+    code, _ = score("c.parquet", tmp_path / "s.parquet", "--budget", 1, "--budget-money", 40)
+    assert code == 2

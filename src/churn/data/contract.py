@@ -26,7 +26,8 @@ Rules = dict[str, Any]  # what the file says of one column, in pandera's terms
 SCORE_COLUMNS = ("churn_probability", "churn")  # the output of the model
 REASON_COLUMNS = tuple(f"reason_{number}" for number in (1, 2, 3))
 CONTRIBUTION_COLUMNS = tuple(f"contribution_{number}" for number in (1, 2, 3))
-RESERVED_COLUMNS = (*SCORE_COLUMNS, *REASON_COLUMNS, *CONTRIBUTION_COLUMNS)
+CAMPAIGN_COLUMNS = ("expected_value", "action")  # what follows from the output and the costs
+RESERVED_COLUMNS = (*SCORE_COLUMNS, *CAMPAIGN_COLUMNS, *REASON_COLUMNS, *CONTRIBUTION_COLUMNS)
 
 KINDS = {
     "str": "text",

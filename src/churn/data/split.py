@@ -30,21 +30,31 @@ def assign_splits(ids: Iterable[object], seed: int, shares: Split) -> np.ndarray
     """Assign each customer to "train", "valid" or "test" by a keyed hash of the id.
 
     The seed is the key. A customer keeps its split when the table grows or is reordered, and
-    nothing has to be shuffled. BLAKE2b with a key: RFC 7693.
+    nothing has to be shuffled.
 
     Returns:
         The names of the splits, shape (rows,).
     """
-    key = str(seed).encode()
-    positions = []  # evenly distributed between 0 and 1
-    for value in ids:
-        digest = hashlib.blake2b(str(value).encode(), key=key, digest_size=8).digest()
-        positions.append(int.from_bytes(digest, "big") / 2**64)
-
-    position = np.array(positions, dtype=float)
+    position = keyed_hashes(ids, str(seed).encode()) / 2.0**64  # evenly between 0 and 1
     is_test = position < shares.test
     is_valid = position < shares.test + shares.valid
     return np.select([is_test, is_valid], ["test", "valid"], "train")
+
+
+def keyed_hashes(ids: Iterable[object], key: bytes) -> np.ndarray:
+    """A hash of each id, evenly distributed over 64 bits: BLAKE2b with a key (RFC 7693).
+
+    Args:
+        key: 64 bytes at most; another key gives unrelated hashes.
+
+    Returns:
+        Whole numbers (uint64), shape (rows,).
+    """
+    hashes = []
+    for value in ids:
+        digest = hashlib.blake2b(str(value).encode(), key=key, digest_size=8).digest()
+        hashes.append(int.from_bytes(digest, "big"))
+    return np.array(hashes, dtype=np.uint64)
 
 
 def write_splits(

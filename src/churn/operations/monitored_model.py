@@ -30,6 +30,12 @@ class MonitoredModel:
     training: pd.DataFrame
     test: pd.DataFrame
 
+    def derived_features(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The derived features of rows, computed by the code that was logged with the model."""
+        names = [column.name for column in self.contract.derived]
+        features: pd.DataFrame = self.scorer.features(rows)[names]
+        return features
+
 
 def read_lineage(scores: str, customers: str) -> dict[str, str]:
     """The lineage that src/score.py wrote into the scores.

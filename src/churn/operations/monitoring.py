@@ -14,7 +14,7 @@ import pandas as pd
 
 from churn.console import text_table
 from churn.data.checks import failed_cells, pandera_schema
-from churn.data.contract import SCORE_COLUMNS, Contract
+from churn.data.contract import CAMPAIGN_COLUMNS, SCORE_COLUMNS, Contract
 from churn.data.customer_table import CustomerTable
 from churn.data.drift import Bins, measure_drift
 from churn.data.rejection import to_contract_types
@@ -22,9 +22,10 @@ from churn.errors import UserError, short
 from churn.modeling.bootstrap import MAIN_METRICS, Resampling, bootstrap_intervals
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import point_metrics
-from churn.params import Monitor, Params
+from churn.params import Costs, Monitor, Params
 
 PROBABILITY = SCORE_COLUMNS[0]
+ACTION = CAMPAIGN_COLUMNS[1]
 MONITORED_METRICS = (*MAIN_METRICS, "calibration_error", "value_per_customer")
 SHARES = ("invalid", "null", "null_in_training")  # columns of a drift table
 
@@ -43,24 +44,30 @@ def count_batch(
     contract: Contract,
     bins: dict[str, Bins],
     show_progress: Callable[[int], None],
+    derive: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
 ) -> BatchCounts:
     """Count a table in the bins of its columns.
 
     Args:
-        bins: of the features, by column.
+        bins: of the features, and of those derived from them, by column.
         show_progress: called with the number of rows so far after each batch.
+        derive: computes the derived features, if there are some, of rows that fit the contract.
     """
     schema = pandera_schema(contract, without={contract.id} | contract.not_scored)
     counts = BatchCounts({name: np.zeros(len(b.labels), int) for name, b in bins.items()})
     for batch in table.batches():
         rows, faults = to_contract_types(batch, contract)
-        for name, column_bins in bins.items():
-            counts.bins[name] += column_bins.count(rows[name])
+        columns = dict(rows.items())
 
         # A value that could not be converted is null by now, and may break a rule as well.
         cells = failed_cells(schema, rows)
         invalid = set(faults) | set(zip(cells["row"], cells["column"], strict=True))
         counts.invalid.update(column for _, column in invalid)
+        if derive is not None:
+            fitting = rows.drop(index={row for row, _ in invalid})
+            columns |= dict(derive(fitting).items())
+        for name, column_bins in bins.items():
+            counts.bins[name] += column_bins.count(columns[name])
         counts.rows += len(rows)
         show_progress(counts.rows)
     return counts
@@ -92,35 +99,49 @@ def drift_table(training: dict[str, np.ndarray], batch: BatchCounts) -> pd.DataF
     return pd.DataFrame(rows).T.sort_values("psi", ascending=False)
 
 
-def labelled_metrics(
-    table: CustomerTable,
-    contract: Contract,
-    scores: pd.DataFrame,
-    params: Params,
-    threshold: float,
-) -> dict[str, float]:
-    """The metrics of `evaluate`, with intervals, for scored customers with known labels.
+@dataclass(frozen=True)
+class LabelledCustomers:
+    """The scored customers whose labels are known; each array has the shape (rows,)."""
+
+    labels: np.ndarray  # 1.0 for a customer who churned, else 0.0
+    probabilities: np.ndarray  # of churn
+    actions: np.ndarray  # what was done with them; empty texts, if the scores do not say
+
+
+def labelled_customers(
+    table: CustomerTable, contract: Contract, scores: pd.DataFrame, params: Params
+) -> LabelledCustomers:
+    """Bring together labels and scores, by id.
 
     Args:
         table: ids and labels.
-        scores: ids and churn probabilities.
+        scores: ids, churn probabilities and, if the scores have them, actions.
 
     Raises:
         UserError: a label is unknown where `data.unlabelled` refuses that, an id comes twice, or
             there are not both kinds of customers among those who were scored.
     """
     known = _known_labels(_read_labels(table, contract), table.url, contract, params)
-    by_id = scores.set_index(contract.id)[PROBABILITY]
-    probabilities = known[contract.id].map(by_id)
-    is_scored = probabilities.notna()
+    by_id = scores.set_index(contract.id).reindex(known[contract.id])
+    is_scored = by_id[PROBABILITY].notna().to_numpy()
+    by_id = by_id[is_scored]
 
     labels = encode_labels(known[is_scored], contract)
-    scored = probabilities[is_scored].to_numpy()
     if not 0 < labels.sum() < len(labels):
         raise UserError(f"{table.url} labels {len(labels)} scored customers, not some of each kind")
-    metrics = point_metrics(labels, scored, threshold, params.evaluate.costs)
-    resampling = Resampling(params.evaluate.bootstrap, params.seed)
-    return metrics | bootstrap_intervals(labels, scored, resampling)
+    actions = np.full(len(labels), "")
+    if ACTION in by_id:
+        actions = by_id[ACTION].to_numpy(dtype=str)
+    return LabelledCustomers(labels, by_id[PROBABILITY].to_numpy(), actions)
+
+
+def labelled_metrics(
+    customers: LabelledCustomers, threshold: float, costs: Costs, resampling: Resampling
+) -> dict[str, float]:
+    """The metrics of `evaluate`, with intervals, for scored customers with known labels."""
+    labels, probabilities = customers.labels, customers.probabilities
+    metrics = point_metrics(labels, probabilities, threshold, costs)
+    return metrics | bootstrap_intervals(labels, probabilities, resampling)
 
 
 def _read_labels(table: CustomerTable, contract: Contract) -> pd.DataFrame:

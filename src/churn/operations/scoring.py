@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from churn.data.arrow import arrow_schema
 from churn.data.checks import duplicate_ids, pandera_schema
 from churn.data.contract import (
+    CAMPAIGN_COLUMNS,
     CONTRIBUTION_COLUMNS,
     REASON_COLUMNS,
     SCORE_COLUMNS,
@@ -25,8 +26,19 @@ from churn.data.contract import (
 from churn.data.customer_table import CustomerTable, row_numbers
 from churn.data.rejection import rejection_reasons, to_contract_types
 from churn.modeling.booster import feature_contributions
+from churn.operations.campaign import (
+    ACTIONS,
+    CONTACT,
+    CONTROL,
+    NO_CONTACT,
+    Campaign,
+    expected_values,
+)
+from churn.operations.score_actions import with_actions
+from churn.params import Costs
 
 PROBABILITY, DECISION = SCORE_COLUMNS
+EXPECTED_VALUE, ACTION = CAMPAIGN_COLUMNS
 LINEAGE = "churn_lineage"  # the key in the metadata of the scores
 
 
@@ -37,18 +49,27 @@ class ScoreCounts:
     read: int = 0
     scored: int = 0
     rejected: int = 0
-    contacted: int = 0  # at or above the decision threshold
+    above_threshold: int = 0  # at or above the decision threshold
     probability: float = 0.0  # the sum over the scored rows
+    actions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ACTIONS, 0))  # rows
+    # The sum of expected_value by action.
+    values: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIONS, 0.0))
 
     def add_scored(self, scores: pa.Table) -> None:
         """Count the rows of a batch of scores."""
         self.scored += len(scores)
-        self.contacted += int(scores[DECISION].to_numpy().sum())
+        self.above_threshold += int(scores[DECISION].to_numpy().sum())
         self.probability += float(scores[PROBABILITY].to_numpy().sum())
+        actions = scores[ACTION].to_numpy()
+        values = scores[EXPECTED_VALUE].to_numpy()
+        for action in ACTIONS:
+            is_action = actions == action
+            self.actions[action] += int(is_action.sum())
+            self.values[action] += float(values[is_action].sum())
 
-    def as_metrics(self) -> dict[str, int]:
+    def as_metrics(self) -> dict[str, float]:
         """The counts as metrics of MLflow."""
-        return {**self.as_lineage(), "rows_contacted": self.contacted}
+        return {**self.as_lineage(), "expected_value_contacted": self.values[CONTACT]}
 
     def as_lineage(self) -> dict[str, int]:
         """The counts that the file of the scores carries."""
@@ -56,23 +77,29 @@ class ScoreCounts:
             "rows_read": self.read,
             "rows_scored": self.scored,
             "rows_rejected": self.rejected,
+            "rows_contacted": self.actions[CONTACT],
+            "rows_control": self.actions[CONTROL],
         }
 
 
 @dataclass
 class Scorer:
-    """A registered model with its contract, and whether it explains its scores."""
+    """A registered model with its contract and costs, and what its scores are made for."""
 
     model: Any  # the ChurnModel of modeling/scoring.py, with the code that it was logged with
     contract: Contract
     explain: bool
+    costs: Costs  # by which the version was evaluated
+    campaign: Campaign = field(default_factory=Campaign)
 
     def output_schema(self) -> pa.Schema:
-        """The columns of the scores: the id, the scores, and with `explain` the reasons."""
+        """The columns of the scores: id, scores, value, action, and with `explain` the reasons."""
         fields = {
             self.contract.id: arrow_schema(self.contract).field(self.contract.id).type,
             PROBABILITY: pa.float64(),
             DECISION: pa.bool_(),
+            EXPECTED_VALUE: pa.float64(),
+            ACTION: pa.string(),
         }
         if self.explain:
             columns = zip(REASON_COLUMNS, CONTRIBUTION_COLUMNS, strict=True)
@@ -85,8 +112,13 @@ class Scorer:
         return pa.schema(fields.items())
 
     def score(self, rows: pd.DataFrame) -> pa.Table:
-        """The scores of rows that fit the contract, in the columns of `output_schema`."""
+        """The scores of rows that fit the contract, in the columns of `output_schema`.
+
+        The action is that of the threshold alone; with_actions changes it for a campaign.
+        """
         columns = {self.contract.id: rows[self.contract.id], **self.model.predict(None, rows)}
+        columns[EXPECTED_VALUE] = expected_values(columns[PROBABILITY].to_numpy(), self.costs)
+        columns[ACTION] = np.where(columns[DECISION], CONTACT, NO_CONTACT)
         if self.explain:
             columns |= self._reasons(rows)
         schema = self.output_schema()
@@ -149,38 +181,46 @@ def score_table(
         show_progress: called with the number of rows so far after each batch.
     """
     contract = scorer.contract
-    schema = pandera_schema(contract, without=contract.not_scored)
-    duplicates = duplicate_ids(lambda: _read_ids(table, contract))
     counts = ScoreCounts()
     with (
         pq.ParquetWriter(files[0], scorer.output_schema()) as scores,
         pq.ParquetWriter(files[1], _rejected_schema(table)) as rejected_rows,
     ):
         rejected = _RejectedRows(table, rejected_rows)
-        parsed = 0  # rows that came out of the file so far
-        last = 0  # the number in the file of the last of them; lines that are no row count too
-        for batch in table.batches():
-            rows, faults = to_contract_types(batch, contract)
-            reasons = rejection_reasons(rows, schema, faults)
-            _add_duplicates(reasons, duplicates, contract, range(parsed, parsed + len(rows)))
-            numbers = row_numbers(table, last, len(rows))
-            rejected.write(batch, reasons, numbers, last)
+        batches = _score_batches(table, scorer, rejected, show_progress)
+        for scored in with_actions(batches, contract.id, scorer.campaign, files[0].parent):
+            scores.write_table(scored)
+            counts.add_scored(scored)
 
-            accepted = rows.drop(index=list(reasons))
-            if len(accepted):
-                scored = scorer.score(accepted)
-                scores.write_table(scored)
-                counts.add_scored(scored)
-            parsed += len(rows)
-            last = numbers[-1]
-            show_progress(parsed)
-
-        rejected.write_broken_lines(last, None)
         counts.rejected = rejected.count
-        counts.read = parsed + len(table.broken)
+        counts.read = rejected.parsed + len(table.broken)
         metadata = json.dumps({**lineage, **counts.as_lineage()})
         scores.add_key_value_metadata({LINEAGE: metadata})
     return counts
+
+
+def _score_batches(
+    table: CustomerTable,
+    scorer: Scorer,
+    rejected: _RejectedRows,
+    show_progress: Callable[[int], None],
+) -> Iterator[pa.Table]:
+    """The scores of each batch; its rejected rows are written on the way."""
+    contract = scorer.contract
+    schema = pandera_schema(contract, without=contract.not_scored)
+    duplicates = duplicate_ids(lambda: _read_ids(table, contract))
+    for batch in table.batches():
+        rows, faults = to_contract_types(batch, contract)
+        reasons = rejection_reasons(rows, schema, faults)
+        positions = range(rejected.parsed, rejected.parsed + len(rows))
+        _add_duplicates(reasons, duplicates, contract, positions)
+        rejected.write(batch, reasons)
+
+        accepted = rows.drop(index=list(reasons))
+        if len(accepted):
+            yield scorer.score(accepted)
+        show_progress(rejected.parsed)
+    rejected.write_last_broken_lines()
 
 
 def _rejected_schema(table: CustomerTable) -> pa.Schema:
@@ -198,21 +238,24 @@ class _RejectedRows:
     table: CustomerTable
     writer: pq.ParquetWriter
     count: int = field(default=0, init=False)
+    parsed: int = field(default=0, init=False)  # rows that came out of the file so far
+    last: int = field(default=0, init=False)  # the number of the last of them; counts all lines
 
-    def write(
-        self, batch: pa.RecordBatch, reasons: dict[int, str], numbers: np.ndarray, last: int
-    ) -> None:
-        """Write the rejected rows of a batch, and the broken lines up to its end."""
+    def write(self, batch: pa.RecordBatch, reasons: dict[int, str]) -> None:
+        """Write the rejected rows of the next batch, and the broken lines up to its end."""
+        numbers = row_numbers(self.table, self.last, len(batch))
         number_name, reason_name = self.writer.schema.names[-2:]
         rows = []
         for row, reason in reasons.items():
             cells = batch.slice(row, 1).to_pylist()[0]
             rows.append({**cells, number_name: numbers[row], reason_name: reason})
-        self._write(rows + self._broken_lines(last, numbers[-1]))
+        self._write(rows + self._broken_lines(self.last, numbers[-1]))
+        self.parsed += len(batch)
+        self.last = numbers[-1]
 
-    def write_broken_lines(self, after: int, until: int | None) -> None:
-        """Write the lines that are no row, between two row numbers or up to the end."""
-        self._write(self._broken_lines(after, until))
+    def write_last_broken_lines(self) -> None:
+        """Write the lines that are no row after the last batch."""
+        self._write(self._broken_lines(self.last, None))
 
     def _broken_lines(self, after: int, until: int | None) -> list[dict[str, object]]:
         number_name, reason_name = self.writer.schema.names[-2:]

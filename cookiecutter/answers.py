@@ -91,7 +91,9 @@ def _faults_of_own_table(answers: dict[str, str]) -> list[str]:
             faults.append(f"data: {path} is neither a Parquet file nor a .csv")
     except OSError as error:
         faults.append(f"data: {path}: {error.strerror}")
-    for role in ("id", "target"):
+    if answers["time"] in (answers["id"], answers["target"]):
+        faults.append(f"time is also id or target, {answers['time']!r}")
+    for role in ("id", "time", "target"):
         if answers[role] in listed(answers["drop"]):
             faults.append(f"drop: {answers[role]!r} is the {role}")
     if answers["positive"] in listed(answers["negative"]):
@@ -103,6 +105,8 @@ def _faults_of_sample(answers: dict[str, str]) -> list[str]:
     faults = []
     if answers["drop"].strip():
         faults.append("drop: the sample's columns stay")
+    if answers["time"].strip():
+        faults.append("time: the sample has one row per customer")
     if answers["negative"].strip():
         faults.append("negative: the sample has one other label")
     if answers["unlabelled"] != "refuse":

@@ -27,7 +27,11 @@ def edit_files(answers: dict, is_own: bool) -> None:
     licence = answers["licence"]
     params = Path("params.yaml")  # whatever the template's model is called
     model = re.compile(r"^(registry:\n  model: )\S+", re.M)
-    params.write_text(model.sub(lambda match: match[1] + answers["model"], params.read_text()))
+    text = model.sub(lambda match: match[1] + answers["model"], params.read_text())
+    if answers["time"]:  # else the model would be measured on periods that it knows
+        text = re.sub(r"^(  by: )customer ", r"\1time     ", text, flags=re.M)
+        text = re.sub(r"^(  folds: )\d+", r"\g<1>1", text, flags=re.M)
+    params.write_text(text)
 
     author = json.dumps(answers["author"], ensure_ascii=False)
     owner = f'license = "{LICENCES[licence]}"\nauthors = [{{ name = {author} }}]'

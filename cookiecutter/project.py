@@ -58,7 +58,8 @@ def prepare(answers: dict) -> None:
         return
     Path("params.yaml").write_bytes(template_file("params.yaml"))
     env = {**os.environ, "PYTHONPATH": str(REPO / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    request = {name: answers[name] for name in ("path", "id", "target", "positive", "unlabelled")}
+    texts = ("path", "id", "time", "target", "positive", "unlabelled")
+    request = {name: answers[name] for name in texts}
     request |= {name: listed(answers[name]) for name in ("negative", "drop")}
     command = [environment(), HERE / "table.py", json.dumps(request)]
     if subprocess.run(command, env=env).returncode:

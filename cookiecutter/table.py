@@ -27,6 +27,7 @@ from churn.errors import UserError
 HINTS = (
     "answers that help: drop='signed,comment' leaves columns out of the table;",
     "negative='No,Paused' names the labels of customers who stayed;",
+    "time=month names the column with a row's period, if a customer has several rows;",
     "unlabelled=drop leaves out the customers without a known label",
 )
 
@@ -101,6 +102,8 @@ def name_faults(answers: dict, names: list[str]) -> list[str]:
         ("target", answers["target"]),
         *(("drop", name) for name in answers["drop"]),
     ]
+    if answers["time"]:
+        wanted.append(("time", answers["time"]))
     path, known = (
         answers["path"],
         ", ".join(name if name == name.strip() else repr(name) for name in names[:30]),
@@ -116,15 +119,16 @@ def value_faults(table: pq.ParquetFile, answers: dict) -> tuple[list[str], dict]
     """What is wrong with the answers about the values of id and target; and `data:` of
     params.yaml.
     """
-    data = {name: answers[name] for name in ("id", "target", "positive", "negative", "unlabelled")}
+    names = ("id", "time", "target", "positive", "negative", "unlabelled")
+    data = {name: answers[name] for name in names} | {"time": answers["time"] or None}
     found, names = [], table.schema_arrow.names
     if any(names.count(data[role]) > 1 for role in ("id", "target")):
         return found, {**data, "negative": data["negative"] or None}  # the contract says it
     ids = column(table, data["id"])
-    if len(pc.unique(ids.drop_null())) < len(ids):
+    if data["time"] is None and len(pc.unique(ids.drop_null())) < len(ids):
         found.append(
             f"id: {data['id']!r} does not name each customer once: it has nulls or the same value "
-            "twice"
+            "twice (time=... names the column with the period, if a customer has several rows)"
         )
     values, meant = column(table, data["target"]), {"positive": [], "negative": []}
     for role, answer in [

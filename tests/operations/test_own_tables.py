@@ -62,6 +62,7 @@ class Own:
         tree["train"]["rounds"], tree["evaluate"]["bootstrap"] = 10, 100
         tree["data"] = {
             "id": id_column,
+            "time": None,
             "target": target,
             "positive": positive,
             "negative": None,

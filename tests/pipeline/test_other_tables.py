@@ -33,7 +33,14 @@ from churn.tracking import run_log
 from conftest import ROOT, TINY, Project, flat
 
 ROWS = 600
-ROLES = {"id": "id", "target": "left", "positive": "Yes", "negative": None, "unlabelled": "refuse"}
+ROLES = {
+    "id": "id",
+    "time": None,
+    "target": "left",
+    "positive": "Yes",
+    "negative": None,
+    "unlabelled": "refuse",
+}
 
 
 def customers(**columns) -> pd.DataFrame:

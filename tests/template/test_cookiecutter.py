@@ -16,6 +16,7 @@ import pytest
 from churn.errors import UserError
 from churn.files import md5, read_yaml
 from conftest import ROOT, Project
+from customer_months import customer_months
 from workshop import Workshop
 
 OWN = {
@@ -254,7 +255,18 @@ BAD_ANSWERS = {
         {**OWN, "data": "mlc.parquet", "id": "state"},
         ["id: 'state' does not name each customer once"],
     ),
-    "a date": ({**OWN, "data": "dates.csv"}, ["since: it holds dates (date32", "drop='"]),
+    "a date": (
+        {**OWN, "data": "dates.csv"},
+        ["since: it holds dates (date32", "drop='", "time=month names"],
+    ),
+    "several rows of a customer": (
+        {**OWN, "data": "many.csv", "drop": "since"},
+        ["id: 'customer' does not name each customer once", "(time=... names the column"],
+    ),
+    "no such period": (
+        {**OWN, "data": "many.csv", "time": "month"},
+        ["time: {folder}/many.csv has no column 'month'"],
+    ),
     "broken": ({**OWN, "data": "broken.csv"}, ["broken.csv cannot be read: "]),
 }
 
@@ -428,6 +440,18 @@ def test_enter_is_an_answer_and_columns_are_left_out(workshop, tmp_path):
     assert "DVC's remote is a folder" in project.run("bash", "-c", needs).stdout
     project.out("dvc", "remote", "modify", "storage", "url", "s3://bucket/table")
     project.out("bash", "-c", needs)
+
+
+def test_a_table_with_a_row_per_customer_and_month(workshop, tmp_path):
+    """The period is no feature; the split is by time, and so is the one of a search."""
+    customer_months(6).to_csv(tmp_path / "months.csv", index=False)
+    answers = {"id": "customer_id", "time": "month", "positive": "yes"}
+    project = workshop.project("customer-churn", cwd=tmp_path, data="months.csv", **answers)
+    params = read_yaml(project.folder / "params.yaml")
+    assert params["data"]["time"] == "month"
+    assert (params["split"]["by"], params["sweep"]["folds"]) == ("time", 1)
+    rules = read_yaml(project.folder / "data/schema.yaml")["columns"]
+    assert rules["month"] == {"dtype": "datetime64[ns]"} and "unique" not in rules["customer_id"]
 
 
 def test_labels_of_more_than_two_kinds(workshop, tmp_path):

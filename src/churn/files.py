@@ -61,17 +61,20 @@ def fault_in(path: Path, error: Exception) -> str:
     """What is wrong with a file that gave this error, in one line."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
+    lines = [""]
     if path.is_file():
         content = path.read_text(encoding="utf-8", errors="replace")
         if not content.strip():
             return "it is empty"
-        for number, line in enumerate(content.splitlines(), start=1):
+        lines = content.splitlines()
+        for number, line in enumerate(lines, start=1):
             if line.startswith("<<<<<<< "):
                 return f"line {number} {CONFLICT}"
 
     mark = getattr(error, "problem_mark", None)  # of a YAML parser
     if mark:
-        return f"line {mark.line + 1}: {getattr(error, 'problem', error)}"
+        number = min(mark.line + 1, len(lines))  # the end of a file counts as the line below it
+        return f"line {number}: {getattr(error, 'problem', error)}"
     if isinstance(error, KeyError):
         return f"it has no {error}"
     return first_line(error)

@@ -61,7 +61,7 @@ def fault_in(path: Path, error: Exception) -> str:
     """What is wrong with a file that gave this error, in one line."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    lines = [""]
+    lines: list[str] = []
     if path.is_file():
         content = path.read_text(encoding="utf-8", errors="replace")
         if not content.strip():
@@ -73,7 +73,9 @@ def fault_in(path: Path, error: Exception) -> str:
 
     mark = getattr(error, "problem_mark", None)  # of a YAML parser
     if mark:
-        number = min(mark.line + 1, len(lines))  # the end of a file counts as the line below it
+        number = mark.line + 1
+        if lines:  # the end of a file counts as the line below it
+            number = min(number, len(lines))
         return f"line {number}: {getattr(error, 'problem', error)}"
     if isinstance(error, KeyError):
         return f"it has no {error}"

@@ -30,6 +30,7 @@ from churn.tracking import (
     evaluation_record,
     launching_run,
     lineage,
+    notification,
     pictures,
     registration,
     store,
@@ -69,6 +70,7 @@ def main() -> None:
     print(f"gate {outcome.gate}")
     if version is None:
         print("not registered")
+        notification.notify(params, "gate", f"not registered, gate {outcome.gate}")
     else:
         stage = registration.stage_version(version, evaluation_record.is_experiment())
         print(f"{version.name} version {version.version} is {stage}")

@@ -43,6 +43,7 @@ from churn.tracking import (
     environment,
     evaluation_record,
     git_state,
+    notification,
     run_log,
     runs,
     store,
@@ -112,6 +113,7 @@ def main() -> None:
     )
     if alarms:
         print("\n".join(f"alarm: {alarm}" for alarm in alarms), file=sys.stderr)
+        notification.notify(params, "alarm", f"{options.customers}: {'; '.join(alarms)}")
         sys.exit(ALARM)
 
 

@@ -28,7 +28,14 @@ from churn.errors import UserError
 from churn.modeling.metrics import COMPARED_METRICS
 from churn.operations import comparison, eligibility, promotion, status
 from churn.params import Params, load_params
-from churn.tracking import evaluation_record, launching_run, logged_model, registry, store
+from churn.tracking import (
+    evaluation_record,
+    launching_run,
+    logged_model,
+    notification,
+    registry,
+    store,
+)
 from churn.tracking.store_errors import explain_store_error
 
 if TYPE_CHECKING:
@@ -68,10 +75,11 @@ def main() -> None:
         print(status.status_table(name))
     elif options.stage:
         print(put_into_staging(name, options.stage))
-    elif options.rollback:
-        roll_back(name, promotion_request(options))
     else:
-        promote(name, params, promotion_request(options))
+        request = promotion_request(options)
+        move = roll_back(name, request) if options.rollback else promote(name, params, request)
+        if move:
+            notification.notify(params, "promotion", str(move))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -118,7 +126,7 @@ def git_user() -> str:
     return subprocess.run(["git", "config", "user.name"], capture_output=True, text=True).stdout
 
 
-def promote(name: str, params: Params, request: PromotionRequest) -> None:
+def promote(name: str, params: Params, request: PromotionRequest) -> promotion.Move | None:
     """Show staging against production, ask, and make it production."""
     version = eligibility.promotable_version(name)
     # only forensics
@@ -130,10 +138,10 @@ def promote(name: str, params: Params, request: PromotionRequest) -> None:
     test = pd.read_parquet(paths.SPLITS["test"])
     print(comparison.comparison_table(version, production, test, contract, params) + "\n")
     print(status.changed_metrics_note(name, version), end="")
-    change_production("promote", production, version, request)
+    return change_production("promote", production, version, request)
 
 
-def roll_back(name: str, request: PromotionRequest) -> None:
+def roll_back(name: str, request: PromotionRequest) -> promotion.Move | None:
     """Ask, and make the version production again that was it before.
 
     Raises:
@@ -155,25 +163,28 @@ def roll_back(name: str, request: PromotionRequest) -> None:
             "another"
         )
     logged_model.check_version(version)
-    change_production("rollback", production, version, request)
+    return change_production("rollback", production, version, request)
 
 
 def change_production(
     kind: str, production: ModelVersion | None, version: ModelVersion, request: PromotionRequest
-) -> None:
+) -> promotion.Move | None:
     """Ask, change production, and say what that means.
 
     Args:
         kind: promote or rollback.
         production: the version that is in production now.
         version: the one that comes into production.
+
+    Returns:
+        What was done; None for a dry run.
     """
     name, description = version.name, describe(version)
     old = str(production.version) if production else None
     in_place_of = f" in place of version {old}" if old else ""
     if request.dry_run:
         print(f"dry run: {description} would be production{in_place_of}; nothing was changed")
-        return
+        return None
 
     confirm(f"Make {description} production{in_place_of}?", request.yes)
     metrics = evaluation_record.registered_metrics(version)
@@ -185,6 +196,7 @@ def change_production(
     archived = f"; version {old} is archived" if old else ""
     print(f"{description} is production{archived}.")
     print("A server or a job that runs goes on with the version that it loaded: restart it.")
+    return move
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -25,7 +25,7 @@ def customer_months(months: int = 24, seed: int = 7) -> pd.DataFrame:
     """The rows of so many months; those of fewer months are the first of them.
 
     Returns:
-        customer_id, month (a date), churn ("yes" or "no") and the features.
+        customer, month (a date), churn ("yes" or "no") and the features.
     """
     draw = np.random.default_rng(seed)
     active = new_customers(draw, START, first=0)
@@ -50,7 +50,7 @@ def customer_months(months: int = 24, seed: int = 7) -> pd.DataFrame:
         active = pd.concat([active, new_customers(draw, ARRIVALS, first=known)])
         active = active.reset_index(drop=True)
         known += ARRIVALS
-    first = ["customer_id", "month", "churn"]
+    first = ["customer", "month", "churn"]
     table = pd.concat(tables, ignore_index=True)
     return table[[*first, *(name for name in table if name not in first)]]
 
@@ -59,7 +59,7 @@ def new_customers(draw: np.random.Generator, count: int, first: int) -> pd.DataF
     """Customers with a tenure of 0, numbered from `first`."""
     return pd.DataFrame(
         {
-            "customer_id": [f"K{number:05d}" for number in range(first, first + count)],
+            "customer": [f"K{number:05d}" for number in range(first, first + count)],
             "region": draw.choice(REGIONS, count),
             "plan": draw.choice(["monthly", "yearly"], count, p=[0.6, 0.4]),
             "tenure": np.zeros(count, "int64"),

@@ -26,6 +26,7 @@ class Section(BaseModel):
 
 
 Label = str | int | float | bool
+Event = Literal["gate", "alarm", "promotion"]
 
 
 class Data(Section):
@@ -149,6 +150,7 @@ class Params(Section):
     gate: Gate
     registry: Registry
     # What is excluded makes no model: it is no parameter of one, and no part of its identity.
+    notify: list[Event] | None = Field(min_length=1, exclude=True)
     # only operations
     monitor: Monitor = Field(exclude=True)
     # end

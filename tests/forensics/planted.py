@@ -91,7 +91,7 @@ CAUSES = {
         ("code",),
         edit=(
             "src/churn/data/contract.py",
-            "roles = (self.id, self.target)",
+            "roles = (self.id, self.target, self.time)",
             'roles = (self.id, self.target, "contract")',
         ),
     ),

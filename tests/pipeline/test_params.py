@@ -37,6 +37,7 @@ OTHERS |= {
 OTHERS |= {
     "evaluate.segments": (["tenure"], ["contract"]),
     "gate.min_gain_over_baseline": (-1.0, -0.9),
+    "notify": (["gate"], None),
     "features": (["services"], ["automatic_payment"]),
     "data.time": ("month", "period"),
     "split.by": ("time", "customer"),
@@ -155,7 +156,7 @@ def test_stages_declare_what_they_read(tiny_pipeline, tmp_path, inside, monkeypa
 def make_customer_months(clone: Project) -> None:
     """Give a project simulated customer-months, split by time, and run its pipeline."""
     customer_months(8).to_parquet(clone.folder / "data/raw.parquet", index=False)
-    roles = {"id": "customer_id", "time": "month", "target": "churn", "positive": "yes"}
+    roles = {"id": "customer", "time": "month", "target": "churn", "positive": "yes"}
     clone.set(**{f"data.{role}": name for role, name in roles.items()})
     clone.set(**{"split.by": "time", "evaluate.backtest": 2, "gate.min_roc_auc": 0.5})
     clone.set(**{"gate.max_calibration_error": 1.0, "gate.min_backtest_auc": 0.4})

@@ -33,7 +33,7 @@ MONTHS = customer_months(8)
 
 OWN = {
     "seed": 42,
-    "data.id": "customer_id",
+    "data.id": "customer",
     "data.time": "month",
     "data.target": "churn",
     "data.positive": "yes",
@@ -90,7 +90,7 @@ def test_a_customer_has_a_row_in_each_period_and_splits_do_not_overlap(tmp_path)
     known = sorted(MONTHS["month"].unique())
     assert months["train"] == known[:2]
     assert months["valid"] == known[3:5] and months["test"] == known[6:]
-    assert parts["train"]["customer_id"].isin(parts["test"]["customer_id"]).any()
+    assert parts["train"]["customer"].isin(parts["test"]["customer"]).any()
     assert (
         sum(map(len, parts.values()))
         == MONTHS["month"].isin(known[:2] + known[3:5] + known[6:]).sum()
@@ -116,7 +116,7 @@ def test_every_form_of_a_period_gives_the_same_splits(form, tmp_path):
     (tmp_path / "form").mkdir()
     found = splits(table, tmp_path / "form")
     for name, rows in expected.items():
-        assert found[name]["customer_id"].tolist() == rows["customer_id"].tolist()
+        assert found[name]["customer"].tolist() == rows["customer"].tolist()
 
 
 # What is wrong with the periods, and what the message must say of it.
@@ -144,7 +144,7 @@ FAULTS = {
     ),
     "twice in one period": (
         pd.concat([MONTHS, MONTHS.iloc[[7]]]),
-        f"customer_id: duplicate id and month; 1 row: {len(MONTHS) + 1}; found",
+        f"customer: duplicate id and month; 1 row: {len(MONTHS) + 1}; found",
     ),
 }
 
@@ -188,11 +188,11 @@ def test_the_latest_labelled_periods_are_the_test_split(tmp_path):
 
 def test_by_customer_all_months_of_a_customer_are_in_one_split(tmp_path):
     parts = splits(MONTHS, tmp_path, parameters(**{"split.by": "customer"}))
-    ids = [set(rows["customer_id"]) for rows in parts.values()]
-    assert len(set.union(*ids)) == sum(map(len, ids)) == MONTHS["customer_id"].nunique()
+    ids = [set(rows["customer"]) for rows in parts.values()]
+    assert len(set.union(*ids)) == sum(map(len, ids)) == MONTHS["customer"].nunique()
     # only experiments
-    folds = assign_folds_by_customer(MONTHS["customer_id"], 5, seed=1)
-    assert pd.Series(folds).groupby(MONTHS["customer_id"]).nunique().max() == 1
+    folds = assign_folds_by_customer(MONTHS["customer"], 5, seed=1)
+    assert pd.Series(folds).groupby(MONTHS["customer"]).nunique().max() == 1
     assert set(folds) == set(range(5))
     # end
 

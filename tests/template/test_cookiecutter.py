@@ -445,13 +445,13 @@ def test_enter_is_an_answer_and_columns_are_left_out(workshop, tmp_path):
 def test_a_table_with_a_row_per_customer_and_month(workshop, tmp_path):
     """The period is no feature; the split is by time, and so is the one of a search."""
     customer_months(6).to_csv(tmp_path / "months.csv", index=False)
-    answers = {"id": "customer_id", "time": "month", "positive": "yes"}
+    answers = {"id": "customer", "time": "month", "positive": "yes"}
     project = workshop.project("customer-churn", cwd=tmp_path, data="months.csv", **answers)
     params = read_yaml(project.folder / "params.yaml")
     assert params["data"]["time"] == "month"
     assert (params["split"]["by"], params["sweep"]["folds"]) == ("time", 1)
     rules = read_yaml(project.folder / "data/schema.yaml")["columns"]
-    assert rules["month"] == {"dtype": "datetime64[ns]"} and "unique" not in rules["customer_id"]
+    assert rules["month"] == {"dtype": "datetime64[ns]"} and "unique" not in rules["customer"]
 
 
 def test_labels_of_more_than_two_kinds(workshop, tmp_path):

@@ -8,7 +8,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup repro test test-fast lint types ui plots card lock clean reset
+.PHONY: help install setup repro test test-fast lint types ui plots card doctor lock clean reset
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 11
@@ -81,6 +81,9 @@ serve: setup ## the production model over HTTP on http://127.0.0.1:5001 (PORT=..
 
 card: setup ## the model card as a page, reports/model_card.html
 	@python src/card.py
+
+doctor: install ## say what keeps this clone from working, and what mends it
+	@python src/doctor.py
 
 plots: setup ## draw the plots into dvc_plots/index.html, to be opened offline
 	dvc plots show

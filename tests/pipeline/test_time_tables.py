@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from churn import paths
+from churn.data import parquet
 from churn.data.contract import Contract, load_contract
 from churn.data.parquet import open_table
 from churn.data.split import write_splits
@@ -170,6 +171,16 @@ def test_a_table_that_changed_breaks_its_contract(tmp_path):
         with pytest.raises(UserError) as refused:
             write_splits(open_table(tmp_path / "raw.parquet"), contract, params, tmp_path)
         assert says in str(refused.value)
+
+
+def test_a_late_fault_is_named_and_not_the_periods_before_it(tmp_path, monkeypatch):
+    """Of a table in order of time, the batches before the fault have one month only."""
+    monkeypatch.setattr(parquet, "BATCH_ROWS", 500)
+    contract = contract_of(MONTHS, tmp_path, parameters())
+    broken = MONTHS.assign(region=MONTHS["region"].where(MONTHS.index != 1000, "moon"))
+    broken.to_parquet(tmp_path / "raw.parquet", index=False)
+    with pytest.raises(UserError, match=r"region: isin\(.* 1 row: 1001; found 'moon'"):
+        write_splits(open_table(tmp_path / "raw.parquet"), contract, parameters(), tmp_path)
 
 
 def test_a_date_that_is_no_period_is_no_feature(tmp_path):

@@ -7,7 +7,12 @@ import pytest
 
 from conftest import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 ARCHITECTURE = ROOT / "docs/architecture.md"
 FILE = re.compile(r"`((?:src|tests|docs|data|benchmarks|cookiecutter)/[\w./-]*)`")
 LINK = re.compile(r"\]\((?!https?://)([^)#]*)(#[\w-]+)?\)")

@@ -78,9 +78,11 @@ def write_splits(
             writers[name] = stack.enter_context(writer)
         batches = validated_batches(table, contract, params.data.unlabelled, findings)
         if params.split.by == "time":
-            assigned = _assign_by_time(
-                batches, contract, params.split, folder / "validated.parquet"
-            )
+            path = folder / "validated.parquet"
+            periods = _write_validated(batches, contract, path)
+            if findings.violations:  # the periods may be those of some batches alone
+                raise _broken_contract(findings)
+            assigned = _assign_by_time(path, periods, contract, params.split)
         else:
             assigned = _assign_by_customer(batches, contract, params)
         for rows, splits in assigned:
@@ -90,10 +92,14 @@ def write_splits(
                 counts[name].update(_count_rows(part, contract))
 
     if findings.violations:
-        title = f"{paths.RAW} breaks its contract {paths.SCHEMA} (rows count from 1)"
-        raise UserError(f"{title}:\n{findings.violations}")
+        raise _broken_contract(findings)
     _check_both_classes(counts, contract)
     return counts, findings
+
+
+def _broken_contract(findings: Findings) -> UserError:
+    title = f"{paths.RAW} breaks its contract {paths.SCHEMA} (rows count from 1)"
+    return UserError(f"{title}:\n{findings.violations}")
 
 
 def _assign_by_customer(
@@ -104,31 +110,33 @@ def _assign_by_customer(
         yield rows, assign_splits(rows[contract.id].to_pylist(), params.seed, params.split)
 
 
-def _assign_by_time(
-    batches: Iterator[pa.Table], contract: Contract, shares: Split, scratch: Path
-) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """Each batch with the splits of its rows ("" in a gap), shape (rows,).
+def _write_validated(batches: Iterator[pa.Table], contract: Contract, path: Path) -> np.ndarray:
+    """Write the rows into a file, where they wait until it is known which periods there are.
 
-    The rows wait in a file of their own: only when all are read is it known which periods there
-    are.
+    Returns:
+        The different periods, in order, shape (periods,).
+    """
+    different: set[int] = set()
+    with pq.ParquetWriter(path, arrow_schema(contract)) as writer:
+        for rows in batches:
+            writer.write_table(rows)
+            different.update(_periods(rows, contract).tolist())
+    return np.array(sorted(different))
+
+
+def _assign_by_time(
+    path: Path, periods: np.ndarray, contract: Contract, shares: Split
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Each batch of a file with the splits of its rows ("" in a gap), shape (rows,).
 
     Args:
-        scratch: the file.
+        periods: the different ones, in order, shape (periods,).
 
     Raises:
         UserError: as `cut_periods`.
     """
-    different: set[int] = set()
-    with pq.ParquetWriter(scratch, arrow_schema(contract)) as writer:
-        for rows in batches:
-            writer.write_table(rows)
-            different.update(_periods(rows, contract).tolist())
-    if not different:  # the table breaks its contract, which the caller says
-        return
-
-    periods = np.array(sorted(different))
     cuts = cut_periods(periods, shares.valid, shares.test, shares.gap)
-    for batch in read_batches(pq.ParquetFile(scratch), arrow_schema(contract).names):
+    for batch in read_batches(pq.ParquetFile(path), arrow_schema(contract).names):
         rows = pa.Table.from_batches([batch])
         yield rows, cuts.assign(_periods(rows, contract))
 

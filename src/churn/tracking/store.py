@@ -102,6 +102,7 @@ def connect() -> str:
     path = store_file()
     if path:
         store_checks.check_environment(mlflow.__file__)
+        store_checks.check_local_disk(path)
         create_store(path)
     store_checks.check_store(tracking_uri())
     mlflow.set_tracking_uri(tracking_uri())

@@ -6,10 +6,13 @@ MLflow by itself tries for minutes and says nothing.
 import functools
 import sys
 import time
+from pathlib import Path
 
 from churn.errors import UserError
 from churn.tracking import store_errors
 
+MOUNTS = Path("/proc/mounts")
+NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "glusterfs", "ceph", "afs"}
 TRIES = 4  # to reach a server, 1, 2 and 4 seconds apart
 
 
@@ -52,6 +55,42 @@ def check_environment(installed: str) -> None:
             "%; build it elsewhere (`export VENV=~/.venvs/churn`, then `make repro`), and activate "
             "that one"
         )
+
+
+def check_local_disk(path: Path) -> None:
+    """Refuse a SQLite file on a network file system, whose locks do not protect it.
+
+    "How To Corrupt An SQLite Database File", section 2.1, https://www.sqlite.org/howtocorrupt.html.
+    Looks where Linux lists what is mounted; on other systems nothing is known, and nothing refused.
+
+    Raises:
+        UserError: it lies on one.
+    """
+    if not MOUNTS.exists():
+        return
+    kind = file_system(path.parent.resolve(), MOUNTS.read_text())
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise UserError(
+            f"{path} would be on a network file system ({kind}), where SQLite corrupts its file; "
+            "`export MLFLOW_TRACKING_URI=sqlite:////FOLDER-OF-THIS-MACHINE/mlflow.db`, or let it "
+            "name an MLflow server"
+        )
+
+
+def file_system(folder: Path, mounts: str) -> str:
+    """The type of the file system on which a folder lies: ext4, nfs4 and so on.
+
+    Args:
+        folder: an absolute path without links.
+        mounts: what Linux says in /proc/mounts; of a folder that is mounted twice the later counts.
+    """
+    nearest, kind = Path("/"), ""
+    for line in mounts.splitlines():
+        _, escaped, found, *_ = line.split(" ")
+        mounted = Path(escaped.replace("\\040", " "))
+        if folder.is_relative_to(mounted) and mounted.is_relative_to(nearest):
+            nearest, kind = mounted, found
+    return kind
 
 
 @functools.cache  # once per process: every search of runs connects again

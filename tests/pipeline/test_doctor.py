@@ -1,0 +1,100 @@
+"""`make doctor` names each state in which a clone does not work, with the command that mends it."""
+
+import sys
+
+import pytest
+
+from churn.tracking.diagnosis import CHECKS, find_faults
+from conftest import BIN, Project
+
+pytestmark = pytest.mark.sample
+
+
+@pytest.fixture
+def clone(tiny_pipeline, tmp_path, inside, monkeypatch) -> Project:
+    monkeypatch.setenv("PATH", str(BIN), prepend=":")
+    return inside(tiny_pipeline.copy(tmp_path))
+
+
+def faults(name: str) -> list[tuple[str, str]]:
+    return [(fault.what, fault.mend) for fault in find_faults(name, CHECKS[name])]
+
+
+def test_a_healthy_clone_has_no_fault(clone):
+    result = clone.run("python", "src/doctor.py")
+    assert result.returncode == 0, result.stdout
+    assert [line[:6] for line in result.stdout.splitlines()] == ["ok    "] * result.stdout.count(
+        "\n"
+    )
+
+
+def test_all_that_is_wrong_is_said_at_once(clone):
+    clone.set(**{"train.max_depth": 99})
+    (clone.folder / "data/raw.parquet").unlink()
+    clone.out("git", "checkout", "-q", "--detach")
+    result = clone.run("python", "src/doctor.py")
+    assert result.returncode == 1 and result.stderr == ""
+    for says in (
+        "MEND  git: git is on no branch (detached HEAD)\n      git switch main",
+        "MEND  params.yaml and the contract: params.yaml:\n  train.max_depth: ",
+        "MEND  data: data/raw.parquet is missing\n      dvc pull data/raw.parquet.dvc",
+        "ok    MLflow's store",
+    ):
+        assert says in result.stdout
+
+
+def test_a_killed_experiment(clone):
+    """As `kill -9` leaves it: no branch, and DVC's note of where the experiment began."""
+    head = clone.out("git", "rev-parse", "HEAD").strip()
+    clone.out("git", "update-ref", "refs/exps/exec/EXEC_BASELINE", head)
+    clone.out("git", "checkout", "-q", "--detach")
+    ((what, mend),) = faults("git")
+    assert "`dvc exp run` was killed" in what and mend.startswith("git checkout main && git restor")
+    clone.out("bash", "-c", mend)
+    assert faults("git") == []
+
+
+def test_stale_outputs(clone):
+    clone.set(**{"train.learning_rate": 0.29})
+    assert faults("data") == [
+        ("dvc.lock is not up to date with the files: train, evaluate", "dvc repro")
+    ]
+
+
+def test_no_remote(clone):
+    clone.out("dvc", "config", "--unset", "core.remote")
+    assert ("DVC has no default remote, to push to", "dvc remote add --default NAME URL") in (
+        faults("data")
+    )
+
+
+def test_packages_that_differ(clone):
+    pins = clone.folder / "pyproject.toml"
+    text = pins.read_text()
+    pins.write_text(text.replace('"xgboost==', '"xgboost==0.'))
+    ((what, mend),) = faults("packages")
+    assert what.startswith("packages differ from their pins: xgboost") and "make install" in mend
+
+
+def test_dvc_is_not_on_path(clone, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    ((what, mend),) = faults("Python and dvc")
+    assert what.startswith("dvc is not on PATH") and mend == "source .venv/bin/activate"
+
+
+def test_an_old_python(monkeypatch):
+    monkeypatch.setattr("churn.tracking.diagnosis.OLDEST_PYTHON", (4, 0))
+    assert faults("Python and dvc") == [
+        (f"Python is {sys.version.split()[0]}", "install 4.0 or later")
+    ]
+
+
+def test_no_store_and_a_deleted_experiment(clone):
+    experiment = clone.client.search_experiments()[0]
+    clone.client.delete_experiment(experiment.experiment_id)
+    ((what, _),) = faults("MLflow's store")
+    assert "was deleted; `mlflow experiments restore" in what
+
+    (clone.folder / "mlflow.db").unlink()
+    ((what, mend),) = faults("MLflow's store")
+    assert what.startswith("there is no MLflow store yet") and mend == "make setup"

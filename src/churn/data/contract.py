@@ -148,24 +148,11 @@ def load_contract(
     """
     text = _read_text(path)
     rules_by_column = parse_rules(text, path)
-    faults = []
-    columns: dict[str, Column] = {}
-    roles = (id_column, target, time)
-    for name, rules in rules_by_column.items():
-        try:
-            columns[name] = _parse_column(name, rules, is_feature=name not in roles)
-        except (ValueError, TypeError, AttributeError) as error:
-            faults.append(f"column {name}: {error}")
-
+    columns, faults = _parse_columns(rules_by_column, (id_column, target, time))
     faults += _faults_of_roles(rules_by_column, id_column, target, time)
     if time in columns:
-        column = columns[time]
-        if column.dtype not in TIME_TYPES:
-            faults.append(
-                f"data.time is {time!r} of dtype {column.dtype}; it must be one of "
-                f"{', '.join(TIME_TYPES)}"
-            )
-        columns[time] = replace(column, nullable=False)
+        faults += _faults_of_time(columns[time])
+        columns[time] = replace(columns[time], nullable=False)
     if target in columns:
         columns[target] = _as_target(columns[target])
         # Labels are compared by value: 1, 1.0 and true are one label, kept as the contract has it.
@@ -183,6 +170,28 @@ def load_contract(
         lines = [f"  {fault}" for fault in faults]
         raise UserError("\n".join([f"{path}:", *lines]))
     return Contract(Path(path), id_column, target, positive, columns, text, time=time)
+
+
+def _parse_columns(
+    rules_by_column: Mapping[str, Rules], roles: tuple[str | None, ...]
+) -> tuple[dict[str, Column], list[str]]:
+    """The columns without a fault, and the faults of the others."""
+    columns: dict[str, Column] = {}
+    faults = []
+    for name, rules in rules_by_column.items():
+        try:
+            columns[name] = _parse_column(name, rules, is_feature=name not in roles)
+        except (ValueError, TypeError, AttributeError) as error:
+            faults.append(f"column {name}: {error}")
+    return columns, faults
+
+
+def _faults_of_time(column: Column) -> list[str]:
+    """What is wrong with the column that holds the period of a row."""
+    if column.dtype in TIME_TYPES:
+        return []
+    fault = f"data.time is {column.name!r} of dtype {column.dtype}"
+    return [f"{fault}; it must be one of {', '.join(TIME_TYPES)}"]
 
 
 def _faults_of_roles(

@@ -44,7 +44,8 @@ def edit_files(answers: dict, is_own: bool) -> None:
         columns = json.dumps([answers["id"], answers["target"]], ensure_ascii=False)
         if answers["operations"] == "yes":
             replace("docs/first-steps.md", '["customer_id", "churn"]', columns)
-        replace(".dvc/config", "['remote \"sample\"']\n    url = ../data/sample\n", "")
+        sample = "['remote \"sample\"']\n    url = ../data/sample\n    verify = true\n"
+        replace(".dvc/config", sample, "")
     if answers["remote"] != "local":
         replace(".dvc/config", "url = ../storage", f"url = {answers['remote']}")
 

@@ -268,3 +268,17 @@ def test_a_process_that_failed_is_no_traceback():
     assert str(ended.value.code).startswith(
         "error: git no-such-command failed: git: 'no-such-command' is not a git command"
     )
+
+
+@pytest.mark.sample
+def test_a_remote_that_gives_another_table_is_refused(project):
+    """DVC by itself believes a remote that an object has the md5 of its name."""
+    (stored,) = (project.folder / "data/sample").rglob("2a/*")
+    stored.chmod(0o644)
+    content = bytearray(stored.read_bytes())
+    content[1000] ^= 1
+    stored.write_bytes(content)
+    stored.chmod(0o444)
+    result = project.run("dvc", "pull", "data/raw.parquet.dvc")
+    assert result.returncode != 0
+    assert not (project.folder / "data/raw.parquet").exists()

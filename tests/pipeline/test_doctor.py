@@ -37,10 +37,16 @@ def test_all_that_is_wrong_is_said_at_once(clone):
     for says in (
         "MEND  git: git is on no branch (detached HEAD)\n      git switch main",
         "MEND  params.yaml and the contract: params.yaml:\n  train.max_depth: ",
-        "MEND  data: data/raw.parquet is missing\n      dvc pull data/raw.parquet.dvc",
+        "MEND  data: data/raw.parquet is missing\n      python src/launch.py table",
         "ok    MLflow's store",
     ):
         assert says in result.stdout
+
+
+def test_what_mends_a_missing_table(project):
+    """On a clone with nothing in DVC's cache."""
+    project.out("python", "src/launch.py", "table")
+    assert (project.folder / "data/raw.parquet").exists()
 
 
 def test_a_killed_experiment(clone):

@@ -30,6 +30,8 @@ def follow(page: str, clone: Project) -> None:
     text = (ROOT / page).read_text()
     found = list(BLOCK.finditer(text))
     assert len(found) == text.count("```shell\n") > 0
+    shown = [block for block in found if block["shown"]]
+    assert len(shown) == text.count("```text\n"), "an output that is compared with nothing"
     for block in found:
         command = f"source .venv/bin/activate\n{block['command']}".replace("5001", port)
         result = clone.run("bash", "-euc", f"exec 2>&1\n{command}")

@@ -49,15 +49,17 @@ def test_an_infinite_value_is_refused_with_its_row(one_feature, monkeypatch):
         )
 
 
-def test_every_fault_of_the_names_is_in_one_message():
+def test_every_fault_of_the_names_is_in_one_message(monkeypatch):
     """Names that there are not, named twice, and columns that the contract lacks."""
+    of_another_table = features.Feature("one", ("x", "y"), lambda rows: rows["x"])
+    monkeypatch.setattr(features, "FEATURES", {"one": of_another_table})
     with pytest.raises(UserError) as refused:
-        with_derived(CONTRACT, ["charge", "automatic_payment", "automatic_payment"])
+        with_derived(CONTRACT, ["chargé", "one", "one"])
     message = str(refused.value)
     assert message.startswith("params.yaml:\n")
-    assert "'charge', which src/churn/data/features.py does not have (it has services," in message
-    assert "feature automatic_payment needs payment_method, no feature of the contract" in message
-    assert "features names 'automatic_payment' twice" in message
+    assert "'chargé', which src/churn/data/features.py does not have (it has one)" in message
+    assert "feature one needs y, no feature of the contract" in message
+    assert "features names 'one' twice" in message
 
 
 def test_a_name_of_a_column_is_taken(monkeypatch):

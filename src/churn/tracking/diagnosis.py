@@ -93,7 +93,7 @@ def check_data() -> list[Fault]:
     """The table is here, DVC has a default remote, and dvc.lock describes the files."""
     faults = []
     if not paths.RAW.exists():
-        faults.append(Fault(f"{paths.RAW} is missing", f"dvc pull {paths.RAW}.dvc"))
+        faults.append(Fault(f"{paths.RAW} is missing", "python src/launch.py table"))
     if not _dvc("config", "core.remote").stdout.strip():
         faults.append(
             Fault("DVC has no default remote, to push to", "dvc remote add --default NAME URL")

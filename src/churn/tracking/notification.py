@@ -1,7 +1,7 @@
 """Tell a chat of what a team should know: post a line of text to a webhook.
 
 The webhook's URL is a secret, and comes from the environment variable CHURN_WEBHOOK_URL; without it
-nothing is sent. The JSON, {"text": ...}, is what Slack, Mattermost and Teams' workflows take. A
+nothing is sent. The JSON, {"text": ...}, is what Slack and Mattermost take. A
 receiver that does not answer costs two seconds and a note, and fails nothing.
 """
 

@@ -120,7 +120,9 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Refuse a budget for nobody, and a control group that is no share or has no campaign."""
+    """Refuse shares that are none, a budget for nobody, and a control group without a campaign."""
+    if not 0 <= options.max_rejected <= 1:
+        raise UserError(f"--max-rejected {options.max_rejected:g} is no share from 0 to 1")
     if options.budget is not None and options.budget < 1:
         raise UserError(f"--budget {options.budget} selects nobody; give 1 or more")
     money = options.budget_money

@@ -143,6 +143,15 @@ FAULTS = {
         MONTHS.rename(columns={"month": "period"}),
         "data.time in params.yaml, but the table has no such column",
     ),
+    "twice in one period, in two spellings": (
+        pd.concat(
+            [
+                MONTHS.assign(month=MONTHS["month"].dt.strftime("%Y-%m-%d")),
+                MONTHS.assign(month=MONTHS["month"].dt.strftime("%Y-%m-%d 00:00:00")),
+            ]
+        ),
+        f"customer: duplicate id and month; {len(MONTHS)} rows: {len(MONTHS) + 1}, ",
+    ),
     "twice in one period": (
         pd.concat([MONTHS, MONTHS.iloc[[7]]]),
         f"customer: duplicate id and month; 1 row: {len(MONTHS) + 1}; found",

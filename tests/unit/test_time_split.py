@@ -52,6 +52,8 @@ def test_a_backtest_tests_each_of_the_last_periods_by_those_before():
 def test_more_origins_than_there_is_a_past_are_refused():
     with pytest.raises(UserError, match="cannot be split"):
         list(rolling_origins(np.arange(5), 0.2, 0, 4))
+    with pytest.raises(UserError, match="evaluate.backtest is 5, and the splits have 5 periods"):
+        list(rolling_origins(np.arange(5), 0.2, 0, 5))
 
 
 def test_periods_in_words():

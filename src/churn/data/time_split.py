@@ -58,9 +58,14 @@ def rolling_origins(
     Raises:
         UserError: nothing is left to train on before the first of them.
     """
+    if count >= len(periods):
+        raise UserError(
+            f"evaluate.backtest is {count}, and the splits have {len(periods)} periods of "
+            "data.time; choose fewer"
+        )
     for end in range(len(periods) - count + 1, len(periods) + 1):
         valid = max(1, round(valid_share * end))
-        yield _cut(periods[: max(end, 0)], valid, 1, gap)
+        yield _cut(periods[:end], valid, 1, gap)
 
 
 def _cut(periods: np.ndarray, valid: int, test: int, gap: int) -> Cuts:

@@ -4,6 +4,7 @@ preprocess refuses a table that breaks its contract; infer_schema makes sure tha
 accepts the table that it came from. Scoring judges rows one by one instead (rejection.py).
 """
 
+import contextlib
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -202,17 +203,28 @@ def _check_ids(table: pq.ParquetFile, contract: Contract, violations: Violations
             ids = batch[contract.id].to_pylist()
             if contract.time is None:
                 yield ids
-                continue
-            periods = batch[contract.time].to_pylist()
-            yield [
-                None if id_ is None else (id_, str(period))
-                for id_, period in zip(ids, periods, strict=True)
-            ]
+            else:
+                yield _with_periods(ids, batch[contract.time], contract)
 
     duplicates = duplicate_ids(read_ids)
     if duplicates:
         rule = "duplicate id" if contract.time is None else f"duplicate id and {contract.time}"
         violations.add(contract.id, rule, duplicates, duplicates.values())
+
+
+def _with_periods(ids: list[object], periods: pa.Array, contract: Contract) -> list[object]:
+    """Each id with its period, which may be written in several ways; None where there is no id.
+
+    Periods that cannot be converted, which is a violation of its own, stay as they are.
+    """
+    assert contract.time is not None
+    with contextlib.suppress(pa.ArrowInvalid):
+        periods = convert_column(periods, arrow_schema(contract).field(contract.time).type)
+        periods = periods.cast(pa.int64())
+    keys: list[object] = []
+    for id_, period in zip(ids, periods.to_pylist(), strict=True):
+        keys.append(None if id_ is None else (id_, period))
+    return keys
 
 
 def _convert_batch(batch: pa.RecordBatch, schema: pa.Schema, violations: Violations) -> pa.Table:

@@ -136,6 +136,9 @@ def _compare_with_production(
     """
     if production is None:
         return None, "no production model to compare with", None
+    has_seen = _seen_test_rows(evaluation, production)
+    if has_seen:
+        return None, has_seen, None
     predictor = _production_predictor(production)
     try:
         scores = model_loading.score_rows(production, predictor, evaluation.test)
@@ -152,6 +155,22 @@ def _compare_with_production(
         return difference, "", None
     by_segment = segments.segment_differences(test, contract, columns, probabilities, resampling)
     return difference, "", by_segment
+
+
+def _seen_test_rows(evaluation: Evaluation, production: ModelVersion) -> str:
+    """Why the production model was trained on some of today's test rows; "" if nothing says so.
+
+    It was, if its table was split by customer and today's is split by time, or the reverse.
+    """
+    today = evaluation.params.split.by
+    recorded = json.loads(production.tags.get("params", "{}"))
+    before = recorded.get("split.by", "customer")  # as all earlier releases did
+    if before == today:
+        return ""
+    return (
+        f"version {production.version} was split by {before} and not by {today}, so it was trained "
+        "on some of these test rows: it is not compared"
+    )
 
 
 def _production_predictor(version: ModelVersion) -> PyFuncModel:

@@ -2,6 +2,7 @@
 and what mends it.
 """
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -279,6 +280,7 @@ def test_a_remote_that_gives_another_table_is_refused(project):
     content[1000] ^= 1
     stored.write_bytes(content)
     stored.chmod(0o444)
+    shutil.rmtree(project.folder / ".dvc/cache")
     result = project.run("dvc", "pull", "data/raw.parquet.dvc")
     assert result.returncode != 0
     assert not (project.folder / "data/raw.parquet").exists()

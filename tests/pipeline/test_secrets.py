@@ -5,7 +5,6 @@ import pytest
 from conftest import Project
 
 SECRETS = {
-    "MLFLOW_TRACKING_USERNAME": "planted-user-5c1f",
     "MLFLOW_TRACKING_PASSWORD": "planted-password-9a7e",
     "AWS_ACCESS_KEY_ID": "planted-key-1b3d",
     "AWS_SECRET_ACCESS_KEY": "planted-secret-77aa",

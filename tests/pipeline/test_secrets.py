@@ -1,17 +1,20 @@
 """No secret of the environment, or of DVC's local settings, gets into what a run leaves."""
 
+import secrets
+
 import pytest
 
 from conftest import Project
 
+# Random, since this file is in the project that is searched.
+REMOTE_PASSWORD = secrets.token_hex(16)
 SECRETS = {
-    "MLFLOW_TRACKING_PASSWORD": "planted-password-9a7e",
-    "AWS_ACCESS_KEY_ID": "planted-key-1b3d",
-    "AWS_SECRET_ACCESS_KEY": "planted-secret-77aa",
+    "MLFLOW_TRACKING_PASSWORD": secrets.token_hex(16),
+    "AWS_ACCESS_KEY_ID": secrets.token_hex(16),
+    "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16),
     # Nobody listens there: that is said, without the address.
-    "CHURN_WEBHOOK_URL": "http://127.0.0.1:9/planted-hook-42ce",
+    "CHURN_WEBHOOK_URL": f"http://127.0.0.1:9/{secrets.token_hex(16)}",
 }
-REMOTE_PASSWORD = "planted-remote-c0de"
 
 
 @pytest.fixture

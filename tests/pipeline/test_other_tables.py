@@ -179,7 +179,7 @@ TEXTS = [f"{value:.3f}" for value in customers()["x"]]
 TYPES_REFUSED = {
     "timestamp": (
         pd.Timestamp("2026-01-01"),
-        ["it holds dates (timestamp", "days until a fixed date"],
+        ["it holds dates (timestamp", "days until the row's date", "name it as data.time"],
     ),
     "duration": (pd.Timedelta("1h"), ["it holds times (duration"]),
     "bytes": (b"x", ["it holds bytes"]),
@@ -655,7 +655,7 @@ def test_the_pipeline_on_such_a_table(project: Project, inside, capsys):
         == "left: 'No' 332 (stayed), 'Yes' 148 (churned), no label 120 (left out)"
     )
     report.main()
-    assert "120 of 600 customers were left out: they have no label" in capsys.readouterr().out
+    assert "left out    120 of 600 rows: they have no label" in capsys.readouterr().out
     assert (
         (clone.folder / "reports/plots/importance.csv").read_text().splitlines()[1].startswith("x,")
     )

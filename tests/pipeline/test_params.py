@@ -44,7 +44,9 @@ OTHERS |= {
     "evaluate.backtest": (3, 4),
     "gate.min_backtest_auc": (0.5, 0.6),
     "gate.max_segment_auc_drop": (0.1, 0.2),
+    # only experiments
     "sweep.folds": (1, 2),
+    # end
 }
 OTHERS |= {"registry.model": ("Another", "Other"), "train.max_depth": (5, 6)}
 # The tests of no pipeline, which take seconds.

@@ -16,11 +16,6 @@ from churn.data.contract import Contract, load_contract
 from churn.data.parquet import open_table
 from churn.data.split import write_splits
 from churn.errors import UserError
-
-# only experiments
-from churn.experiments.objective import assign_folds_by_customer
-
-# end
 from churn.files import read_yaml
 from churn.modeling import backtest
 from churn.modeling.single_columns import separation_table
@@ -211,6 +206,8 @@ def test_by_customer_all_months_of_a_customer_are_in_one_split(tmp_path):
     ids = [set(rows["customer"]) for rows in parts.values()]
     assert len(set.union(*ids)) == sum(map(len, ids)) == MONTHS["customer"].nunique()
     # only experiments
+    from churn.experiments.objective import assign_folds_by_customer
+
     folds = assign_folds_by_customer(MONTHS["customer"], 5, seed=1)
     assert pd.Series(folds).groupby(MONTHS["customer"]).nunique().max() == 1
     assert set(folds) == set(range(5))

@@ -9,17 +9,17 @@ DVC's queue; changes nothing. Exit code 1: something has to be mended.
 import sys
 
 from churn.console import run_command
-from churn.tracking.diagnosis import CHECKS, Fault, find_faults
+from churn.tracking import diagnosis
 
 
 def main() -> None:
-    checks = dict(CHECKS)
+    checks = dict(diagnosis.CHECKS)
     # only experiments
     checks["the queue"] = check_queue
     # end
     found = False
     for name, check in checks.items():
-        faults = find_faults(name, check)
+        faults = diagnosis.find_faults(name, check)
         found = found or bool(faults)
         if not faults:
             print(f"ok    {name}")
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 # only experiments
-def check_queue() -> list[Fault]:
+def check_queue() -> list[diagnosis.Fault]:
     """Every experiment in DVC's queue has somebody who works it off."""
     from churn.experiments import dvc_queue
 
@@ -40,7 +40,11 @@ def check_queue() -> list[Fault]:
     if not waiting or dvc_queue.has_workers():
         return []
     fault = f"{len(waiting)} experiments wait in DVC's queue, and no worker runs"
-    return [Fault(fault, "python src/sweep.py --queue, or `dvc queue remove --all` drops them")]
+    return [
+        diagnosis.Fault(
+            fault, "python src/sweep.py --queue, or `dvc queue remove --all` drops them"
+        )
+    ]
 
 
 # end

@@ -4,7 +4,6 @@ import http.server
 import json
 import threading
 
-import pandas as pd
 import pytest
 
 from churn.params import load_params
@@ -80,6 +79,8 @@ def test_the_commands_notify(tiny_pipeline, tmp_path, receiver, inside, call):
     """A model that the gate refuses, a promotion, and an alarm; nothing for what went well."""
     project: Project = inside(tiny_pipeline.copy(tmp_path))
     # only operations
+    import pandas as pd
+
     assert call("promote", "--reason", "first", "--by", "Ada", "--yes") == "0"
     customers = pd.read_parquet("data/raw.parquet")
     customers["monthly_charges"] += 40

@@ -36,6 +36,7 @@ from churn.tracking import (
     registry,
     runs,
 )
+from churn.tracking.diagnosis import way_back_from_experiment
 from churn.tracking.evaluation_record import Evaluation
 from churn.tracking.store_errors import explain_store_error
 
@@ -105,12 +106,10 @@ def check_experiment() -> None:
         UserError: with the commands that lead back.
     """
     if git_state.unfinished_experiment():
-        branch = git_state.previous_branch()
         raise UserError(
             "a `dvc exp run` was killed here, or still runs: git is on no branch, and the files "
-            f"are the experiment's. `git checkout {branch} && git restore --staged --worktree "
-            "params.yaml dvc.lock reports && dvc checkout` leads back; what you had changed "
-            "elsewhere stays (docs/experiments.md)"
+            f"are the experiment's. `{way_back_from_experiment()}` leads back; what you had "
+            "changed elsewhere stays (docs/experiments.md)"
         )
 
 

@@ -73,14 +73,19 @@ def check_git() -> list[Fault]:
         return [Fault("git has no commit yet", "git add . && git commit")]
     if git_state.git("symbolic-ref", "--quiet", "HEAD", check=False):
         return []
-    branch = git_state.previous_branch()
     if git_state.unfinished_experiment():
-        back = (
-            f"git checkout {branch} && git restore --staged --worktree params.yaml dvc.lock "
-            "reports && dvc checkout"
-        )
-        return [Fault("a `dvc exp run` was killed here, or still runs: git is on no branch", back)]
+        fault = "a `dvc exp run` was killed here, or still runs: git is on no branch"
+        return [Fault(fault, way_back_from_experiment())]
+    branch = git_state.previous_branch()
     return [Fault("git is on no branch (detached HEAD)", f"git switch {branch}")]
+
+
+def way_back_from_experiment() -> str:
+    """The commands that lead from what a killed `dvc exp run` left to the branch before it."""
+    return (
+        f"git checkout {git_state.previous_branch()} && git restore --staged --worktree "
+        "params.yaml dvc.lock reports && dvc checkout"
+    )
 
 
 def check_settings() -> list[Fault]:

@@ -21,7 +21,8 @@ import yaml
 from churn import paths
 from churn.console import run_command
 from churn.data.checks import MORE_THAN_ONCE, Violations
-from churn.data.contract import Rules, load_contract
+from churn.data.contract import load_contract
+from churn.data.contract_file import Rules
 from churn.data.index_columns import index_columns
 from churn.data.inference import ColumnFault, doubts, feature_rules, id_rules, time_rules
 from churn.data.labels import target_rules

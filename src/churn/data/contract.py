@@ -8,12 +8,12 @@ about. A logged model carries this module.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import yaml
 
 from churn import paths
+from churn.data.contract_file import Rules, parse_rules, range_limits, read_text
 from churn.data.features import FEATURES, feature_faults
 from churn.errors import UserError, short
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # a logged model needs no pydantic
     from churn.params import Params
 
 Label = str | int | float | bool
-Rules = dict[str, Any]  # what the file says of one column, in pandera's terms
 
 SCORE_COLUMNS = ("churn_probability", "churn")  # the output of the model
 REASON_COLUMNS = tuple(f"reason_{number}" for number in (1, 2, 3))
@@ -146,7 +145,7 @@ def load_contract(
         UserError: with every fault: the file is no pandera schema; the id, the target or the
             positive label is not in it; a feature has a type that the model cannot take.
     """
-    text = _read_text(path)
+    text = read_text(path)
     rules_by_column = parse_rules(text, path)
     columns, faults = _parse_columns(rules_by_column, (id_column, target, time))
     faults += _faults_of_roles(rules_by_column, id_column, target, time)
@@ -212,43 +211,6 @@ def _faults_of_roles(
     return faults
 
 
-def parse_rules(text: str, path: str | Path) -> dict[str, Rules]:
-    """The rules of each column in the text of a contract.
-
-    Args:
-        path: the name of the file in an error message.
-    """
-    try:
-        columns = yaml.load(text, yaml.CSafeLoader)["columns"]
-        return {name: dict(rules) for name, rules in columns.items()}
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(
-            f"{path} is no valid YAML (line {line}: {error.problem}); keep one side of a conflict "
-            f"of git, or `git checkout {path}` brings the committed one back"
-        ) from None
-    except (yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError):
-        raise UserError(f"{path} is no pandera schema (a mapping with `columns:`)") from None
-
-
-def range_limits(rules: Mapping[str, Any]) -> tuple[float, float]:
-    """The smallest and the largest number that a column's rules allow."""
-    in_range = rules.get("in_range", {})
-    low = in_range.get("min_value", -np.inf)
-    high = in_range.get("max_value", np.inf)
-    # An end that is not allowed itself becomes the next number that is.
-    if not in_range.get("include_min", True):
-        low = np.nextafter(low, np.inf)
-    if not in_range.get("include_max", True):
-        high = np.nextafter(high, -np.inf)
-
-    above = np.nextafter(rules.get("greater_than", -np.inf), np.inf)
-    below = np.nextafter(rules.get("less_than", np.inf), -np.inf)
-    low = max(low, rules.get("greater_than_or_equal_to", -np.inf), above)
-    high = min(high, rules.get("less_than_or_equal_to", np.inf), below)
-    return float(low), float(high)
-
-
 def free_name(name: str, taken: Iterable[str]) -> str:
     """A name for a column of our own beside the user's columns, which keep theirs.
 
@@ -259,17 +221,6 @@ def free_name(name: str, taken: Iterable[str]) -> str:
     while name in taken:
         name += "_"
     return name
-
-
-def _read_text(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{path}: {error.strerror}; `python src/infer_schema.py TABLE` writes one"
-        ) from None
-    except ValueError:
-        raise UserError(f"{path} is no pandera schema (a mapping with `columns:`)") from None
 
 
 def _parse_column(name: object, rules: Rules, is_feature: bool) -> Column:

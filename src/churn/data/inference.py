@@ -14,7 +14,7 @@ from churn.data.arrow import (
     plain_values,
     value_counts,
 )
-from churn.data.contract import Rules
+from churn.data.contract_file import Rules
 from churn.data.index_columns import row_number_reason
 from churn.data.validation import first_values
 from churn.errors import short

@@ -5,7 +5,8 @@ from collections import Counter
 import pyarrow as pa
 
 from churn.data.arrow import is_whole, kind_of, plain_values, value_counts
-from churn.data.contract import Label, Rules
+from churn.data.contract import Label
+from churn.data.contract_file import Rules
 from churn.data.inference import ColumnFault
 from churn.data.validation import LEAVE_OUT_UNLABELLED, MOST_SHOWN, first_values
 from churn.errors import short

@@ -23,7 +23,8 @@ from churn.data.checks import (
     duplicate_ids,
     pandera_schema,
 )
-from churn.data.contract import Contract, Label, parse_rules
+from churn.data.contract import Contract, Label
+from churn.data.contract_file import parse_rules
 from churn.data.index_columns import UNNAMED, index_columns
 from churn.data.parquet import read_batches
 from churn.errors import UserError, short

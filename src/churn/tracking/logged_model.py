@@ -35,6 +35,7 @@ LOGGED_CODE = ("__init__.py", "errors.py", "files.py", "params.py", "paths.py", 
 # What runs of it when a registered model scores.
 SCORING_CODE = (
     "data/contract.py",
+    "data/contract_file.py",
     "data/features.py",
     "errors.py",
     "modeling/booster.py",
@@ -141,7 +142,7 @@ def scoring_code_md5(code: Path) -> str:
         code: a folder `churn`, of today's layout or of an earlier one.
     """
     names = SCORING_CODE if (code / SCORING_CODE[0]).exists() else SCORING_CODE_BEFORE_0_2
-    # Release 0.2 had no derived features.
+    # Modules that came later are missing in older versions.
     present = [code / name for name in names if (code / name).exists()]
     return text_md5("".join(map(md5, present)))
 

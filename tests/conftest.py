@@ -2,6 +2,7 @@
 registry.
 """
 
+import functools
 import importlib
 import os
 import shutil
@@ -9,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -93,6 +95,23 @@ def flat(tree: dict) -> dict[str, object]:
     return leaves
 
 
+@functools.cache
+def warm_python() -> dict[str, str]:
+    """The variables with which `python src/...` is forked from a process that has imported MLflow
+    and XGBoost already; see warm/server.py.
+    """
+    folder = Path(__file__).with_name("warm")
+    address = Path(tempfile.mkdtemp(prefix="churn-tests-"), "socket")
+    # It ends when this process does, since that closes its input.
+    server = subprocess.Popen(
+        [sys.executable, folder / "server.py", address], stdin=subprocess.PIPE
+    )
+    while not address.exists() and server.poll() is None:
+        time.sleep(0.05)
+    path = f"{folder}:{BIN}:{os.environ['PATH']}"
+    return {"PATH": path, "WARM_PYTHON": sys.executable, "WARM_SOCKET": str(address)}
+
+
 class Project:
     """A clone of this project in a folder of its own."""
 
@@ -165,7 +184,7 @@ class Project:
         self, *command: str, cwd: Path | None = None, **env: str
     ) -> subprocess.CompletedProcess:
         """Run a command in the clone, with this environment's programs first on PATH."""
-        env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **env}
+        env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **warm_python(), **env}
         return subprocess.run(
             command, cwd=cwd or self.folder, env=env, capture_output=True, text=True
         )

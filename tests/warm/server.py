@@ -1,0 +1,157 @@
+"""Fork a process for each command of src/ that a test's project runs.
+
+Importing MLflow, XGBoost and scikit-learn takes four of the five CPU seconds of a short command,
+and the tests run hundreds of them. This process has imported those libraries, and nothing of the
+project: a process that it forks runs the project's own code, as a new Python would.
+
+It answers on the Unix socket that is its argument, and ends when its standard input is closed.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+LIBRARIES = (
+    "alembic.command",
+    "mlflow.data.pandas_dataset",
+    "mlflow.models",
+    "mlflow.pyfunc",
+    "mlflow.store.db.utils",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "pandas",
+    "pandera.pandas",
+    "pydantic",
+    "pyarrow.compute",
+    "pyarrow.parquet",
+    "ruamel.yaml",
+    "scipy.stats",
+    "sklearn.compose",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "sklearn.model_selection",
+    "sklearn.pipeline",
+    "sklearn.preprocessing",
+    "tabulate",
+    "tqdm",
+    "xgboost",
+)
+# Variables that Python and these libraries read when they start.
+AT_THE_START = ("PYTHON", "OMP_", "MKL_", "OPENBLAS_", "LANG", "LC_", "MPL")
+
+
+def main() -> None:
+    """Serve requests; in a forked process, run what was asked for."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(sys.argv[1])
+        listener.listen(16)  # who asks before the imports are done waits
+        for name in LIBRARIES:
+            importlib.import_module(name)
+        gc.freeze()
+        request = serve(listener)
+    if request is not None:
+        run(request)
+
+
+def serve(listener: socket.socket) -> dict[str, Any] | None:
+    """Answer requests until standard input is closed.
+
+    Returns:
+        The request, in a process that was forked for it; else None.
+    """
+    children: dict[int, socket.socket] = {}
+    ended, end = socket.socketpair()
+    end.setblocking(False)
+    signal.set_wakeup_fd(end.fileno())
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    while True:
+        ready, _, _ = select.select([listener, ended, sys.stdin], [], [])
+        if sys.stdin in ready:
+            shutil.rmtree(os.path.dirname(sys.argv[1]))
+            return None
+        if ended in ready:
+            ended.recv(4096)
+            report_ends(children)
+        if listener in ready:
+            connection, _ = listener.accept()
+            request = receive(connection)
+            if not is_same_start(request["environment"]):
+                close(request["files"])
+                connection.close()
+                continue
+            process = os.fork()
+            if process == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for other in (connection, ended, end, *children.values()):
+                    other.close()
+                return request
+            close(request["files"])
+            children[process] = connection
+            send(connection, process)
+
+
+def receive(connection: socket.socket) -> dict[str, Any]:
+    """A request: arguments, environment, folder, and the numbers of its three open files."""
+    _, files, _, _ = socket.recv_fds(connection, 1, 3)
+    with connection.makefile("rb") as stream:
+        size = int.from_bytes(stream.read(8), "big")
+        return {**json.loads(stream.read(size)), "files": files}
+
+
+def is_same_start(environment: dict[str, str]) -> bool:
+    """Whether a new Python would start in this environment as this one did."""
+    return read_at_the_start(environment) == read_at_the_start(os.environ)
+
+
+def read_at_the_start(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith(AT_THE_START)}
+
+
+def report_ends(children: dict[int, socket.socket]) -> None:
+    """Tell who asked for them of the processes that have ended, and forget these."""
+    for process in list(children):
+        done, status = os.waitpid(process, os.WNOHANG)
+        if done:
+            connection = children.pop(process)
+            send(connection, status)
+            connection.close()
+
+
+def send(connection: socket.socket, number: int) -> None:
+    """Send a line, unless the other side has gone."""
+    with contextlib.suppress(OSError):
+        connection.sendall(f"{number}\n".encode())
+
+
+def close(files: list[int]) -> None:
+    for file in files:
+        os.close(file)
+
+
+def run(request: dict[str, Any]) -> None:
+    """Become the process that was asked for."""
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    for number, file in enumerate(request["files"]):
+        os.dup2(file, number)
+    close(request["files"])
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))
+    sys.argv = request["arguments"]
+    sys.path[0] = os.path.abspath(os.path.dirname(sys.argv[0]))
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,11 @@
 """Split a table into training, validation and test rows, by customer or by time.
 
-By customer: `assign_splits` here. By time: time_split.py.
+By customer: customer_split.py. By time: time_split.py.
 """
 
 import contextlib
-import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from churn import paths
 from churn.data.arrow import arrow_schema
 from churn.data.contract import Contract
+from churn.data.customer_split import assign_splits
 from churn.data.parquet import read_batches
 from churn.data.time_split import cut_periods
 from churn.data.validation import Findings, check_known_rules, check_labels, validated_batches
@@ -24,37 +24,6 @@ from churn.errors import UserError
 from churn.params import Params, Split
 
 SplitCounts = dict[str, Counter[str]]  # by split: rows, churned, and nulls.<column>
-
-
-def assign_splits(ids: Iterable[object], seed: int, shares: Split) -> np.ndarray:
-    """Assign each customer to "train", "valid" or "test" by a keyed hash of the id.
-
-    The seed is the key. A customer keeps its split when the table grows or is reordered, and
-    nothing has to be shuffled.
-
-    Returns:
-        The names of the splits, shape (rows,).
-    """
-    position = keyed_hashes(ids, str(seed).encode()) / 2.0**64  # evenly between 0 and 1
-    is_test = position < shares.test
-    is_valid = position < shares.test + shares.valid
-    return np.select([is_test, is_valid], ["test", "valid"], "train")
-
-
-def keyed_hashes(ids: Iterable[object], key: bytes) -> np.ndarray:
-    """A hash of each id, evenly distributed over 64 bits: BLAKE2b with a key (RFC 7693).
-
-    Args:
-        key: 64 bytes at most; another key gives unrelated hashes.
-
-    Returns:
-        Whole numbers (uint64), shape (rows,).
-    """
-    hashes = []
-    for value in ids:
-        digest = hashlib.blake2b(str(value).encode(), key=key, digest_size=8).digest()
-        hashes.append(int.from_bytes(digest, "big"))
-    return np.array(hashes, dtype=np.uint64)
 
 
 def write_splits(
@@ -107,7 +76,9 @@ def _assign_by_customer(
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
     """Each batch with the splits of its rows, shape (rows,)."""
     for rows in batches:
-        yield rows, assign_splits(rows[contract.id].to_pylist(), params.seed, params.split)
+        ids = rows[contract.id].to_pylist()
+        shares = params.split
+        yield rows, assign_splits(ids, params.seed, shares.valid, shares.test)
 
 
 def _write_validated(batches: Iterator[pa.Table], contract: Contract, path: Path) -> np.ndarray:

@@ -96,7 +96,7 @@ def segment_differences(
     labels = encode_labels(test, contract)
     rows = []
     for name, segment, is_in in _segments(test, contract, columns):
-        if _is_small(labels[is_in]):
+        if is_small(labels[is_in]):
             continue
         ours, theirs = (one[is_in] for one in probabilities)
         differences = paired_differences(labels[is_in], ours, theirs, resampling)
@@ -155,7 +155,7 @@ def _segments(
             yield name, segment, is_in
 
 
-def _is_small(labels: np.ndarray) -> bool:
+def is_small(labels: np.ndarray) -> bool:
     """Whether a segment has too few customers, or too few of one kind, to be measured."""
     fewest = min(labels.sum(), len(labels) - labels.sum())
     return bool(len(labels) < FEWEST_CUSTOMERS or fewest < FEWEST_OF_A_KIND)
@@ -188,7 +188,7 @@ def _measure(
         "precision": found / contacted.sum() if contacted.any() else np.nan,
         "recall": found / churners if churners else np.nan,
     }
-    if _is_small(labels):
+    if is_small(labels):
         return measured
     intervals = bootstrap_intervals(labels, probabilities, resampling)
     return measured | {

@@ -1,4 +1,4 @@
-"""After another seed, gate and promote.py compare with production on the rows that it has not seen."""
+"""After another seed, gate and promote.py compare on the rows that production has not seen."""
 
 import re
 

@@ -20,12 +20,14 @@ import yaml
 
 from churn import paths
 from churn.console import run_command
+from churn.data.arrow import TYPES
 from churn.data.checks import MORE_THAN_ONCE, Violations
 from churn.data.contract import Rules, load_contract
 from churn.data.index_columns import index_columns
 from churn.data.inference import ColumnFault, doubts, feature_rules, id_rules, time_rules
 from churn.data.labels import target_rules
 from churn.data.parquet import explain_parquet_errors, open_table
+from churn.data.row_keys import check_row_keys
 from churn.data.validation import Findings, validated_batches
 from churn.errors import UserError
 from churn.params import Data, load_params
@@ -120,6 +122,10 @@ def infer_columns(table: pq.ParquetFile, data: Data) -> tuple[dict[str, Rules], 
             faults.add(name, str(fault))
     if not faults and not rules.keys() - set(roles.values()):
         faults.add("features", "the table has no column that can be a feature")
+    key = [name for name in (data.id, data.time) if name is not None]
+    if faults and all(name in rules for name in key):  # without faults, validate_with does it
+        has_dates = rules[key[-1]]["dtype"] == "datetime64[ns]"
+        check_row_keys(table, key, TYPES["time"] if has_dates else None, faults)
     return rules, faults
 
 

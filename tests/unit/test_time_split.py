@@ -58,8 +58,8 @@ def test_more_origins_than_there_is_a_past_are_refused():
 
 def test_periods_in_words():
     days = pd.Series(pd.to_datetime(["2026-02-28", "2026-01-31"]))
-    assert describe_periods(days) == "2026-01-31 to 2026-02-28"
+    assert describe_periods(days) == "2 periods, 2026-01-31 to 2026-02-28"
     assert describe_periods(days[:1]) == "2026-02-28"
-    assert describe_periods(pd.Series([202602, 202601])) == "202601 to 202602"
+    assert describe_periods(pd.Series([202602, 202601])) == "2 periods, 202601 to 202602"
     hours = pd.Series(pd.to_datetime(["2026-02-28 12:00"]))
     assert describe_periods(hours) == "2026-02-28 12:00:00"

@@ -14,6 +14,8 @@ import pandas as pd
 
 from churn.errors import UserError
 
+MOST_ROWS_OF_A_MOMENT = 2  # on average: with more, a time of day is taken for a period
+
 
 @dataclass(frozen=True)
 class Cuts:
@@ -81,10 +83,34 @@ def _cut(periods: np.ndarray, valid: int, test: int, gap: int) -> Cuts:
 
 
 def describe_periods(periods: pd.Series) -> str:
-    """From which period to which: "2026-01-31 to 2026-06-30"."""
-    first, last = periods.min(), periods.max()
+    """How many periods, and from which to which: "6 periods, 2026-01-31 to 2026-06-30".
+
+    A period alone is "2026-01-31".
+    """
+    first, last, count = periods.min(), periods.max(), periods.nunique()
     if isinstance(first, pd.Timestamp):
-        has_hours = (first.normalize(), last.normalize()) != (first, last)
-        form = "%Y-%m-%d %H:%M:%S" if has_hours else "%Y-%m-%d"
+        form = "%Y-%m-%d %H:%M:%S" if has_times_of_day(periods) else "%Y-%m-%d"
         first, last = first.strftime(form), last.strftime(form)
-    return str(first) if first == last else f"{first} to {last}"
+    return str(first) if count == 1 else f"{count:,} periods, {first} to {last}"
+
+
+def has_times_of_day(periods: pd.Series) -> bool:
+    """Whether some of these dates are no midnights."""
+    if not pd.api.types.is_datetime64_any_dtype(periods):
+        return False
+    return bool((periods.dt.normalize() != periods).any())
+
+
+def doubt_about_periods(periods: pd.Series) -> str:
+    """A line that says that dates with times of day make a period of nearly each row; else "".
+
+    Args:
+        periods: of all rows.
+    """
+    rows, different = len(periods), periods.nunique()
+    if not has_times_of_day(periods) or different * MOST_ROWS_OF_A_MOMENT < rows:
+        return ""
+    return (
+        f"note: {periods.name} has times of day, and {different:,} different values in {rows:,} "
+        "rows, each of which is a period; if a period is a day or a month, write that alone\n"
+    )

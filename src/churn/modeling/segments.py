@@ -8,7 +8,6 @@ from sklearn.metrics import roc_auc_score
 
 from churn import paths
 from churn.data.contract import Column, Contract
-from churn.errors import UserError
 from churn.modeling.bootstrap import Resampling, bootstrap_intervals, paired_differences
 from churn.modeling.encoding import encode_features, encode_labels
 from churn.modeling.metrics import calibration_error
@@ -30,17 +29,6 @@ COLUMNS = [
 FEWEST_CUSTOMERS = 100  # of a segment whose metrics are given
 FEWEST_OF_A_KIND = 20  # customers who churned, and who stayed
 MOST_VALUES = 5  # of a number, as segments of their own; of more, four equal shares
-
-
-def check_segments(columns: list[str], contract: Contract) -> None:
-    """Refuse segments by columns that are no features (UserError)."""
-    known = [column.name for column in contract.model_columns]
-    unknown = [name for name in columns if name not in known]
-    if unknown:
-        raise UserError(
-            f"evaluate.segments in params.yaml: {', '.join(unknown)} is no feature of the "
-            f"contract; it has {', '.join(known)}"
-        )
 
 
 def segment_table(

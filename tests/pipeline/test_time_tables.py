@@ -130,7 +130,7 @@ FAULTS = {
     "no date": (
         MONTHS.assign(month=MONTHS["month"].dt.strftime("%b %Y")),
         f"month: data.time must hold dates or whole numbers: {len(MONTHS):,} rows with no date "
-        "such as 2026-11-30, of the years 1678 to 2261 (row 1: 'Jan 2024', row 2: 'Jan 2024', row 3: ",
+        "such as 2026-11-30, of the years 1678 to 2261 (row 1: 'Jan 2024', row 2: 'Jan 2024',",
     ),
     "month alone": (
         MONTHS.assign(month=MONTHS["month"].dt.strftime("%Y-%m")),

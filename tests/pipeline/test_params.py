@@ -186,7 +186,7 @@ def test_stages_seed_the_global_generators(project, inside, monkeypatch):
 
     for stage in ("preprocess", "train", "evaluate"):
         command = importlib.import_module(stage)
-        read_contract = f"load_{'table' if stage == 'preprocess' else 'project'}_contract"
+        read_contract = f"load_{'project' if stage == 'train' else 'table'}_contract"
         monkeypatch.setattr(command, read_contract, draw_and_stop)
         for _ in range(2):
             with pytest.raises(UserError, match="far enough"):

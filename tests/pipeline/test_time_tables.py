@@ -397,7 +397,7 @@ def test_a_column_that_knows_the_next_month_is_found(tmp_path):
     [
         ({"data.time": None}, "split.by: time needs data.time"),
         ({"data.time": "churn"}, "time is also id or target, 'churn'"),
-        ({"split.by": "customer", "split.gap": 1}, "gap is 1 periods, which needs `by: time`"),
+        ({"split.by": "customer", "split.gap": 1}, "gap is 1 period, which needs `by: time`"),
         ({"split.by": "customer", "data.time": None, "evaluate.backtest": 3}, "evaluate.backtest"),
         ({"gate.min_backtest_auc": 0.6}, "gate.min_backtest_auc needs evaluate.backtest"),
         # only experiments
@@ -408,3 +408,38 @@ def test_a_column_that_knows_the_next_month_is_found(tmp_path):
 def test_parameters_that_contradict_one_another_are_refused(changed, says):
     with pytest.raises(UserError, match=says):
         parameters(**changed)
+
+
+def test_all_contradictions_are_in_one_message():
+    """Of one section, and between sections."""
+    with pytest.raises(UserError) as refused:
+        parameters(
+            **{"data.id": "churn", "data.time": "churn", "data.negative": ["yes"]},
+            **{"split.by": "customer", "split.gap": 2, "split.valid": 0.9},
+        )
+    assert str(refused.value).splitlines() == [
+        "params.yaml:",
+        "  data: id and target are the same column, 'churn'",
+        "  data: time is also id or target, 'churn'",
+        "  data: negative lists 'yes', which is positive",
+        "  split: valid + test is 1.1, which leaves nothing to train on",
+        "  split: gap is 2 periods, which needs `by: time`",
+    ]
+
+    with pytest.raises(UserError) as refused:
+        parameters(
+            **{"data.time": None, "evaluate.backtest": 3, "evaluate.segments": None},
+            **{"gate.max_segment_auc_drop": 0.1},
+            # only experiments
+            **{"sweep.folds": 5, "sweep.space": {"max_depth": {"low": 0, "high": 99}}},
+            # end
+        )
+    assert str(refused.value).splitlines()[:3] == [
+        "params.yaml:",
+        "  split.by: time and evaluate.backtest need data.time, the column with a row's period",
+        "  gate.max_segment_auc_drop needs evaluate.segments",
+    ]
+    # only experiments
+    assert "  sweep.folds is 5; with `split.by: time`" in str(refused.value)
+    assert "  sweep.space.max_depth: Input should be greater" in str(refused.value)
+    # end

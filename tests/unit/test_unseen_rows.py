@@ -42,7 +42,8 @@ def parameters(**changed: object) -> Params:
     if changed.get("split.by") == "time":
         changed = {"sweep.folds": 1, **changed}
     own = {"data.id": "id", "data.time": "month", "split.by": "customer", "split.gap": 0}
-    for name, value in {"seed": 42, "evaluate.backtest": None, **own, **SHARES, **changed}.items():
+    without = {"evaluate.backtest": None, "gate.min_backtest_auc": None}
+    for name, value in {"seed": 42, **without, **own, **SHARES, **changed}.items():
         *section, leaf = name.split(".")
         if not section or section[0] in tree:  # a project may lack the section of a part
             (tree[section[0]] if section else tree)[leaf] = value

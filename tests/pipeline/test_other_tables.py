@@ -335,7 +335,7 @@ def test_unlabelled_customers_are_left_out_on_request(place, tmp_path, capsys):
     rules, splits, findings = place.split(tmp_path)
     assert sum(map(len, splits.values())) == 514 and rules.labels == ("No", "Yes", "yes")
     with pytest.raises(
-        UserError, match="86 customers have no label that is one of 'No', 'Yes', 'yes'; found"
+        UserError, match="86 customers with no label that is one of 'No', 'Yes', 'yes'; found"
     ):
         encode_labels(table, rules)
 

@@ -37,7 +37,7 @@ def test_small_shares_are_one_period():
 
 @pytest.mark.parametrize(("periods", "gap"), [(2, 0), (4, 1), (1, 0)])
 def test_too_few_periods_are_refused(periods, gap):
-    with pytest.raises(UserError, match=f"^{periods} periods of data.time cannot be split into 1"):
+    with pytest.raises(UserError, match=f"^{periods} periods? of data.time cannot be split into 1"):
         cut_periods(np.arange(periods), 0.2, 0.2, gap)
 
 

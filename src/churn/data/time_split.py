@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from churn.errors import UserError
+from churn.errors import UserError, amount
 
 MOST_ROWS_OF_A_MOMENT = 2  # on average: with more, a time of day is taken for a period
 
@@ -62,8 +62,8 @@ def rolling_origins(
     """
     if count >= len(periods):
         raise UserError(
-            f"evaluate.backtest is {count}, and the splits have {len(periods)} periods of "
-            "data.time; choose fewer"
+            f"evaluate.backtest is {count}, and the splits have {amount(len(periods), 'period')} "
+            "of data.time; choose fewer"
         )
     for end in range(len(periods) - count + 1, len(periods) + 1):
         valid = max(1, round(valid_share * end))
@@ -76,8 +76,9 @@ def _cut(periods: np.ndarray, valid: int, test: int, gap: int) -> Cuts:
     train_end = valid_end - valid - gap
     if train_end < 1:
         raise UserError(
-            f"{count} periods of data.time cannot be split into {test} for the test split, {valid} "
-            f"for validation, {gap} left out before each (split.gap), and at least 1 to train on"
+            f"{amount(count, 'period')} of data.time cannot be split into {test} for the test "
+            f"split, {valid} for validation, {gap} left out before each (split.gap), and "
+            "at least 1 to train on"
         )
     return Cuts(periods[:train_end], periods[valid_end - valid : valid_end], periods[-test:])
 

@@ -26,7 +26,7 @@ from churn.data.index_columns import UNNAMED, index_columns
 from churn.data.parquet import read_batches
 from churn.data.periods import as_texts, no_period_reason
 from churn.data.row_keys import check_row_keys
-from churn.errors import UserError, short
+from churn.errors import UserError, amount, short
 from churn.params import Data
 
 # What pandera's YAML says of a column beside its checks.
@@ -193,7 +193,7 @@ def validated_batches(
         check_row_keys(table, contract.key, time_type, violations)
     unlabelled_customers = findings.count_unlabelled(contract)
     if unlabelled_customers and not is_dropping:
-        text = f"{unlabelled_customers:,} customers without a label that is known"
+        text = f"{amount(unlabelled_customers, 'customer')} without a label that is known"
         violations.add(contract.target, f"{text}: {LEAVE_OUT_UNLABELLED}")
 
 

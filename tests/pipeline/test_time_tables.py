@@ -254,7 +254,20 @@ def test_without_a_column_that_may_be_the_period_nothing_is_suggested(tmp_path):
         contract_of(MONTHS.drop(columns="month"), tmp_path, params)
 
 
-def test_a_time_of_day_in_each_row_is_remarked(tmp_path):
+def test_the_number_of_periods_is_noted_before_anything_else(tmp_path):
+    """infer_schema says it, and remarks that each time of day would be a period."""
+    times = MONTHS["month"] + pd.to_timedelta(np.arange(len(MONTHS)), unit="s")
+    for table in (MONTHS, MONTHS.assign(month=NUMBERS), MONTHS.assign(month=times)):
+        table.to_parquet(tmp_path / "raw.parquet", index=False)
+        _, notes = infer_contract(tmp_path / "raw.parquet", parameters().data)
+        if table["month"].nunique() == 8:
+            assert notes[1].startswith("month: 8 periods, 2024") and len(notes) == 2
+        else:
+            assert notes[1].startswith(f"month: {len(MONTHS):,} periods, 2024-01-31 00:00:00 to")
+            assert notes[2].startswith("note: month has times of day")
+
+
+def test_a_time_of_day_in_each_row_is_remarked():
     seconds = pd.to_timedelta(np.arange(len(MONTHS)), unit="s")
     text = time_split.doubt_about_periods((MONTHS["month"] + seconds).rename("month"))
     assert text.startswith(f"note: month has times of day, and {len(MONTHS):,} different values")

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from churn.files import read_yaml
 from churn.forensics.counterfactual import CombinationRunner
-from churn.params import flatten, validate_params
+from churn.params import flatten, parameter_names, validate_params
 from conftest import ROOT
 
 BY_TIME = {
@@ -13,15 +13,13 @@ BY_TIME = {
     "evaluate.backtest": 3,
     "gate.min_backtest_auc": 0.5,
     "data.time": "month",
-    "sweep.folds": 1,
 }
-BY_CUSTOMER = dict.fromkeys(BY_TIME) | {"split.by": "customer", "split.gap": 0, "sweep.folds": 1}
+BY_CUSTOMER = dict.fromkeys(BY_TIME) | {"split.by": "customer", "split.gap": 0}
 
 
 def snapshot(**changed: object) -> SimpleNamespace:
-    tree = read_yaml(ROOT / "params.yaml")
-    own = flatten({name: value for name, value in tree.items() if name != "sweep"})
-    own |= {name: value for name, value in changed.items() if not name.startswith("sweep")}
+    tree = flatten(read_yaml(ROOT / "params.yaml"))
+    own = {name: tree[name] for name in parameter_names()} | changed
     parameters = {name: value for name, value in own.items() if not name.startswith("data.")}
     labelling = {name: own[name] for name in ("data.negative", "data.unlabelled", "data.time")}
     roles = (own["data.id"], own["data.target"], own["data.positive"])
@@ -51,8 +49,9 @@ def test_parameters_of_a_split_by_time_fit_a_table_without_periods():
             for section in sections:
                 node = node[section]
             node[leaf] = value
-        if "sweep" in tree:
-            tree["sweep"]["folds"] = 1
+        # only experiments
+        tree["sweep"]["folds"] = 1
+        # end
         validate_params(tree, "params.yaml")
 
 

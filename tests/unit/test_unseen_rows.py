@@ -39,14 +39,14 @@ def table(months: pd.DatetimeIndex, first: int = 0) -> pd.DataFrame:
 
 def parameters(**changed: object) -> Params:
     tree = read_yaml(ROOT / "params.yaml")
-    if changed.get("split.by") == "time":
-        changed = {"sweep.folds": 1, **changed}
+    # only experiments
+    tree["sweep"]["folds"] = 1
+    # end
     own = {"data.id": "id", "data.time": "month", "split.by": "customer", "split.gap": 0}
     without = {"evaluate.backtest": None, "gate.min_backtest_auc": None}
     for name, value in {"seed": 42, **without, **own, **SHARES, **changed}.items():
         *section, leaf = name.split(".")
-        if not section or section[0] in tree:  # a project may lack the section of a part
-            (tree[section[0]] if section else tree)[leaf] = value
+        (tree[section[0]] if section else tree)[leaf] = value
     return validate_params(tree, "params.yaml")
 
 

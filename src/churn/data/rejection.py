@@ -38,20 +38,17 @@ def to_contract_types(batch: pa.RecordBatch, contract: Contract) -> tuple[pd.Dat
         is_text = kind_of(values.type) == "text" and not pa.types.is_string(target)
         is_time = pa.types.is_timestamp(target)
         if not is_text or is_time:
-            unreadable_rows = unconvertible_rows(values, target)
-            if not unreadable_rows:
+            try:
                 columns[name] = convert_column(values, target)
                 continue
-            # A date, or an id that is no 64-bit number: its text will show which one.
-        if is_time:
-            columns[name] = convert_column(_without(values, unreadable_rows), target)
-            for row in unreadable_rows:
-                value = values[row : row + 1]
-                faults[row, name] = f"{short(as_texts(value)[0])} is {no_period_reason(value)}"
-            continue
+            except pa.ArrowInvalid:
+                pass  # a date, or an id that is no 64-bit number: its text will show which one
 
         is_flag = contract.columns[name].kind == "flag"
-        parsed, unreadable = _parse_texts(values, target, is_flag)
+        if is_time:
+            parsed, unreadable = _parse_dates(values, target)
+        else:
+            parsed, unreadable = _parse_texts(values, target, is_flag)
         columns[name] = parsed
         for row, reason in unreadable.items():
             faults[row, name] = reason
@@ -89,10 +86,15 @@ def rejection_reasons(rows: pd.DataFrame, schema: Any, faults: Faults) -> dict[i
     return {row: "; ".join(reasons[row]) for row in sorted(reasons)}
 
 
-def _without(values: pa.Array, rows: list[int]) -> pa.Array:
-    """The values with nulls in these rows."""
-    is_left_out = np.isin(np.arange(len(values)), rows)
-    return pc.if_else(pa.array(is_left_out), pa.scalar(None, values.type), values)
+def _parse_dates(values: pa.Array, target: pa.DataType) -> tuple[pa.Array, dict[int, str]]:
+    """As `_parse_texts`, of dates or their texts."""
+    unreadable = {}
+    for row in unconvertible_rows(values, target):
+        value = values[row : row + 1]
+        unreadable[row] = f"{short(as_texts(value)[0])} is {no_period_reason(value)}"
+    is_unreadable = pa.array(np.isin(np.arange(len(values)), list(unreadable)))
+    readable = pc.if_else(is_unreadable, pa.scalar(None, values.type), values)
+    return convert_column(readable, target), unreadable
 
 
 def _parse_texts(

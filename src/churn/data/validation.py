@@ -207,10 +207,11 @@ def _convert_batch(
     columns = {}
     for wanted in schema:
         values = batch[wanted.name]
-        rows = unconvertible_rows(values, wanted.type)
-        if not rows:
+        try:
             columns[wanted.name] = convert_column(values, wanted.type)
             continue
+        except pa.ArrowInvalid:
+            rows = unconvertible_rows(values, wanted.type)
         found = values.take(pa.array(rows[:MOST_SHOWN]))
         fault = ID_NOT_WHOLE
         if wanted.name == contract.time:

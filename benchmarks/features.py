@@ -14,8 +14,9 @@ sys.path.insert(0, "src")
 import numpy as np
 
 from churn.console import run_command, text_table
-from churn.data.contract import load_project_contract, with_derived
+from churn.data.contract import with_derived
 from churn.data.features import FEATURES
+from churn.data.project_contract import load_project_contract
 from churn.experiments.objective import load_folds, score_folds
 from churn.params import load_params
 

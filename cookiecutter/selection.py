@@ -43,6 +43,7 @@ PARTS = {
         "tests/operations/",
         "tests/unit/test_campaign.py",
         "tests/unit/test_estimated_performance.py",
+        "tests/unit/test_score_options.py",
     ),
     "experiments": (
         "src/churn/experiments/",

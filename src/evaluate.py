@@ -16,7 +16,10 @@ import pandas as pd
 
 from churn import paths
 from churn.console import run_command
-from churn.data.contract import Contract, load_project_contract
+from churn.data.contract import Contract, with_derived
+from churn.data.origins import backtest_faults
+from churn.data.project_contract import listed_faults, load_table_contract, parameter_faults
+from churn.errors import UserError
 from churn.modeling import backtest, baseline, gate, segments, single_columns
 from churn.modeling.booster import feature_contributions, load_booster, predict_probabilities
 from churn.modeling.bootstrap import Resampling, bootstrap_intervals
@@ -37,17 +40,24 @@ from churn.tracking import (
 )
 from churn.tracking.store_errors import explain_store_error
 
+METRICS_ARE_GONE = (
+    f"DVC deletes the outputs of a stage before it runs, {paths.METRICS} too: correct params.yaml, "
+    "and `dvc repro` makes them again"
+)
+
 
 def main() -> None:
     # What this run is made of, noted before anything is read.
     params = load_params()
     seed_global_generators(params.seed)
-    contract = load_project_contract(params)
+    table_contract = load_table_contract(params)
     data_tags = dvc_lock.data_tags()
     stage_tags = lineage.stage_tags("evaluate")
     dvc_lock.check_outputs("train", paths.MODEL, paths.CURVES)
 
     splits = {name: pd.read_parquet(path) for name, path in paths.SPLITS.items()}
+    check_settings(params, table_contract, pd.concat(splits.values()))
+    contract = with_derived(table_contract, params.features or [])
     results, probabilities = measure(params, contract, splits)
     evaluation = registration.Evaluation(
         params, contract, data_tags, stage_tags, results, splits["test"], probabilities
@@ -76,6 +86,22 @@ def main() -> None:
         print(f"{version.name} version {version.version} is {stage}")
 
 
+def check_settings(params: Params, contract: Contract, rows: pd.DataFrame) -> None:
+    """Refuse settings that do not fit the contract or the periods, before anything is computed.
+
+    preprocess refuses them too, but does not run again where they alone have changed.
+
+    Raises:
+        UserError: all of them.
+    """
+    faults = parameter_faults(params, contract)
+    if params.evaluate.backtest is not None:
+        has_churned = encode_labels(rows, contract)
+        faults += backtest_faults(rows[contract.time], has_churned, params)
+    if faults:
+        raise UserError(f"{listed_faults(faults)}\n{METRICS_ARE_GONE}")
+
+
 def measure(
     params: Params, contract: Contract, splits: dict[str, pd.DataFrame]
 ) -> tuple[dict[str, float], np.ndarray]:
@@ -88,7 +114,6 @@ def measure(
         The metrics, and the probabilities of the test rows, shape (rows,).
     """
     columns = params.evaluate.segments or []
-    segments.check_segments(columns, contract)
     booster = load_booster(paths.MODEL)
     costs = params.evaluate.costs
     valid, test = splits["valid"], splits["test"]

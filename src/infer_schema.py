@@ -15,11 +15,13 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
 from churn import paths
 from churn.console import run_command
+from churn.data.arrow import TYPES, convert_column
 from churn.data.checks import MORE_THAN_ONCE, Violations
 from churn.data.contract import load_contract
 from churn.data.contract_file import Rules
@@ -27,6 +29,8 @@ from churn.data.index_columns import index_columns
 from churn.data.inference import ColumnFault, doubts, feature_rules, id_rules, time_rules
 from churn.data.labels import target_rules
 from churn.data.parquet import explain_parquet_errors, open_table
+from churn.data.row_keys import check_row_keys
+from churn.data.time_split import describe_periods, doubt_about_periods
 from churn.data.validation import Findings, validated_batches
 from churn.errors import UserError
 from churn.params import Data, load_params
@@ -92,13 +96,26 @@ def infer_contract(path: Path, data: Data) -> tuple[str, list[str]]:
     if faults:
         raise UserError(f"no contract can be made of {path}:\n{faults}")
 
-    notes = [labels]
+    notes = [labels, *periods_notes(table, data.time, rules)]
     for name, column in rules.items():
         is_text_feature = column["dtype"] == "str" and name not in (data.id, data.target)
         doubt = doubts(column) if is_text_feature else ""
         if doubt:
             notes.append(f"note: {name}: {doubt}")
     return contract, notes
+
+
+def periods_notes(table: pq.ParquetFile, time: str | None, rules: dict[str, Rules]) -> list[str]:
+    """How many periods a table has, and whether they are too many; no note without periods."""
+    if time is None:
+        return []
+    arrow_type = TYPES["time"] if rules[time]["dtype"] == "datetime64[ns]" else pa.int64()
+    with explain_parquet_errors():
+        values = table.read(columns=[time]).column(time)
+    periods = convert_column(values, arrow_type).to_pandas().rename(time)
+    notes = [f"{time}: {describe_periods(periods)}"]
+    doubt = doubt_about_periods(periods)
+    return [*notes, doubt.rstrip()] if doubt else notes
 
 
 def infer_columns(table: pq.ParquetFile, data: Data) -> tuple[dict[str, Rules], Violations]:
@@ -121,6 +138,10 @@ def infer_columns(table: pq.ParquetFile, data: Data) -> tuple[dict[str, Rules], 
             faults.add(name, str(fault))
     if not faults and not rules.keys() - set(roles.values()):
         faults.add("features", "the table has no column that can be a feature")
+    key = [name for name in (data.id, data.time) if name is not None]
+    if faults and all(name in rules for name in key):  # without faults, validate_with does it
+        has_dates = rules[key[-1]]["dtype"] == "datetime64[ns]"
+        check_row_keys(table, key, TYPES["time"] if has_dates else None, faults)
     return rules, faults
 
 

@@ -6,8 +6,9 @@
 The scores name the model version that made them, the version's tags name the md5 of its training
 rows, and DVC has those. Prints a table of the columns, the most drifted first; draws the worst into
 scores.drift.png; estimates the ROC AUC and the value per customer from the scores; logs all of it
-to MLflow. With --labels, a table of id and target, also the metrics of `evaluate` with their
-intervals and, if score.py left a control group alone, what contacting achieved.
+to MLflow. With --labels, a table of id and target (and of the period, where a customer has several
+rows), also the metrics of `evaluate` with their intervals and, if score.py left a control group
+alone, what contacting achieved.
 
 Exit code 4: something is above the thresholds of `monitor:` in params.yaml.
 """
@@ -28,6 +29,7 @@ from churn.data import csv_table
 from churn.data.contract import Contract, free_name
 from churn.data.customer_table import CustomerTable
 from churn.data.drift import Bins, fit_bins
+from churn.errors import amount
 from churn.modeling import plots
 from churn.modeling.bootstrap import Resampling
 from churn.modeling.encoding import encode_labels
@@ -35,6 +37,7 @@ from churn.modeling.metrics import point_metrics
 from churn.operations import monitoring
 from churn.operations.campaign_effect import CampaignEffect, campaign_effect, effect_report
 from churn.operations.estimated_performance import estimate_performance, estimate_report
+from churn.operations.labelled_customers import labelled_customers, labelled_metrics
 from churn.operations.monitored_model import MonitoredModel, load_model, read_lineage
 from churn.operations.monitoring import ACTION, MONITORED_METRICS, PROBABILITY, BatchCounts
 from churn.operations.version_costs import costs_of_version
@@ -107,10 +110,8 @@ def main() -> None:
     print_performance(performance, registered)
     print_changed_metrics(model, counts.test_scores, registered, params)
     version = f"{model.version.name} version {model.version.version}"
-    print(
-        f"\n{counts.batch.rows:,} customers against {len(model.training):,} training rows of "
-        f"{version}; {picture}"
-    )
+    rows = amount(counts.batch.rows, "customer" if model.contract.time is None else "row")
+    print(f"\n{rows} against {len(model.training):,} training rows of {version}; {picture}")
     if alarms:
         print("\n".join(f"alarm: {alarm}" for alarm in alarms), file=sys.stderr)
         notification.notify(params, "alarm", f"{options.customers}: {'; '.join(alarms)}")
@@ -124,14 +125,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("customers", help="the table that was scored")
     parser.add_argument("scores", help="what src/score.py made of it")
     parser.add_argument(
-        "--labels", help="a Parquet or CSV table of id and target, for customers with known labels"
+        "--labels",
+        help="a Parquet or CSV table of id, period (data.time, if there is one) and target, for "
+        "customers with known labels",
     )
     return parser.parse_args()
 
 
 def read_scores(path: str, contract: Contract) -> pd.DataFrame:
-    """Ids, churn probabilities and, unless an earlier release made the scores, actions."""
-    wanted = [contract.id, PROBABILITY, ACTION]
+    """Ids, churn probabilities and, where the scores have them, periods and actions."""
+    wanted = [*contract.key, PROBABILITY, ACTION]
     with csv_table.opened(path) as file:
         names = pq.read_schema(file).names
         return pd.read_parquet(file, columns=[name for name in wanted if name in names])
@@ -180,9 +183,9 @@ def measure_performance(
     if not labels:
         return Performance(estimated)
 
-    table = CustomerTable(labels, contract, [contract.id, contract.target])
-    customers = monitoring.labelled_customers(table, contract, scores, params)
-    labelled = monitoring.labelled_metrics(customers, threshold, costs, resampling)
+    table = CustomerTable(labels, contract, [*contract.key, contract.target])
+    customers = labelled_customers(table, contract, scores, params)
+    labelled = labelled_metrics(customers, threshold, costs, resampling)
     effect = campaign_effect(customers.actions, customers.labels, costs)
     return Performance(estimated, labelled, effect)
 

@@ -13,11 +13,13 @@ import pandas as pd
 
 from churn import paths
 from churn.console import run_command
-from churn.data.contract import Contract, load_table_contract
+from churn.data.contract import Contract
 from churn.data.parquet import open_table
+from churn.data.project_contract import load_table_contract
 from churn.data.split import SplitCounts, write_splits
-from churn.data.time_split import describe_periods
+from churn.data.time_split import describe_periods, doubt_about_periods
 from churn.data.validation import Findings
+from churn.errors import amount
 from churn.files import md5
 from churn.params import load_params, seed_global_generators
 from churn.tracking import launching_run, leftovers, lineage, run_log, runs
@@ -60,19 +62,32 @@ def log_counts(counts: SplitCounts, findings: Findings, contract: Contract) -> N
     in_splits = sum(count["rows"] for count in counts.values())
     in_gap = findings.labels.total() - findings.count_unlabelled(contract) - in_splits
     if in_gap:
-        print(f"{in_gap:,} rows lie in the gaps between the splits (split.gap)")
+        print(f"{amount(in_gap, 'row')} in the gaps between the splits (split.gap)")
         metrics["gap.rows"] = in_gap
+
+    periods = read_periods(contract)
     for split, count in counts.items():
         churn_rate = count["churned"] / count["rows"]
         metrics[f"{split}.churn_rate"] = churn_rate
         for name, number in count.items():
             metrics[f"{split}.{name}"] = number
-        rows, when = "customers", ""
-        if contract.time is not None:
-            periods = pd.read_parquet(paths.SPLITS[split], columns=[contract.time])[contract.time]
-            rows, when = "rows", f", {describe_periods(periods)}"
-        print(f"{split:>5}: {count['rows']:,} {rows}, {churn_rate:.1%} churned{when}")
+        rows, when = amount(count["rows"], "customer"), ""
+        if split in periods:
+            metrics[f"{split}.periods"] = periods[split].nunique()
+            rows, when = amount(count["rows"], "row"), f", {describe_periods(periods[split])}"
+        print(f"{split:>5}: {rows}, {churn_rate:.1%} churned{when}")
+    if periods:
+        print(doubt_about_periods(pd.concat(periods.values())), end="")
     run_log.log_metrics(metrics)
+
+
+def read_periods(contract: Contract) -> dict[str, pd.Series]:
+    """The period of each row of each split; empty, if the table has no periods."""
+    periods = {}
+    if contract.time is not None:
+        for split, path in paths.SPLITS.items():
+            periods[split] = pd.read_parquet(path, columns=[contract.time])[contract.time]
+    return periods
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import pandas as pd
 
 from churn import paths
 from churn.console import run_command
-from churn.data.contract import load_project_contract
+from churn.data.project_contract import load_project_contract
 from churn.errors import UserError
 from churn.modeling.metrics import COMPARED_METRICS
 from churn.operations import comparison, eligibility, promotion, status

@@ -18,7 +18,7 @@ import pandas as pd
 
 from churn import paths
 from churn.console import run_command, text_table
-from churn.data.contract import load_project_contract
+from churn.data.project_contract import load_project_contract
 from churn.errors import UserError
 from churn.files import md5, read_metrics
 from churn.modeling import backtest, segments, single_columns

@@ -4,11 +4,12 @@
     python src/score.py s3://crm/customers.csv scores.parquet --alias staging --explain
     python src/score.py customers.parquet scores.parquet --budget 1000 --holdout 0.1 --campaign may
 
-Reads Parquet or CSV, a local path or any fsspec URL, in batches; writes the id, the churn
-probability, the decision at the model's threshold, the expected value of a contact and the action:
-contact, control or no contact. With --explain also the three features that move each customer's
-score most. --budget or --budget-money keeps the most valuable of those at or above the threshold;
---holdout leaves a share of them alone, so that monitor.py can measure what contacting achieved.
+Reads Parquet or CSV, a local path or any fsspec URL, in batches; writes the id, the period of the
+row (data.time, if the table has that column), the churn probability, the decision at the model's
+threshold, the expected value of a contact and the action: contact, control or no contact. With
+--explain also the three features that move each customer's score most. --budget or --budget-money
+keeps the most valuable of those at or above the threshold; --holdout leaves a share of them alone,
+so that monitor.py can measure what contacting achieved.
 
 Rows that break the model's contract go to scores.rejected.parquet with their reasons: scored +
 rejected = read. Both files appear whole or not at all, and the same input gives the same bytes.
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING
 from churn.console import progress, run_command
 from churn.data import csv_table, output
 from churn.data.customer_table import CustomerTable, file_md5
-from churn.errors import UserError
+from churn.errors import UserError, amount
 from churn.operations.campaign import CONTACT, CONTROL, Campaign, affordable_contacts
 from churn.operations.scoring import ScoreCounts, Scorer, score_table
 from churn.operations.version_costs import costs_of_version
@@ -57,7 +58,7 @@ def main() -> None:
     campaign = campaign_of(options, costs)
     model, contract = model_loading.load_scorer(version)
     scorer = Scorer(model, contract, options.explain, costs, campaign)
-    wanted = [contract.id, *(column.name for column in contract.features)]
+    wanted = [*contract.key, *(column.name for column in contract.features)]
     table = CustomerTable(options.customers, contract, wanted)
 
     lineage = lineage_of(version, options.customers) | campaign_options(options)
@@ -77,7 +78,7 @@ def main() -> None:
             counts = score_table(table, scorer, (scores, rejected), lineage, show)
         log_scoring(options, counts, time.monotonic() - start)
 
-    print_counts(counts, version, model.threshold)
+    print_counts(counts, version, model.threshold, "customer" if len(table.key) == 1 else "row")
     print_actions(counts)
     if counts.rejected:
         print(f"{rejected_path} says why each row was rejected")
@@ -106,17 +107,27 @@ def parse_arguments() -> argparse.Namespace:
         "--max-rejected", type=float, default=0.01, help="share of rejected rows (default: 0.01)"
     )
     limits = parser.add_mutually_exclusive_group()
-    limits.add_argument("--budget", type=int, help="select this many customers at most")
+    limits.add_argument("--budget", type=whole_number, help="select this many customers at most")
     limits.add_argument(
-        "--budget-money", type=float, help="select as many as this pays for, at evaluate.costs"
+        "--budget-money", type=number, help="select as many as this pays for, at evaluate.costs"
     )
     parser.add_argument(
-        "--holdout", type=float, help="share of the selected to leave alone, as a control group"
+        "--holdout", type=number, help="share of the selected to leave alone, as a control group"
     )
     parser.add_argument(
         "--campaign", help="a name; a customer is in its control group each month or never"
     )
     return parser.parse_args()
+
+
+def whole_number(text: str) -> int | None:
+    """The number that an option gives; none for an empty text, as MLproject passes it on."""
+    return int(text) if text else None
+
+
+def number(text: str) -> float | None:
+    """As `whole_number`."""
+    return float(text) if text else None
 
 
 def check_options(options: argparse.Namespace) -> None:
@@ -129,14 +140,24 @@ def check_options(options: argparse.Namespace) -> None:
     if money is not None and not 0 < money < math.inf:
         raise UserError(f"--budget-money {money:g} is no amount to spend; give more than 0")
     holdout = options.holdout
-    if holdout is None:
-        return
-    if not 0 < holdout < 1:
+    if holdout is not None and not 0 < holdout < 1:
         raise UserError(
             f"--holdout {holdout:g} is not between 0 and 1; 0.1 leaves one in ten alone"
         )
-    if not options.campaign:
+    check_campaign_name(options)
+
+
+def check_campaign_name(options: argparse.Namespace) -> None:
+    """Refuse a campaign's name that is missing, blank or of no use."""
+    if options.campaign and not options.campaign.strip():
+        raise UserError(f"--campaign {options.campaign!r} is blank; give the campaign a name")
+    has_limit = options.budget is not None or options.budget_money is not None
+    if options.holdout is not None and not options.campaign:
         raise UserError("--holdout needs --campaign NAME, which decides who is left alone")
+    if options.campaign and options.holdout is None and not has_limit:
+        raise UserError(
+            "--campaign does nothing alone; add --holdout for a control group, or --budget"
+        )
 
 
 def campaign_of(options: argparse.Namespace, costs: Costs) -> Campaign:
@@ -152,7 +173,7 @@ def campaign_options(options: argparse.Namespace) -> dict[str, str]:
     given = {}
     for name in CAMPAIGN_OPTIONS:
         value = getattr(options, name)
-        if value is not None:
+        if value not in (None, ""):
             given[name] = str(value)
     return given
 
@@ -191,10 +212,14 @@ def log_scoring(options: argparse.Namespace, counts: ScoreCounts, seconds: float
     mlflow.set_tag("scores_md5", file_md5(options.scores))
 
 
-def print_counts(counts: ScoreCounts, version: ModelVersion, threshold: float) -> None:
-    """Say how many customers were scored by which version, and what the scores are like."""
+def print_counts(counts: ScoreCounts, version: ModelVersion, threshold: float, noun: str) -> None:
+    """Say how many customers were scored by which version, and what the scores are like.
+
+    Args:
+        noun: what is counted: a customer, or a row where a customer may have several.
+    """
     print(
-        f"{counts.read:,} customers read, {counts.scored:,} scored by {version.name} version "
+        f"{amount(counts.read, noun)} read, {counts.scored:,} scored by {version.name} version "
         f"{version.version}, {counts.rejected:,} rejected"
     )
     if counts.scored:

@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from churn import paths
 from churn.console import progress, run_command
-from churn.data.contract import load_project_contract
+from churn.data.project_contract import load_project_contract
 from churn.errors import UserError
 from churn.experiments import dvc_queue, experiment, queue, trials
 from churn.experiments.objective import Search, draw_parameters

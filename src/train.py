@@ -11,7 +11,8 @@ import xgboost as xgb
 
 from churn import paths
 from churn.console import progress, run_command
-from churn.data.contract import Contract, load_project_contract
+from churn.data.contract import Contract
+from churn.data.project_contract import load_project_contract
 from churn.modeling.booster import fit_booster, save_booster
 from churn.modeling.encoding import labelled_matrix
 from churn.params import Params, load_params, parameters_digest, seed_global_generators

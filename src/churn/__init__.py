@@ -1,7 +1,8 @@
 """What the commands in src/ share, in the order in which to read it.
 
-params, paths, files, errors, console
-            parameters, file locations, reading files, error messages, command line
+params, param_checks, paths, files, errors, console
+            parameters and which contradict one another, file locations, reading files, error
+            messages, command line
 signals     Ctrl-C that waits until a write has ended
 data        the contract of a churn table, its validation, the split, reading and writing tables
 modeling    encoding, booster, baseline, metrics with intervals, plots, gate, the model that scores

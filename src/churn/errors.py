@@ -23,6 +23,11 @@ def short(value: object) -> str:
     return f"{text[:LONGEST_VALUE]}... ({len(text):,} characters)"
 
 
+def amount(count: int, noun: str) -> str:
+    """A number of things as a message names it: "1 row", "1,200 rows"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def bounded(message: str) -> str:
     """Cut a message to a screen or two, whatever a table has in it.
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from churn import param_checks
 from churn.errors import UserError
 from churn.files import read_yaml, text_md5
 
@@ -39,13 +40,7 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _check_columns_and_labels(self) -> Self:
-        if self.id == self.target:
-            raise ValueError(f"id and target are the same column, {self.id!r}")
-        if self.time in (self.id, self.target):
-            raise ValueError(f"time is also id or target, {self.time!r}")
-        if self.negative and self.positive in self.negative:
-            raise ValueError(f"negative lists {self.positive!r}, which is positive")
-        return self
+        return param_checks.without_faults(self, param_checks.data_faults(self))
 
 
 class Split(Section):
@@ -55,14 +50,8 @@ class Split(Section):
     gap: int = Field(ge=0)
 
     @model_validator(mode="after")
-    def _check_training_share(self) -> Self:
-        if self.valid + self.test >= 1:
-            raise ValueError(
-                f"valid + test is {self.valid + self.test:g}, which leaves nothing to train on"
-            )
-        if self.gap and self.by != "time":
-            raise ValueError(f"gap is {self.gap} periods, which needs `by: time`")
-        return self
+    def _check_training_share_and_gap(self) -> Self:
+        return param_checks.without_faults(self, param_checks.split_faults(self))
 
 
 class Train(Section):
@@ -126,11 +115,8 @@ class Range(Section):
 
     @model_validator(mode="after")
     def _check_ends(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low {self.low:g} has no logarithm; it must be above 0")
-        return self
+        faults = param_checks.range_faults(self.low, self.high, self.log)
+        return param_checks.without_faults(self, faults)
 
 
 class Sweep(Section):
@@ -164,42 +150,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check_what_needs_another(self) -> Self:
-        if self.data.time is None:
-            for name, is_set in (
-                ("split.by: time", self.split.by == "time"),
-                ("evaluate.backtest", self.evaluate.backtest is not None),
-            ):
-                if is_set:
-                    raise ValueError(f"{name} needs data.time, the column with a row's period")
-        if self.gate.min_backtest_auc is not None and self.evaluate.backtest is None:
-            raise ValueError("gate.min_backtest_auc needs evaluate.backtest")
-        if self.gate.max_segment_auc_drop is not None and not self.evaluate.segments:
-            raise ValueError("gate.max_segment_auc_drop needs evaluate.segments")
-        # only experiments
-        if self.split.by == "time" and self.sweep.folds > 1:
-            raise ValueError(
-                f"sweep.folds is {self.sweep.folds}; with `split.by: time` it must be 1 (fit the "
-                "training split, score the validation split), since folds would mix past and future"
-            )
-        # end
-        return self
-
-    # only experiments
-    @model_validator(mode="after")
-    def _check_search_space(self) -> Self:
-        for name, limits in self.sweep.space.items():
-            for value in (limits.low, limits.high):
-                try:
-                    Train.model_validate(self.train.model_dump() | {name: value})
-                except ValidationError as error:
-                    fault = error.errors()[0]
-                    reason = fault["msg"]
-                    if fault["type"] == "extra_forbidden":
-                        reason = "train has no such parameter"
-                    raise ValueError(f"sweep.space.{name}: {reason} (got {value!r})") from None
-        return self
-
-    # end
+        return param_checks.without_faults(self, param_checks.faults_between_sections(self))
 
 
 def parameter_names(
@@ -272,18 +223,20 @@ def validate_params(tree: object, source: str | Path) -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        faults = [f"  {_describe_fault(dict(fault))}" for fault in error.errors()]
-        raise UserError("\n".join([f"{source}:", *faults])) from None
+        lines = [f"{source}:"]
+        for fault in error.errors():
+            lines += [f"  {line}" for line in _describe_fault(dict(fault)).split("\n")]
+        raise UserError("\n".join(lines)) from None
 
 
 def _describe_fault(fault: dict[str, Any]) -> str:
-    """One line for a fault that pydantic found."""
+    """One line for a fault that pydantic found; one for each fault of a check (param_checks.py)."""
     name = ".".join(str(part) for part in fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
     if not name:  # a check of several sections names the parameter itself
         return message
     if fault["type"] == "value_error":  # a check of a section says which of its values it means
-        return f"{name}: {message}"
+        return "\n".join(f"{name}: {line}" for line in message.split("\n"))
     if fault["type"] == "extra_forbidden":
         nearest = difflib.get_close_matches(name, _known_names(), n=1, cutoff=0)[0]
         return f"{name}: no such parameter; did you mean {nearest}?"

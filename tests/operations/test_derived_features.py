@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from test_serving import records, started
 
-from churn.data.contract import load_project_contract
 from churn.data.features import FEATURES
+from churn.data.project_contract import load_project_contract
 from churn.modeling.booster import load_booster, predict_probabilities
 from churn.modeling.encoding import encode_features
 from churn.params import load_params

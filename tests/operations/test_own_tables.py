@@ -21,7 +21,8 @@ from churn.modeling.booster import feature_contributions, fit_booster, predict_p
 from churn.modeling.bootstrap import Resampling
 from churn.modeling.encoding import encode_labels, labelled_matrix
 from churn.modeling.metrics import point_metrics
-from churn.operations.monitoring import count_batch, labelled_customers, labelled_metrics
+from churn.operations.labelled_customers import labelled_customers, labelled_metrics
+from churn.operations.monitoring import count_batch
 from churn.operations.scoring import Scorer, score_table
 from churn.params import Params, read_yaml, validate_params
 from conftest import ROOT
@@ -192,7 +193,7 @@ def test_labels_that_cannot_be_used(tmp_path):
     for line, says in (
         ("000007,maybe", "left: 'maybe' is not a number"),
         ("000007", "row 8: the line has 1 cells"),
-        ("000006,1", "1 rows repeat an earlier id, such as '000006'"),
+        ("000006,1", "1 row with the id of an earlier row, such as '000006'"),
     ):
         (tmp_path / "l.csv").write_text("\n".join([*lines[:8], line, *lines[9:]]))
         labels = customer_table.CustomerTable(str(tmp_path / "l.csv"), own.rules, ["id", "left"])
@@ -228,7 +229,7 @@ def test_unknown_labels_are_left_out_on_request(tmp_path, capsys):
     data = own.params.data.model_copy(update={"unlabelled": "drop"})
     dropping = own.params.model_copy(update={"data": data})
     found = measure(labels, own, scores, dropping)
-    assert "60 such customers are left out of the metrics" in capsys.readouterr().out
+    assert "60 such customers left out of the metrics" in capsys.readouterr().out
     known = own.table(own.frame[third["left"] != "paused"], "k.csv", ["id", "left"])
     assert found == measure(known, own, scores, own.params)
 

@@ -20,8 +20,8 @@ import preprocess
 import report
 from churn import paths
 from churn.console import run_command
-from churn.data.contract import load_project_contract
 from churn.data.parquet import open_table
+from churn.data.project_contract import load_project_contract
 from churn.data.split import write_splits
 from churn.errors import UserError
 from churn.files import read_yaml
@@ -335,7 +335,7 @@ def test_unlabelled_customers_are_left_out_on_request(place, tmp_path, capsys):
     rules, splits, findings = place.split(tmp_path)
     assert sum(map(len, splits.values())) == 514 and rules.labels == ("No", "Yes", "yes")
     with pytest.raises(
-        UserError, match="86 customers have no label that is one of 'No', 'Yes', 'yes'; found"
+        UserError, match="86 customers with no label that is one of 'No', 'Yes', 'yes'; found"
     ):
         encode_labels(table, rules)
 

@@ -9,8 +9,8 @@ import preprocess
 from churn import paths
 from churn.console import run_command
 from churn.data import parquet
-from churn.data.contract import load_project_contract
 from churn.data.parquet import open_table
+from churn.data.project_contract import load_project_contract
 from churn.data.split import write_splits
 from churn.errors import UserError
 from churn.files import md5

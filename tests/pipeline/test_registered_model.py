@@ -9,7 +9,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from churn import paths
-from churn.data.contract import load_contract, load_project_contract
+from churn.data.contract import load_contract
+from churn.data.project_contract import load_project_contract
 from churn.errors import UserError
 from churn.files import md5
 from churn.modeling.booster import feature_contributions, load_booster, predict_probabilities

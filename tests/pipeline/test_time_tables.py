@@ -4,6 +4,7 @@ docs/time.md, which test_docs.py follows, is the whole way through the commands.
 """
 
 import datetime
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from churn import paths
-from churn.data import parquet
+from churn.data import parquet, time_split
 from churn.data.contract import Contract, load_contract
 from churn.data.parquet import open_table
 from churn.data.split import write_splits
@@ -99,6 +100,7 @@ FORMS = {
     "timestamp of microseconds": lambda months: pa.array(months, pa.timestamp("us")),
     "date as text": lambda months: pa.array(months.dt.strftime("%Y-%m-%d")),
     "whole number": lambda months: pa.array(months.dt.year * 100 + months.dt.month),
+    "whole number as float": lambda months: pa.array(months.dt.year * 100.0 + months.dt.month),
 }
 
 
@@ -115,6 +117,9 @@ def test_every_form_of_a_period_gives_the_same_splits(form, tmp_path):
         assert found[name]["customer"].tolist() == rows["customer"].tolist()
 
 
+TEXTS = MONTHS["month"].dt.strftime("%Y-%m-%d")
+DATES = MONTHS["month"].dt.date
+NUMBERS = (MONTHS["month"].dt.year * 100 + MONTHS["month"].dt.month).astype(float)
 # What is wrong with the periods, and what the message must say of it.
 FAULTS = {
     "time zone": (
@@ -124,11 +129,31 @@ FAULTS = {
     ),
     "no date": (
         MONTHS.assign(month=MONTHS["month"].dt.strftime("%b %Y")),
-        "month: data.time must hold dates such as 2026-11-30",
+        f"month: data.time must hold dates or whole numbers: {len(MONTHS):,} rows with no date "
+        "such as 2026-11-30, of the years 1678 to 2261 (row 1: 'Jan 2024', row 2: 'Jan 2024',",
+    ),
+    "month alone": (
+        MONTHS.assign(month=MONTHS["month"].dt.strftime("%Y-%m")),
+        "no date such as 2026-11-30; write a month as its last day, or the column as whole numbers "
+        "such as 202611 (row 1: '2024-01'",
+    ),
+    "a text for never": (
+        MONTHS.assign(month=TEXTS.where(MONTHS.index != 5, "9999-12-31")),
+        "month: data.time must hold dates or whole numbers: 1 row with no day of the years 1678 to "
+        "2261; leave out such rows, whose date stands for something else (row 6: '9999-12-31')",
+    ),
+    "a date for never": (
+        MONTHS.assign(month=DATES.where(MONTHS.index != 5, datetime.date(9999, 12, 31))),
+        "1 row with no day of the years 1678 to 2261; leave out such rows, whose date stands for "
+        "something else (row 6: '9999-12-31')",
     ),
     "float": (
-        MONTHS.assign(month=1.5),
-        "month: data.time must hold dates or whole numbers, not double",
+        MONTHS.assign(month=NUMBERS.where(MONTHS.index != 8, 1.5)),
+        "month: data.time must hold dates or whole numbers such as 202611; row 9 has 1.5",
+    ),
+    "whole numbers beside a null": (
+        MONTHS.assign(month=NUMBERS.where(MONTHS.index != 3)),
+        "month: null where none is allowed; 1 row: 4",
     ),
     "null": (
         MONTHS.assign(month=MONTHS["month"].where(MONTHS.index != 3)),
@@ -149,7 +174,7 @@ FAULTS = {
     ),
     "twice in one period": (
         pd.concat([MONTHS, MONTHS.iloc[[7]]]),
-        f"customer: duplicate id and month; 1 row: {len(MONTHS) + 1}; found",
+        f"customer: duplicate id and month; 1 row: {len(MONTHS) + 1}; found 'K00007' 2024-01-31",
     ),
 }
 
@@ -162,19 +187,93 @@ def test_faults_of_a_period_are_named(table, says, tmp_path):
 
 
 def test_a_table_that_changed_breaks_its_contract(tmp_path):
-    """Where the contract was written for dates: a time zone, texts that are no dates."""
-    params = parameters()
-    contract = contract_of(MONTHS, tmp_path, params)
-    faults = {
-        "must be datetime64[ns] (time), the table has timestamp[us, tz=UTC]; a period has no time "
-        "zone": MONTHS.assign(month=MONTHS["month"].dt.tz_localize("UTC")),
-        "month: not each one is a date, such as 2026-11-30": MONTHS.assign(month="soon"),
-    }
-    for says, table in faults.items():
-        table.to_parquet(tmp_path / "raw.parquet", index=False)
+    """Where the contract was written for other periods: each fault with its rows, and no other."""
+    numbers = MONTHS.assign(month=NUMBERS.astype("int64"))
+    faults = [
+        (
+            MONTHS,
+            MONTHS.assign(month=MONTHS["month"].dt.tz_localize("UTC")),
+            "must be datetime64[ns] (time), the table has timestamp[us, tz=UTC]; a period has no "
+            "time zone",
+        ),
+        (
+            MONTHS,
+            MONTHS.assign(month=TEXTS.where(MONTHS.index < 9036, "soon")),
+            "month: no date such as 2026-11-30, of the years 1678 to 2261; "
+            "2 rows: 9037, 9038; found 'soon'",
+        ),
+        (
+            numbers,
+            numbers.assign(month=NUMBERS.where(MONTHS.index != 8, 1.5)),
+            "month: no whole number, as a period is, such as 202611; 1 row: 9; found '1.5'",
+        ),
+    ]
+    for before, now, says in faults:
+        contract = contract_of(before, tmp_path, parameters())
+        now.to_parquet(tmp_path / "raw.parquet", index=False)
         with pytest.raises(UserError) as refused:
-            write_splits(open_table(tmp_path / "raw.parquet"), contract, params, tmp_path)
+            write_splits(open_table(tmp_path / "raw.parquet"), contract, parameters(), tmp_path)
         assert says in str(refused.value)
+        assert "duplicate" not in str(refused.value)
+
+
+# The periods in the forms in which a table may have them that names no data.time.
+UNNAMED = {
+    "date": MONTHS,
+    "whole number": MONTHS.assign(month=NUMBERS.astype("int64")),
+    "text": MONTHS.assign(month=MONTHS["month"].dt.strftime("%Y-%m")),
+}
+
+
+@pytest.mark.parametrize("table", UNNAMED.values(), ids=UNNAMED.keys())
+def test_a_table_without_data_time_is_told_which_column_may_be_it(table, tmp_path):
+    """By infer_schema, and by preprocess where the contract was made of one month.
+
+    The tenure makes a key with the id as well, and is no period.
+    """
+    params = parameters(**{"data.time": None, "split.by": "customer"})
+    hint = (
+        "customer: duplicate id; if a customer has one row for each value of 'month', name that "
+        "column as data.time in params.yaml (docs/time.md); 7348 rows: 1201, "
+    )
+    with pytest.raises(UserError) as refused:
+        contract_of(table, tmp_path, params)
+    assert hint in str(refused.value)
+
+    first = MONTHS[MONTHS["month"] == MONTHS["month"].min()].drop(columns="month")
+    contract = contract_of(first, tmp_path, params)
+    table.to_parquet(tmp_path / "raw.parquet", index=False)
+    with pytest.raises(UserError) as refused:
+        write_splits(open_table(tmp_path / "raw.parquet"), contract, params, tmp_path)
+    assert hint in str(refused.value)
+
+
+def test_without_a_column_that_may_be_the_period_nothing_is_suggested(tmp_path):
+    params = parameters(**{"data.time": None, "split.by": "customer"})
+    with pytest.raises(UserError, match="customer: duplicate id; 7348 rows"):
+        contract_of(MONTHS.drop(columns="month"), tmp_path, params)
+
+
+def test_the_number_of_periods_is_noted_before_anything_else(tmp_path):
+    """infer_schema says it, and remarks that each time of day would be a period."""
+    times = MONTHS["month"] + pd.to_timedelta(np.arange(len(MONTHS)), unit="s")
+    for table in (MONTHS, MONTHS.assign(month=NUMBERS), MONTHS.assign(month=times)):
+        table.to_parquet(tmp_path / "raw.parquet", index=False)
+        _, notes = infer_contract(tmp_path / "raw.parquet", parameters().data)
+        if table["month"].nunique() == 8:
+            assert notes[1].startswith("month: 8 periods, 2024") and len(notes) == 2
+        else:
+            assert notes[1].startswith(f"month: {len(MONTHS):,} periods, 2024-01-31 00:00:00 to")
+            assert notes[2].startswith("note: month has times of day")
+
+
+def test_a_time_of_day_in_each_row_is_remarked():
+    seconds = pd.to_timedelta(np.arange(len(MONTHS)), unit="s")
+    text = time_split.doubt_about_periods((MONTHS["month"] + seconds).rename("month"))
+    assert text.startswith(f"note: month has times of day, and {len(MONTHS):,} different values")
+    assert time_split.doubt_about_periods(MONTHS["month"]) == ""
+    at_noon = MONTHS["month"] + pd.Timedelta(hours=12)
+    assert time_split.doubt_about_periods(at_noon) == "", "few moments, with many rows each"
 
 
 def test_a_late_fault_is_named_and_not_the_periods_before_it(tmp_path, monkeypatch):
@@ -235,13 +334,64 @@ def test_a_backtest_measures_the_last_periods_by_models_of_their_past(tmp_path):
     assert metrics["backtest_worst_roc_auc"] == table["roc_auc"].min()
 
 
-def test_a_period_without_churners_is_named(tmp_path):
-    params = parameters(**{"evaluate.backtest": 3})
+def test_a_period_without_churners_is_named_by_preprocess(tmp_path):
+    """Of the test split, with what to change; of the backtest, with every period at once."""
+    by_period = MONTHS["month"].rank(method="dense")
+    last = f"{MONTHS['month'].max():%Y-%m-%d}"
+    quiet = MONTHS.assign(churn=MONTHS["churn"].where(by_period < 7, "no"))
+    with pytest.raises(UserError) as refused:
+        splits(quiet, tmp_path)
+    assert re.search(
+        rf"the test \(2 periods, \S+ to {last}\) split has [\d,]+ rows, 0 of them with churn = "
+        r"'yes'; a model needs rows of both kinds in each split: choose a larger split.test, or "
+        "leave out periods without known labels",
+        str(refused.value),
+    )
+
+    quiet = MONTHS.assign(churn=MONTHS["churn"].where(~by_period.isin([6, 8]), "no"))
+    with pytest.raises(UserError) as refused:
+        splits(quiet, tmp_path, parameters(**{"evaluate.backtest": 3}))
+    message = str(refused.value)
+    assert message.startswith("params.yaml:\n")
+    assert message.count("evaluate.backtest: 2024-") == 2, message
+    assert re.search(rf"evaluate.backtest: {last} has [\d,]+ rows, 0 of them churned", message)
+
+
+def test_too_many_periods_for_the_backtest_are_refused_by_preprocess(tmp_path):
+    with pytest.raises(UserError, match="evaluate.backtest is 8, and the splits have 8 periods"):
+        splits(MONTHS, tmp_path, parameters(**{"evaluate.backtest": 8}))
+
+
+@pytest.mark.parametrize(
+    ("table", "changed", "says"),
+    [
+        (MONTHS, {}, ()),
+        (
+            MONTHS.assign(region=MONTHS["region"].where(MONTHS.index != 3, "moon")),
+            {},
+            ("breaks its contract", "region: isin"),
+        ),
+        (MONTHS, {"split.gap": 4}, ("8 periods of data.time cannot be split",)),
+        (MONTHS, {"evaluate.backtest": 8}, ("evaluate.backtest is 8",)),
+    ],
+    ids=["nothing else", "a broken contract", "too few periods", "a backtest"],
+)
+def test_names_that_a_later_stage_uses_are_refused_with_the_rest(table, changed, says, tmp_path):
+    """features and evaluate.segments, by preprocess and in one message."""
+    names = {"features": ["nothing"], "evaluate.segments": ["region", "moon", "region"]}
+    params = parameters(**names, **changed)
     contract = contract_of(MONTHS, tmp_path, params)
-    latest = MONTHS["month"].max()
-    quiet = MONTHS.assign(churn=MONTHS["churn"].where(MONTHS["month"] < latest, "no"))
-    with pytest.raises(UserError, match=f"{latest:%Y-%m-%d} has .* rows, 0 of them churned"):
-        backtest.backtest_table(quiet, contract, params)
+    table.to_parquet(tmp_path / "raw.parquet", index=False)
+    with pytest.raises(UserError) as refused:
+        write_splits(open_table(tmp_path / "raw.parquet"), contract, params, tmp_path)
+    message = str(refused.value)
+    for part in (
+        *says,
+        "features names 'nothing', which src/churn/data/features.py does not have",
+        "evaluate.segments names 'region' twice",
+        "evaluate.segments names 'moon', no feature of the contract; it has region, plan",
+    ):
+        assert part in message
 
 
 def test_a_column_that_knows_the_next_month_is_found(tmp_path):
@@ -260,7 +410,7 @@ def test_a_column_that_knows_the_next_month_is_found(tmp_path):
     [
         ({"data.time": None}, "split.by: time needs data.time"),
         ({"data.time": "churn"}, "time is also id or target, 'churn'"),
-        ({"split.by": "customer", "split.gap": 1}, "gap is 1 periods, which needs `by: time`"),
+        ({"split.by": "customer", "split.gap": 1}, "gap is 1 period, which needs `by: time`"),
         ({"split.by": "customer", "data.time": None, "evaluate.backtest": 3}, "evaluate.backtest"),
         ({"gate.min_backtest_auc": 0.6}, "gate.min_backtest_auc needs evaluate.backtest"),
         # only experiments
@@ -271,3 +421,38 @@ def test_a_column_that_knows_the_next_month_is_found(tmp_path):
 def test_parameters_that_contradict_one_another_are_refused(changed, says):
     with pytest.raises(UserError, match=says):
         parameters(**changed)
+
+
+def test_all_contradictions_are_in_one_message():
+    """Of one section, and between sections."""
+    with pytest.raises(UserError) as refused:
+        parameters(
+            **{"data.id": "churn", "data.time": "churn", "data.negative": ["yes"]},
+            **{"split.by": "customer", "split.gap": 2, "split.valid": 0.9},
+        )
+    assert str(refused.value).splitlines() == [
+        "params.yaml:",
+        "  data: id and target are the same column, 'churn'",
+        "  data: time is also id or target, 'churn'",
+        "  data: negative lists 'yes', which is positive",
+        "  split: valid + test is 1.1, which leaves nothing to train on",
+        "  split: gap is 2 periods, which needs `by: time`",
+    ]
+
+    with pytest.raises(UserError) as refused:
+        parameters(
+            **{"data.time": None, "evaluate.backtest": 3, "evaluate.segments": None},
+            **{"gate.max_segment_auc_drop": 0.1},
+            # only experiments
+            **{"sweep.folds": 5, "sweep.space": {"max_depth": {"low": 0, "high": 99}}},
+            # end
+        )
+    assert str(refused.value).splitlines()[:3] == [
+        "params.yaml:",
+        "  split.by: time and evaluate.backtest need data.time, the column with a row's period",
+        "  gate.max_segment_auc_drop needs evaluate.segments",
+    ]
+    # only experiments
+    assert "  sweep.folds is 5; with `split.by: time`" in str(refused.value)
+    assert "  sweep.space.max_depth: Input should be greater" in str(refused.value)
+    # end

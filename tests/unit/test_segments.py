@@ -6,7 +6,6 @@ import pytest
 from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 from churn.data.contract import Column, Contract
-from churn.errors import UserError
 from churn.modeling import segments
 from churn.modeling.bootstrap import Resampling
 
@@ -73,11 +72,6 @@ def test_a_small_segment_has_no_roc_auc():
     assert row["customers"] < 100 and np.isnan(row["roc_auc"])
     shown = segments.readable_rows(table("plan").reset_index())
     assert [row["95 % interval"] == "too small" for row in shown] == [False, False, True]
-
-
-def test_a_column_that_is_no_feature_is_refused():
-    with pytest.raises(UserError, match=r"evaluate.segments .*: left is no feature .* plan, age"):
-        segments.check_segments(["plan", "left"], CONTRACT)
 
 
 def test_a_model_is_compared_with_another_by_segment():

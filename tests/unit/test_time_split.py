@@ -37,7 +37,7 @@ def test_small_shares_are_one_period():
 
 @pytest.mark.parametrize(("periods", "gap"), [(2, 0), (4, 1), (1, 0)])
 def test_too_few_periods_are_refused(periods, gap):
-    with pytest.raises(UserError, match=f"^{periods} periods of data.time cannot be split into 1"):
+    with pytest.raises(UserError, match=f"^{periods} periods? of data.time cannot be split into 1"):
         cut_periods(np.arange(periods), 0.2, 0.2, gap)
 
 
@@ -58,8 +58,8 @@ def test_more_origins_than_there_is_a_past_are_refused():
 
 def test_periods_in_words():
     days = pd.Series(pd.to_datetime(["2026-02-28", "2026-01-31"]))
-    assert describe_periods(days) == "2026-01-31 to 2026-02-28"
+    assert describe_periods(days) == "2 periods, 2026-01-31 to 2026-02-28"
     assert describe_periods(days[:1]) == "2026-02-28"
-    assert describe_periods(pd.Series([202602, 202601])) == "202601 to 202602"
+    assert describe_periods(pd.Series([202602, 202601])) == "2 periods, 202601 to 202602"
     hours = pd.Series(pd.to_datetime(["2026-02-28 12:00"]))
     assert describe_periods(hours) == "2026-02-28 12:00:00"

@@ -71,6 +71,30 @@ def convert_column(values: pa.Array, arrow_type: pa.DataType) -> pa.Array:
     return values.cast(arrow_type)
 
 
+def can_convert(values: pa.Array, arrow_type: pa.DataType) -> bool:
+    """Whether `convert_column` can convert all the values."""
+    try:
+        convert_column(values, arrow_type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return False
+    return True
+
+
+def unconvertible_rows(values: pa.Array, arrow_type: pa.DataType, first: int = 0) -> list[int]:
+    """The positions of the values that `convert_column` cannot convert.
+
+    Args:
+        first: the position of the first value.
+    """
+    if can_convert(values, arrow_type):
+        return []
+    if len(values) == 1:
+        return [first]
+    half = len(values) // 2
+    left = unconvertible_rows(values[:half], arrow_type, first)
+    return left + unconvertible_rows(values[half:], arrow_type, first + half)
+
+
 def plain_values(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Convert values to one of a few types: text, flags, whole numbers, or doubles without NaN."""
     if pa.types.is_dictionary(values.type):

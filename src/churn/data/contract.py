@@ -8,17 +8,12 @@ about. A logged model carries this module.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from churn import paths
 from churn.data.contract_file import Rules, parse_rules, range_limits, read_text
 from churn.data.features import FEATURES, feature_faults
 from churn.errors import UserError, short
-
-if TYPE_CHECKING:  # a logged model needs no pydantic
-    from churn.params import Params
 
 Label = str | int | float | bool
 
@@ -88,32 +83,16 @@ class Contract:
 
     @property
     def not_scored(self) -> set[str]:
-        """The columns that a table of customers to be scored need not have: target and period."""
+        """The columns that a table of customers to be scored need not have: target and period.
+
+        The period is carried into the scores, where the table has it.
+        """
         return {self.target} if self.time is None else {self.target, self.time}
 
     @property
     def model_columns(self) -> list[Column]:
         """What the booster sees, in its order: the features, and those derived from them."""
         return [*self.features, *self.derived]
-
-
-def load_project_contract(params: "Params") -> Contract:
-    """Read the project's contract, with the derived features that a model gets.
-
-    Raises:
-        UserError: as `load_contract` and `with_derived`.
-    """
-    return with_derived(load_table_contract(params), params.features or [])
-
-
-def load_table_contract(params: "Params") -> Contract:
-    """Read the project's contract, data/schema.yaml, with the roles that params.yaml gives.
-
-    Raises:
-        UserError: as `load_contract`.
-    """
-    data = params.data
-    return load_contract(paths.SCHEMA, data.id, data.target, data.positive, data.time)
 
 
 def with_derived(contract: Contract, names: Iterable[str]) -> Contract:
@@ -203,11 +182,12 @@ def _faults_of_roles(
             faults.append(
                 f"data.{role} in params.yaml is {name!r}, which is no column of the contract"
             )
-    if id_column in RESERVED_COLUMNS:
-        faults.append(
-            f"data.id is {id_column!r}, which is a column of the scores; give the column another "
-            "name in the table"
-        )
+    for role, name in (("id", id_column), ("time", time)):
+        if name in RESERVED_COLUMNS:
+            faults.append(
+                f"data.{role} is {name!r}, which is a column of the scores; give the column "
+                "another name in the table"
+            )
     return faults
 
 

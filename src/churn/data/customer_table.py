@@ -33,11 +33,14 @@ class CustomerTable:
     def __init__(self, url: str, contract: Contract, wanted: list[str]) -> None:
         """Look at the columns of a table.
 
+        Args:
+            wanted: the columns to read; the period is left out where the table does not have it.
+
         Raises:
             UserError: the file cannot be read, is empty, or lacks wanted columns or has them in
                 another type, all in one message.
         """
-        self.url, self.contract, self.wanted = url, contract, wanted
+        self.url, self.contract = url, contract
         self.is_csv = ".csv" in url.rsplit("/", 1)[-1].lower()
         self.broken: dict[int, str] = {}  # lines of a CSV that are no row: {row number: reason}
         self.rows: int | None = None  # of a CSV nobody knows beforehand
@@ -47,13 +50,20 @@ class CustomerTable:
         else:
             with opened(url) as file, pq.ParquetFile(file) as table:
                 schema, self.rows = table.schema_arrow, table.metadata.num_rows
+        is_there = [name for name in wanted if name != contract.time or name in schema.names]
+        self.wanted = is_there
         self._check_columns(schema)
         if self.is_csv:
-            self.schema = pa.schema((name, pa.string()) for name in wanted)
+            self.schema = pa.schema((name, pa.string()) for name in self.wanted)
         else:
-            self.schema = pa.schema(schema.field(name) for name in wanted)
+            self.schema = pa.schema(schema.field(name) for name in self.wanted)
         if self._is_empty():
             raise UserError(f"{url} is empty: it has no rows")
+
+    @property
+    def key(self) -> list[str]:
+        """The columns that identify a row, of those that the table has: id and period."""
+        return [name for name in self.contract.key if name in self.wanted]
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows in order.

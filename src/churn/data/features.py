@@ -117,11 +117,10 @@ def feature_faults(names: Iterable[str], columns: Iterable[str]) -> list[str]:
     """
     columns = set(columns)
     faults = []
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
+    names = list(names)
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
             faults.append(f"features names {name!r} twice")
-        seen.add(name)
         if name not in FEATURES:
             known = ", ".join(FEATURES) or "none"
             faults.append(

@@ -7,15 +7,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn.data.arrow import (
-    TYPES,
-    convert_column,
+    can_convert,
     is_whole,
     kind_of,
     plain_values,
+    unconvertible_rows,
     value_counts,
 )
 from churn.data.contract_file import Rules
 from churn.data.index_columns import row_number_reason
+from churn.data.periods import unreadable_periods
 from churn.data.validation import first_values
 from churn.errors import short
 
@@ -112,10 +113,8 @@ def id_rules(values: pa.ChunkedArray) -> Rules:
         raise ColumnFault(f"the id must be text or numbers, not {values.type}; write it as text")
     if not is_whole(values.type):
         return {"dtype": "float64", "unique": True}
-    try:
-        convert_column(values, pa.int64())
-    except pa.ArrowInvalid:
-        raise ColumnFault("its numbers do not all lie below 2^63; write the id as text") from None
+    if not can_convert(values, pa.int64()):
+        raise ColumnFault("its numbers do not all lie below 2^63; write the id as text")
     return {"dtype": "int64", "unique": True}
 
 
@@ -126,14 +125,19 @@ def time_rules(values: pa.ChunkedArray) -> Rules:
         ColumnFault: it holds neither dates nor whole numbers.
     """
     kind = kind_of(values.type)
-    if kind == "number" and is_whole(values.type):
-        return {"dtype": "int64"}
+    if kind == "number" and can_convert(values, pa.int64()):
+        return {"dtype": "int64"}  # also of whole numbers that are written as floats
     if kind in ("time", "text"):
-        try:
-            convert_column(values, TYPES["time"])
-        except pa.ArrowInvalid as error:
-            raise ColumnFault(f"data.time must hold dates such as 2026-11-30: {error}") from None
+        fault = unreadable_periods(values)
+        if fault:
+            raise ColumnFault(f"data.time must hold dates or whole numbers: {fault}")
         return {"dtype": "datetime64[ns]"}
+    if kind == "number":
+        row = unconvertible_rows(values, pa.int64())[0]
+        value = values[row].as_py()
+        raise ColumnFault(
+            f"data.time must hold dates or whole numbers such as 202611; row {row + 1} has {value}"
+        )
     zone = "; write it as dates without a time zone" if pa.types.is_timestamp(values.type) else ""
     raise ColumnFault(f"data.time must hold dates or whole numbers, not {values.type}{zone}")
 

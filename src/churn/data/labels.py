@@ -9,7 +9,7 @@ from churn.data.contract import Label
 from churn.data.contract_file import Rules
 from churn.data.inference import ColumnFault
 from churn.data.validation import LEAVE_OUT_UNLABELLED, MOST_SHOWN, first_values
-from churn.errors import short
+from churn.errors import amount, short
 from churn.params import Data
 
 BOTH_KINDS = "a model needs customers of both kinds"
@@ -41,7 +41,8 @@ def target_rules(values: pa.ChunkedArray, data: Data) -> Rules:
     customers = unknown.total() + nulls
     if customers and data.unlabelled == "refuse":
         raise ColumnFault(
-            f"{customers:,} customers have no label that is known ({counted(unknown, nulls)}); "
+            f"{amount(customers, 'customer')} without a label that is known "
+            f"({counted(unknown, nulls)}); "
             f"{LEAVE_OUT_UNLABELLED} to leave them out of training"
         )
 

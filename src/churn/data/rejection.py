@@ -8,12 +8,15 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from churn.data.arrow import arrow_schema, convert_column, kind_of
+from churn.data.arrow import arrow_schema, convert_column, kind_of, unconvertible_rows
 from churn.data.checks import NULL_NOT_ALLOWED, failed_cells
 from churn.data.contract import Contract
+from churn.data.periods import as_texts, no_period_reason
 from churn.errors import short
 
 FLAGS = {"true": True, "false": False, "1": True, "0": False}
@@ -33,25 +36,29 @@ def to_contract_types(batch: pa.RecordBatch, contract: Contract) -> tuple[pd.Dat
     for name in batch.schema.names:
         values, target = batch[name], schema.field(name).type
         is_text = kind_of(values.type) == "text" and not pa.types.is_string(target)
-        if not is_text:
+        is_time = pa.types.is_timestamp(target)
+        if not is_text or is_time:
             try:
                 columns[name] = convert_column(values, target)
                 continue
             except pa.ArrowInvalid:
-                pass  # an id that is no 64-bit number: its text will show which one
+                pass  # a date, or an id that is no 64-bit number: its text will show which one
 
         is_flag = contract.columns[name].kind == "flag"
-        parsed, unreadable = _parse_texts(values, target, is_flag)
+        if is_time:
+            parsed, unreadable = _parse_dates(values, target)
+        else:
+            parsed, unreadable = _parse_texts(values, target, is_flag)
         columns[name] = parsed
         for row, reason in unreadable.items():
             faults[row, name] = reason
 
     rows = pa.table(columns).to_pandas()
-    has_whole_ids = pa.types.is_integer(schema.field(contract.id).type)
-    if contract.id in columns and has_whole_ids:
-        # Beside a null, pandas would make floats of the ids: above 2**53 these are other ids.
-        ids = pa.table({contract.id: columns[contract.id]})
-        rows[contract.id] = ids.to_pandas(integer_object_nulls=True)[contract.id]
+    for name in contract.key:
+        if name in columns and pa.types.is_integer(schema.field(name).type):
+            # Beside a null, pandas would make floats of the ids: above 2**53 these are other ids.
+            ids = pa.table({name: columns[name]})
+            rows[name] = ids.to_pandas(integer_object_nulls=True)[name]
     return rows, faults
 
 
@@ -77,6 +84,17 @@ def rejection_reasons(rows: pd.DataFrame, schema: Any, faults: Faults) -> dict[i
             reason = f"{short(cell.value)} breaks {cell.rule}"
         reasons.setdefault(int(cell.row), []).append(f"{cell.column}: {reason}")
     return {row: "; ".join(reasons[row]) for row in sorted(reasons)}
+
+
+def _parse_dates(values: pa.Array, target: pa.DataType) -> tuple[pa.Array, dict[int, str]]:
+    """As `_parse_texts`, of dates or their texts."""
+    unreadable = {}
+    for row in unconvertible_rows(values, target):
+        value = values[row : row + 1]
+        unreadable[row] = f"{short(as_texts(value)[0])} is {no_period_reason(value)}"
+    is_unreadable = pa.array(np.isin(np.arange(len(values)), list(unreadable)))
+    readable = pc.if_else(is_unreadable, pa.scalar(None, values.type), values)
+    return convert_column(readable, target), unreadable
 
 
 def _parse_texts(

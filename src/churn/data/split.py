@@ -1,15 +1,15 @@
 """Split a table into training, validation and test rows, by customer or by time.
 
-By customer: `assign_splits` here. By time: time_split.py.
+By customer: customer_split.py. By time: time_split.py.
 """
 
 import contextlib
-import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,44 +17,16 @@ import pyarrow.parquet as pq
 from churn import paths
 from churn.data.arrow import arrow_schema
 from churn.data.contract import Contract
+from churn.data.customer_split import assign_splits
+from churn.data.origins import backtest_faults
 from churn.data.parquet import read_batches
-from churn.data.time_split import cut_periods
+from churn.data.project_contract import listed_faults, parameter_faults
+from churn.data.time_split import cut_periods, describe_periods
 from churn.data.validation import Findings, check_known_rules, check_labels, validated_batches
-from churn.errors import UserError
+from churn.errors import UserError, amount
 from churn.params import Params, Split
 
 SplitCounts = dict[str, Counter[str]]  # by split: rows, churned, and nulls.<column>
-
-
-def assign_splits(ids: Iterable[object], seed: int, shares: Split) -> np.ndarray:
-    """Assign each customer to "train", "valid" or "test" by a keyed hash of the id.
-
-    The seed is the key. A customer keeps its split when the table grows or is reordered, and
-    nothing has to be shuffled.
-
-    Returns:
-        The names of the splits, shape (rows,).
-    """
-    position = keyed_hashes(ids, str(seed).encode()) / 2.0**64  # evenly between 0 and 1
-    is_test = position < shares.test
-    is_valid = position < shares.test + shares.valid
-    return np.select([is_test, is_valid], ["test", "valid"], "train")
-
-
-def keyed_hashes(ids: Iterable[object], key: bytes) -> np.ndarray:
-    """A hash of each id, evenly distributed over 64 bits: BLAKE2b with a key (RFC 7693).
-
-    Args:
-        key: 64 bytes at most; another key gives unrelated hashes.
-
-    Returns:
-        Whole numbers (uint64), shape (rows,).
-    """
-    hashes = []
-    for value in ids:
-        digest = hashlib.blake2b(str(value).encode(), key=key, digest_size=8).digest()
-        hashes.append(int.from_bytes(digest, "big"))
-    return np.array(hashes, dtype=np.uint64)
 
 
 def write_splits(
@@ -63,43 +35,73 @@ def write_splits(
     """Validate a table and write its splits into `folder`, one batch of rows after another.
 
     Raises:
-        UserError: every violation of the contract; or a split lacks one kind of customer.
+        UserError: everything that is wrong, in one message: violations of the contract; names in
+            params.yaml that the contract does not have, also those that a later stage uses; a
+            split that lacks one kind of customer; a backtest for which there are too few periods.
     """
+    unfit = parameter_faults(params, contract)
+    try:
+        counts, findings = _write_splits(table, contract, params, folder)
+    except UserError as error:
+        if not unfit:
+            raise
+        raise UserError(f"{error}\n{listed_faults(unfit)}") from None
+
+    if contract.time is not None:
+        unfit += _backtest_faults(contract, params, folder)
+    if unfit:
+        raise UserError(listed_faults(unfit))
+    return counts, findings
+
+
+def _write_splits(
+    table: pq.ParquetFile, contract: Contract, params: Params, folder: Path
+) -> tuple[SplitCounts, Findings]:
     check_known_rules(contract)
     check_labels(contract, params.data)
-    schema = arrow_schema(contract)
     findings = Findings()
-    counts: SplitCounts = {name: Counter() for name in paths.SPLITS}
+    batches = validated_batches(table, contract, params.data.unlabelled, findings)
+    if params.split.by == "time":
+        assigned = _assign_by_time(batches, findings, contract, params.split, folder)
+    else:
+        assigned = _assign_by_customer(batches, contract, params)
+    counts = _write_parts(assigned, contract, folder)
 
+    if findings.violations:
+        title = f"{paths.RAW} breaks its contract {paths.SCHEMA} (rows count from 1)"
+        raise UserError(f"{title}:\n{findings.violations}")
+    faults = _faults_of_splits(counts, contract, params, folder)
+    if faults:
+        raise UserError("\n".join(faults))
+    return counts, findings
+
+
+def _write_parts(
+    assigned: Iterator[tuple[pa.Table, np.ndarray]], contract: Contract, folder: Path
+) -> SplitCounts:
+    """Write each row into the file of its split."""
+    schema = arrow_schema(contract)
+    counts: SplitCounts = {name: Counter() for name in paths.SPLITS}
     with contextlib.ExitStack() as stack:
         writers = {}
         for name, path in paths.SPLITS.items():
             writer = pq.ParquetWriter(folder / path.name, schema)
             writers[name] = stack.enter_context(writer)
-        batches = validated_batches(table, contract, params.data.unlabelled, findings)
-        if params.split.by == "time":
-            path = folder / "validated.parquet"
-            periods = _write_validated(batches, contract, path)
-            if findings.violations:  # the periods may be those of some batches alone
-                raise _broken_contract(findings)
-            assigned = _assign_by_time(path, periods, contract, params.split)
-        else:
-            assigned = _assign_by_customer(batches, contract, params)
         for rows, splits in assigned:
             for name, writer in writers.items():
                 part = rows.filter(splits == name)
                 writer.write_table(part)
                 counts[name].update(_count_rows(part, contract))
-
-    if findings.violations:
-        raise _broken_contract(findings)
-    _check_both_classes(counts, contract)
-    return counts, findings
+    return counts
 
 
-def _broken_contract(findings: Findings) -> UserError:
-    title = f"{paths.RAW} breaks its contract {paths.SCHEMA} (rows count from 1)"
-    return UserError(f"{title}:\n{findings.violations}")
+def _backtest_faults(contract: Contract, params: Params, folder: Path) -> list[str]:
+    """What keeps the splits in a folder from the backtest that params.yaml asks for."""
+    columns = [contract.time, contract.target]
+    parts = [pd.read_parquet(folder / path.name, columns=columns) for path in paths.SPLITS.values()]
+    rows = pd.concat(parts)
+    has_churned = (rows[contract.target] == contract.positive).to_numpy()
+    return backtest_faults(rows[contract.time], has_churned, params)
 
 
 def _assign_by_customer(
@@ -107,11 +109,41 @@ def _assign_by_customer(
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
     """Each batch with the splits of its rows, shape (rows,)."""
     for rows in batches:
-        yield rows, assign_splits(rows[contract.id].to_pylist(), params.seed, params.split)
+        ids = rows[contract.id].to_pylist()
+        shares = params.split
+        yield rows, assign_splits(ids, params.seed, shares.valid, shares.test)
+
+
+def _assign_by_time(
+    batches: Iterator[pa.Table],
+    findings: Findings,
+    contract: Contract,
+    shares: Split,
+    folder: Path,
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Each batch with the splits of its rows ("" in a gap), shape (rows,).
+
+    The rows wait in a file of the folder until it is known which periods there are.
+
+    Args:
+        findings: of the batches. With a violation there are no splits: the periods may be those of
+            some batches alone.
+
+    Raises:
+        UserError: as `cut_periods`.
+    """
+    path = folder / "validated.parquet"
+    periods = _write_validated(batches, contract, path)
+    if findings.violations:
+        return
+    cuts = cut_periods(periods, shares.valid, shares.test, shares.gap)
+    for batch in read_batches(pq.ParquetFile(path), arrow_schema(contract).names):
+        rows = pa.Table.from_batches([batch])
+        yield rows, cuts.assign(_periods(rows, contract))
 
 
 def _write_validated(batches: Iterator[pa.Table], contract: Contract, path: Path) -> np.ndarray:
-    """Write the rows into a file, where they wait until it is known which periods there are.
+    """Write the rows into a file.
 
     Returns:
         The different periods, in order, shape (periods,).
@@ -122,23 +154,6 @@ def _write_validated(batches: Iterator[pa.Table], contract: Contract, path: Path
             writer.write_table(rows)
             different.update(_periods(rows, contract).tolist())
     return np.array(sorted(different))
-
-
-def _assign_by_time(
-    path: Path, periods: np.ndarray, contract: Contract, shares: Split
-) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """Each batch of a file with the splits of its rows ("" in a gap), shape (rows,).
-
-    Args:
-        periods: the different ones, in order, shape (periods,).
-
-    Raises:
-        UserError: as `cut_periods`.
-    """
-    cuts = cut_periods(periods, shares.valid, shares.test, shares.gap)
-    for batch in read_batches(pq.ParquetFile(path), arrow_schema(contract).names):
-        rows = pa.Table.from_batches([batch])
-        yield rows, cuts.assign(_periods(rows, contract))
 
 
 def _periods(rows: pa.Table, contract: Contract) -> np.ndarray:
@@ -158,11 +173,26 @@ def _count_rows(rows: pa.Table, contract: Contract) -> Counter[str]:
     return counts
 
 
-def _check_both_classes(counts: SplitCounts, contract: Contract) -> None:
+def _faults_of_splits(
+    counts: SplitCounts, contract: Contract, params: Params, folder: Path
+) -> list[str]:
+    """The splits that have one kind of customer alone, with what to change."""
+    faults = []
     for name, count in counts.items():
-        if not 0 < count["churned"] < count["rows"]:
-            raise UserError(
-                f"{paths.RAW}: the {name} split has {count['rows']} customers, {count['churned']} "
-                f"of them with {contract.target} = {contract.positive!r}; a model needs customers "
-                "of both kinds in each split"
-            )
+        if 0 < count["churned"] < count["rows"]:
+            continue
+        where, noun = name, "customer" if contract.time is None else "row"
+        way_out = f"a model needs {noun}s of both kinds in each split"
+        if params.split.by == "time":
+            periods = pd.read_parquet(folder / paths.SPLITS[name].name, columns=[contract.time])
+            where = f"{name} ({describe_periods(periods[contract.time])})"
+            change = f"choose a larger split.{name}, or leave out periods without known labels"
+            if name == "train":
+                change = "choose a smaller split.valid or split.test, or add earlier periods"
+            way_out += f": {change}"
+        faults.append(
+            f"{paths.RAW}: the {where} split has {amount(count['rows'], noun)}, "
+            f"{count['churned']:,} of them with {contract.target} = {contract.positive!r}; "
+            f"{way_out}"
+        )
+    return faults

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from churn.errors import UserError
+from churn.errors import UserError, amount
+
+MOST_ROWS_OF_A_MOMENT = 2  # on average: with more, a time of day is taken for a period
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ def rolling_origins(
     """
     if count >= len(periods):
         raise UserError(
-            f"evaluate.backtest is {count}, and the splits have {len(periods)} periods of "
-            "data.time; choose fewer"
+            f"evaluate.backtest is {count}, and the splits have {amount(len(periods), 'period')} "
+            "of data.time; choose fewer"
         )
     for end in range(len(periods) - count + 1, len(periods) + 1):
         valid = max(1, round(valid_share * end))
@@ -74,17 +76,42 @@ def _cut(periods: np.ndarray, valid: int, test: int, gap: int) -> Cuts:
     train_end = valid_end - valid - gap
     if train_end < 1:
         raise UserError(
-            f"{count} periods of data.time cannot be split into {test} for the test split, {valid} "
-            f"for validation, {gap} left out before each (split.gap), and at least 1 to train on"
+            f"{amount(count, 'period')} of data.time cannot be split into {test} for the test "
+            f"split, {valid} for validation, {gap} left out before each (split.gap), and "
+            "at least 1 to train on"
         )
     return Cuts(periods[:train_end], periods[valid_end - valid : valid_end], periods[-test:])
 
 
 def describe_periods(periods: pd.Series) -> str:
-    """From which period to which: "2026-01-31 to 2026-06-30"."""
-    first, last = periods.min(), periods.max()
+    """How many periods, and from which to which: "6 periods, 2026-01-31 to 2026-06-30".
+
+    A period alone is "2026-01-31".
+    """
+    first, last, count = periods.min(), periods.max(), periods.nunique()
     if isinstance(first, pd.Timestamp):
-        has_hours = (first.normalize(), last.normalize()) != (first, last)
-        form = "%Y-%m-%d %H:%M:%S" if has_hours else "%Y-%m-%d"
+        form = "%Y-%m-%d %H:%M:%S" if has_times_of_day(periods) else "%Y-%m-%d"
         first, last = first.strftime(form), last.strftime(form)
-    return str(first) if first == last else f"{first} to {last}"
+    return str(first) if count == 1 else f"{count:,} periods, {first} to {last}"
+
+
+def has_times_of_day(periods: pd.Series) -> bool:
+    """Whether some of these dates are no midnights."""
+    if not pd.api.types.is_datetime64_any_dtype(periods):
+        return False
+    return bool((periods.dt.normalize() != periods).any())
+
+
+def doubt_about_periods(periods: pd.Series) -> str:
+    """A line that says that dates with times of day make a period of nearly each row; else "".
+
+    Args:
+        periods: of all rows.
+    """
+    rows, different = len(periods), periods.nunique()
+    if not has_times_of_day(periods) or different * MOST_ROWS_OF_A_MOMENT < rows:
+        return ""
+    return (
+        f"note: {periods.name} has times of day, and {different:,} different values in {rows:,} "
+        "rows, each of which is a period; if a period is a day or a month, write that alone\n"
+    )

@@ -4,7 +4,6 @@ preprocess refuses a table that breaks its contract; infer_schema makes sure tha
 accepts the table that it came from. Scoring judges rows one by one instead (rejection.py).
 """
 
-import contextlib
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,20 +13,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from churn.data.arrow import arrow_schema, convert_column
+from churn.data.arrow import arrow_schema, convert_column, unconvertible_rows
 from churn.data.checks import (
     UNKNOWN_COLUMN,
     Violations,
     check_rows,
     column_violations,
-    duplicate_ids,
     pandera_schema,
 )
 from churn.data.contract import Contract, Label
 from churn.data.contract_file import parse_rules
 from churn.data.index_columns import UNNAMED, index_columns
 from churn.data.parquet import read_batches
-from churn.errors import UserError, short
+from churn.data.periods import as_texts, no_period_reason
+from churn.data.row_keys import check_row_keys
+from churn.errors import UserError, amount, short
 from churn.params import Data
 
 # What pandera's YAML says of a column beside its checks.
@@ -50,8 +50,8 @@ MOST_SHOWN = 10  # values, or labels, in one message
 LEAVE_OUT_UNLABELLED = (
     "leave them out of the table, or set `unlabelled: drop` under `data:` in params.yaml"
 )
-ID_NOT_WHOLE = "not each one is a whole number below 2^63; write it as a text"
-NO_DATE = "not each one is a date, such as 2026-11-30"
+ID_NOT_WHOLE = "no whole number below 2^63; write the id as a text"
+NO_PERIOD_NUMBER = "no whole number, as a period is, such as 202611"
 
 
 @dataclass
@@ -177,7 +177,7 @@ def validated_batches(
 
     first_row = 1
     for batch in read_batches(table, schema.names):
-        rows = _convert_batch(batch, schema, violations)
+        rows = _convert_batch(batch, schema, contract, first_row, violations)
         check_rows(checks, rows.select(list(checks.columns)), first_row, violations)
         first_row += len(rows)
         if contract.target in schema.names:
@@ -190,55 +190,39 @@ def validated_batches(
         yield rows
 
     if set(contract.key) <= set(schema.names):
-        _check_ids(table, contract, violations)
+        time_type = None if contract.time is None else schema.field(contract.time).type
+        check_row_keys(table, contract.key, time_type, violations)
     unlabelled_customers = findings.count_unlabelled(contract)
     if unlabelled_customers and not is_dropping:
-        text = f"{unlabelled_customers:,} customers without a label that is known"
+        text = f"{amount(unlabelled_customers, 'customer')} without a label that is known"
         violations.add(contract.target, f"{text}: {LEAVE_OUT_UNLABELLED}")
 
 
-def _check_ids(table: pq.ParquetFile, contract: Contract, violations: Violations) -> None:
-    def read_ids() -> Iterator[list[object]]:
-        for batch in read_batches(table, contract.key):
-            # By its name: when asked for a column `a`, pyarrow also reads `a.b`.
-            ids = batch[contract.id].to_pylist()
-            if contract.time is None:
-                yield ids
-            else:
-                yield _with_periods(ids, batch[contract.time], contract)
-
-    duplicates = duplicate_ids(read_ids)
-    if duplicates:
-        rule = "duplicate id" if contract.time is None else f"duplicate id and {contract.time}"
-        violations.add(contract.id, rule, duplicates, duplicates.values())
-
-
-def _with_periods(ids: list[object], periods: pa.Array, contract: Contract) -> list[object]:
-    """Each id with its period, which may be written in several ways; None where there is no id.
-
-    Periods that cannot be converted, which is a violation of its own, stay as they are.
-    """
-    assert contract.time is not None
-    with contextlib.suppress(pa.ArrowInvalid):
-        periods = convert_column(periods, arrow_schema(contract).field(contract.time).type)
-        periods = periods.cast(pa.int64())
-    keys: list[object] = []
-    for id_, period in zip(ids, periods.to_pylist(), strict=True):
-        keys.append(None if id_ is None else (id_, period))
-    return keys
-
-
-def _convert_batch(batch: pa.RecordBatch, schema: pa.Schema, violations: Violations) -> pa.Table:
+def _convert_batch(
+    batch: pa.RecordBatch,
+    schema: pa.Schema,
+    contract: Contract,
+    first_row: int,
+    violations: Violations,
+) -> pa.Table:
     columns = {}
     for wanted in schema:
+        values = batch[wanted.name]
         try:
-            columns[wanted.name] = convert_column(batch[wanted.name], wanted.type)
+            columns[wanted.name] = convert_column(values, wanted.type)
+            continue
         except pa.ArrowInvalid:
-            fault = NO_DATE if pa.types.is_timestamp(wanted.type) else ID_NOT_WHOLE
-            if (wanted.name, fault) not in violations.by_rule:
-                violations.add(wanted.name, fault)
-            # Any values do: nothing of this table is kept.
-            columns[wanted.name] = pa.array(range(len(batch)), wanted.type)
+            rows = unconvertible_rows(values, wanted.type)
+        found = values.take(pa.array(rows[:MOST_SHOWN]))
+        fault = ID_NOT_WHOLE
+        if wanted.name == contract.time:
+            fault = NO_PERIOD_NUMBER
+        if pa.types.is_timestamp(wanted.type):
+            fault = no_period_reason(found)
+        numbers = [first_row + row for row in rows]
+        violations.add(wanted.name, fault, numbers, as_texts(found))
+        # Any values do: nothing of this table is kept.
+        columns[wanted.name] = pa.array(range(len(batch)), wanted.type)
     return pa.table(columns)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from churn.errors import amount
 from churn.forensics.difference import changed_values
 from churn.forensics.snapshot import Snapshot
 
@@ -75,7 +76,7 @@ def name_remainder(columns: list[str], customers: dict[str, int]) -> CauseNames:
     parts = []
     for direction in ("came", "went"):
         if customers[direction]:
-            parts.append(f"{customers[direction]:,} customers {direction}")
+            parts.append(f"{amount(customers[direction], 'customer')} {direction}")
     short, clause = list(parts), list(parts)
     if columns:
         noun = "columns" if len(columns) > 1 else "column"

@@ -27,6 +27,13 @@ from churn.forensics.worker import start_worker
 TEST = str(paths.SPLITS["test"])
 RUN_AGAIN = "`rm -r .dvc/tmp/why` has it run again"
 
+NO_PERIODS: dict[str, object] = {
+    "split.by": "customer",
+    "split.gap": 0,
+    "evaluate.backtest": None,
+    "gate.min_backtest_auc": None,
+}
+
 Worker = Callable[..., dict[str, dict[str, Any]]]  # of worker.start_worker
 
 
@@ -97,6 +104,8 @@ class CombinationRunner:
         wanted = {**combination.parameters.parameters, "seed": combination.seed, **owner.labelling}
         roles = ("data.id", "data.target", "data.positive")
         wanted |= dict(zip(roles, owner.roles, strict=True))
+        if wanted.get("data.time") is None:
+            wanted = without_periods(wanted)
         recorded = {**self.a.recipe.params, **self.b.recipe.params, **wanted}
         parameters = {}
         for name, own_value in combination.code.own_parameters.items():
@@ -105,13 +114,21 @@ class CombinationRunner:
         return parameters
 
     def warnings(self) -> list[str]:
-        """One sentence per parameter that only one model's code knows."""
+        """One sentence per parameter that only one model's code knows, or that the table of the
+        other cannot serve.
+        """
         sentences = []
         for label, one, other in (("A", self.a, self.b), ("B", self.b, self.a)):
             for name in one.parameters:
                 if name not in other.own_parameters:
                     text = f"{name} is a parameter of {label} only"
                     sentences.append(f"{text}: the other code runs without it")
+            needs_time = without_periods(one.parameters) != one.parameters
+            if needs_time and other.own_parameters.get("data.time") is None:
+                sentences.append(
+                    f"the other table has no data.time: on it, {label}'s parameters split by "
+                    "customer and make no backtest"
+                )
         return sentences
 
     def _result(self, combination: Combination, with_splits: bool) -> Path:
@@ -171,6 +188,12 @@ class CombinationRunner:
             f"the code of {label(combination.code)} on the data of "
             f"{label(combination.table.owner)} with the packages of {label(combination.packages)}"
         )
+
+
+def without_periods(parameters: dict[str, object]) -> dict[str, object]:
+    """Parameters as they can be on a table without periods: no split by time, and no backtest."""
+    changed = {name: value for name, value in NO_PERIODS.items() if name in parameters}
+    return {**parameters, **changed}
 
 
 def own_combination(snapshot: Snapshot) -> Combination:

@@ -11,8 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from churn import paths
 from churn.data.contract import Contract
-from churn.data.time_split import describe_periods, rolling_origins
-from churn.errors import UserError
+from churn.data.origins import backtest_origins
+from churn.data.time_split import describe_periods
 from churn.modeling.booster import fit_booster
 from churn.modeling.bootstrap import Resampling, bootstrap_intervals
 from churn.modeling.encoding import encode_labels, labelled_matrix
@@ -33,14 +33,12 @@ def backtest_table(rows: pd.DataFrame, contract: Contract, params: Params) -> pd
         interval (roc_auc_low, roc_auc_high), and calibration_error.
 
     Raises:
-        UserError: there are too few periods, or one of them lacks one kind of customer.
+        UserError: there are too few periods. Whether each has customers of both kinds is checked
+            before (data/origins.py).
     """
     times = rows[contract.time].to_numpy()
-    origins = rolling_origins(
-        np.unique(times), params.split.valid, params.split.gap, params.evaluate.backtest or 0
-    )
     table = []
-    for cuts in origins:
+    for cuts in backtest_origins(times, params):
         parts = {name: rows[np.isin(times, getattr(cuts, name))] for name in ("train", "valid")}
         test = rows[np.isin(times, cuts.test)]
         table.append(_measure_period(parts, test, contract, params))
@@ -79,12 +77,9 @@ def backtest_metrics(table: pd.DataFrame) -> dict[str, float]:
 def _measure_period(
     parts: dict[str, pd.DataFrame], test: pd.DataFrame, contract: Contract, params: Params
 ) -> dict[str, object]:
-    period = describe_periods(test[contract.time])
     matrices = {}
     for name, rows in parts.items():
-        _check_both_kinds(rows, contract, f"the {name} rows before {period}")
         matrices[name] = labelled_matrix(rows, contract, params.train.threads)
-    _check_both_kinds(test, contract, period)
 
     booster, _ = fit_booster(matrices["train"], matrices, params.train, params.seed)
     labels = encode_labels(test, contract)
@@ -92,7 +87,7 @@ def _measure_period(
     resampling = Resampling(params.evaluate.bootstrap, params.seed)
     intervals = bootstrap_intervals(labels, probabilities, resampling)
     return {
-        "period": period,
+        "period": describe_periods(test[contract.time]),
         "customers": len(test),
         "churn_rate": labels.mean(),
         "roc_auc": roc_auc_score(labels, probabilities),
@@ -100,12 +95,3 @@ def _measure_period(
         "roc_auc_high": intervals["roc_auc_high"],
         "calibration_error": calibration_error(labels, probabilities),
     }
-
-
-def _check_both_kinds(rows: pd.DataFrame, contract: Contract, where: str) -> None:
-    churned = encode_labels(rows, contract).sum()
-    if not 0 < churned < len(rows):
-        raise UserError(
-            f"evaluate.backtest: {where} has {len(rows)} rows, {churned:.0f} of them churned; a "
-            "backtest needs both kinds, choose fewer periods or longer ones"
-        )

@@ -10,7 +10,7 @@ import xgboost as xgb
 
 from churn.data.contract import Column, Contract
 from churn.data.features import derive_features
-from churn.errors import UserError, short
+from churn.errors import UserError, amount, short
 
 FLOAT32_MAX = np.finfo(np.float32).max  # XGBoost computes in single precision
 FLAG_VALUES = (0, 1)
@@ -60,7 +60,7 @@ def encode_labels(rows: pd.DataFrame, contract: Contract) -> np.ndarray:
     if len(unknown):
         known = ", ".join(map(short, contract.labels))
         raise UserError(
-            f"{len(unknown):,} customers have no label that is one of {known}; "
+            f"{amount(len(unknown), 'customer')} with no label that is one of {known}; "
             f"found {_first_values(unknown)}"
         )
     return (target == contract.positive).to_numpy(dtype="float64")

@@ -85,7 +85,7 @@ def decide(
     metrics: Mapping[str, float],
     gate: Gate,
     difference: tuple[float, float, float] | None,
-    reason: str,
+    note: str,
     segments: pd.DataFrame | None = None,
 ) -> Decision:
     """Judge a model by its test metrics and by its comparison with production.
@@ -99,12 +99,12 @@ def decide(
         gate: the section of params.yaml.
         difference: its ROC AUC minus production's on the same test rows, with the 95 % interval of
             a paired bootstrap; None if they cannot be compared: then only the thresholds decide.
-        reason: why they cannot be compared.
+        note: why they cannot be compared; or which rows were left out, "" for none.
         segments: the same by segment (segments.segment_differences), if segments are asked for.
     """
     failures = missed_thresholds(metrics, gate)
     if difference is None:
-        return Decision(failures, reason)
+        return Decision(failures, note)
     point, low, high = difference
     if low < -gate.max_auc_drop:
         failures.append(
@@ -112,5 +112,7 @@ def decide(
         )
     if segments is not None:
         failures += worse_segments(segments, gate)
-    interval = f"95 % interval {low:+.4f} to {high:+.4f}"
-    return Decision(failures, f"roc_auc {point:+.4f} against production, {interval}")
+    comparison = f"roc_auc {point:+.4f} against production, 95 % interval {low:+.4f} to {high:+.4f}"
+    if note:
+        comparison += f", {note}"
+    return Decision(failures, comparison)

@@ -8,7 +8,6 @@ from sklearn.metrics import roc_auc_score
 
 from churn import paths
 from churn.data.contract import Column, Contract
-from churn.errors import UserError
 from churn.modeling.bootstrap import Resampling, bootstrap_intervals, paired_differences
 from churn.modeling.encoding import encode_features, encode_labels
 from churn.modeling.metrics import calibration_error
@@ -30,17 +29,6 @@ COLUMNS = [
 FEWEST_CUSTOMERS = 100  # of a segment whose metrics are given
 FEWEST_OF_A_KIND = 20  # customers who churned, and who stayed
 MOST_VALUES = 5  # of a number, as segments of their own; of more, four equal shares
-
-
-def check_segments(columns: list[str], contract: Contract) -> None:
-    """Refuse segments by columns that are no features (UserError)."""
-    known = [column.name for column in contract.model_columns]
-    unknown = [name for name in columns if name not in known]
-    if unknown:
-        raise UserError(
-            f"evaluate.segments in params.yaml: {', '.join(unknown)} is no feature of the "
-            f"contract; it has {', '.join(known)}"
-        )
 
 
 def segment_table(
@@ -96,7 +84,7 @@ def segment_differences(
     labels = encode_labels(test, contract)
     rows = []
     for name, segment, is_in in _segments(test, contract, columns):
-        if _is_small(labels[is_in]):
+        if is_small(labels[is_in]):
             continue
         ours, theirs = (one[is_in] for one in probabilities)
         differences = paired_differences(labels[is_in], ours, theirs, resampling)
@@ -155,7 +143,7 @@ def _segments(
             yield name, segment, is_in
 
 
-def _is_small(labels: np.ndarray) -> bool:
+def is_small(labels: np.ndarray) -> bool:
     """Whether a segment has too few customers, or too few of one kind, to be measured."""
     fewest = min(labels.sum(), len(labels) - labels.sum())
     return bool(len(labels) < FEWEST_CUSTOMERS or fewest < FEWEST_OF_A_KIND)
@@ -188,7 +176,7 @@ def _measure(
         "precision": found / contacted.sum() if contacted.any() else np.nan,
         "recall": found / churners if churners else np.nan,
     }
-    if _is_small(labels):
+    if is_small(labels):
         return measured
     intervals = bootstrap_intervals(labels, probabilities, resampling)
     return measured | {

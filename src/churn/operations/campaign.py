@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from churn.data.split import keyed_hashes
+from churn.data.customer_split import keyed_hashes
 from churn.errors import UserError
 from churn.params import Costs
 

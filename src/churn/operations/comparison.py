@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from churn.data.contract import Contract
-from churn.errors import UserError
+from churn.errors import UserError, amount
 from churn.modeling import segments
 from churn.modeling.bootstrap import Resampling, paired_differences
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import COMPARED_METRICS, gain_per_customer, point_metrics
 from churn.params import Params
 from churn.tracking import model_loading
+from churn.tracking.unseen_rows import find_unseen_rows
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -41,24 +42,27 @@ def comparison_table(
 ) -> str:
     """The main metrics and the money of two versions, with the differences between them.
 
-    A paired bootstrap gives each difference its 95 % interval.
+    A paired bootstrap gives each difference its 95 % interval. Rows that the version in production
+    was trained on are left out.
 
     Raises:
         UserError: the version in staging is not what was registered, or cannot score these rows.
     """
-    ours = _measure(staging, test, contract, params)
-    title = f"{f'{len(test):,} test customers':<22} {f'staging {staging.version}':>12}"
-    theirs = None
-    reason = NOTHING_IN_PRODUCTION
+    theirs, note = None, NOTHING_IN_PRODUCTION
     if production:
         try:
-            theirs = _measure(production, test, contract, params)
+            unseen = find_unseen_rows(production, test, contract, params)
+            theirs = _measure(production, test[unseen.is_unseen], contract, params)
+            test, note = test[unseen.is_unseen], unseen.note
         except UserError as error:
-            reason = f"no comparison with production: {error}"
+            note = f"no comparison with production: {error}"
 
+    ours = _measure(staging, test, contract, params)
+    rows = amount(len(test), "test customer" if contract.time is None else "test row")
+    title = f"{rows:<22} {f'staging {staging.version}':>12}"
     if theirs is None or production is None:
         lines = [f"{name:<22} {ours.metrics[name]:>12.4f}" for name in COMPARED_METRICS]
-        return "\n".join([title, *lines, "", reason])
+        return "\n".join([title, *lines, "", note])
 
     differences = paired_differences(
         encode_labels(test, contract),
@@ -69,6 +73,8 @@ def comparison_table(
     )
     title += f" {f'production {production.version}':>14} {'difference':>12}   95 % interval"
     lines = [title]
+    if note:
+        lines = [f"Compared {note}.", title]
     for name in COMPARED_METRICS:
         difference, low, high = differences[name]
         values = f"{ours.metrics[name]:>12.4f} {theirs.metrics[name]:>14.4f}"
@@ -98,7 +104,8 @@ def worse_segments(
         return [f"No segment by {', '.join(columns)} is worse than in production, beyond chance."]
     lines = ["Segments with a worse ROC AUC than in production, beyond chance:"]
     for row in worse.to_dict("records"):
-        name = f"{row['column']} = {row['segment']} ({row['customers']:,} customers)"
+        size = amount(row["customers"], "customer")
+        name = f"{row['column']} = {row['segment']} ({size})"
         lines.append(
             f"  {name}: {row['difference']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})"
         )

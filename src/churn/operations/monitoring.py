@@ -18,11 +18,8 @@ from churn.data.contract import CAMPAIGN_COLUMNS, SCORE_COLUMNS, Contract
 from churn.data.customer_table import CustomerTable
 from churn.data.drift import Bins, measure_drift
 from churn.data.rejection import to_contract_types
-from churn.errors import UserError, short
-from churn.modeling.bootstrap import MAIN_METRICS, Resampling, bootstrap_intervals
-from churn.modeling.encoding import encode_labels
-from churn.modeling.metrics import point_metrics
-from churn.params import Costs, Monitor, Params
+from churn.modeling.bootstrap import MAIN_METRICS
+from churn.params import Monitor
 
 PROBABILITY = SCORE_COLUMNS[0]
 ACTION = CAMPAIGN_COLUMNS[1]
@@ -97,88 +94,6 @@ def drift_table(training: dict[str, np.ndarray], batch: BatchCounts) -> pd.DataF
             "null_in_training": training_counts[-1] / training_counts.sum(),
         }
     return pd.DataFrame(rows).T.sort_values("psi", ascending=False)
-
-
-@dataclass(frozen=True)
-class LabelledCustomers:
-    """The scored customers whose labels are known; each array has the shape (rows,)."""
-
-    labels: np.ndarray  # 1.0 for a customer who churned, else 0.0
-    probabilities: np.ndarray  # of churn
-    actions: np.ndarray  # what was done with them; empty texts, if the scores do not say
-
-
-def labelled_customers(
-    table: CustomerTable, contract: Contract, scores: pd.DataFrame, params: Params
-) -> LabelledCustomers:
-    """Bring together labels and scores, by id.
-
-    Args:
-        table: ids and labels.
-        scores: ids, churn probabilities and, if the scores have them, actions.
-
-    Raises:
-        UserError: a label is unknown where `data.unlabelled` refuses that, an id comes twice, or
-            there are not both kinds of customers among those who were scored.
-    """
-    known = _known_labels(_read_labels(table, contract), table.url, contract, params)
-    by_id = scores.set_index(contract.id).reindex(known[contract.id])
-    is_scored = by_id[PROBABILITY].notna().to_numpy()
-    by_id = by_id[is_scored]
-
-    labels = encode_labels(known[is_scored], contract)
-    if not 0 < labels.sum() < len(labels):
-        raise UserError(f"{table.url} labels {len(labels)} scored customers, not some of each kind")
-    actions = np.full(len(labels), "")
-    if ACTION in by_id:
-        actions = by_id[ACTION].to_numpy(dtype=str)
-    return LabelledCustomers(labels, by_id[PROBABILITY].to_numpy(), actions)
-
-
-def labelled_metrics(
-    customers: LabelledCustomers, threshold: float, costs: Costs, resampling: Resampling
-) -> dict[str, float]:
-    """The metrics of `evaluate`, with intervals, for scored customers with known labels."""
-    labels, probabilities = customers.labels, customers.probabilities
-    metrics = point_metrics(labels, probabilities, threshold, costs)
-    return metrics | bootstrap_intervals(labels, probabilities, resampling)
-
-
-def _read_labels(table: CustomerTable, contract: Contract) -> pd.DataFrame:
-    """The rows with an id and a label; each id may come once."""
-    batches = []
-    for batch in table.batches():
-        rows, faults = to_contract_types(batch, contract)
-        for (_, column), reason in faults.items():
-            raise UserError(f"{table.url}: {column}: {reason}")
-        batches.append(rows)
-    for row, reason in table.broken.items():
-        raise UserError(f"{table.url}, row {row}: {reason}")
-
-    known = pd.concat(batches).dropna()
-    repeated = known.loc[known[contract.id].duplicated(), contract.id]
-    if len(repeated):
-        example = f"such as {repeated.iloc[0]!r}"
-        raise UserError(
-            f"{table.url}: {len(repeated)} rows repeat an earlier {contract.id}, {example}"
-        )
-    return known
-
-
-def _known_labels(rows: pd.DataFrame, url: str, contract: Contract, params: Params) -> pd.DataFrame:
-    """Leave out, or refuse, customers with a label that the contract does not list."""
-    is_unknown = ~rows[contract.target].isin(contract.labels)
-    if not is_unknown.any():
-        return rows
-    example = short(rows.loc[is_unknown, contract.target].iloc[0])
-    known = ", ".join(map(short, contract.labels))
-    text = f"{url}: {contract.target} is {example}, not one of {known}"
-    if params.data.unlabelled == "refuse":
-        raise UserError(
-            f"{text}; `unlabelled: drop` under `data:` in params.yaml leaves such customers out"
-        )
-    print(f"{text}: {is_unknown.sum():,} such customers are left out of the metrics")
-    return rows[~is_unknown]
 
 
 def find_alarms(

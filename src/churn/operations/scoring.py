@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from churn.data.arrow import arrow_schema
-from churn.data.checks import duplicate_ids, pandera_schema
+from churn.data.checks import pandera_schema
 from churn.data.contract import (
     CAMPAIGN_COLUMNS,
     CONTRIBUTION_COLUMNS,
@@ -34,7 +34,13 @@ from churn.operations.campaign import (
     expected_values,
 )
 from churn.operations.rejected_rows import RejectedRows, rejected_schema
+from churn.operations.repeated_rows import (
+    add_repeated_rows,
+    check_one_row_per_customer,
+    find_repeated_rows,
+)
 from churn.operations.score_actions import with_actions
+from churn.operations.score_reasons import strongest_reasons
 from churn.params import Costs
 
 PROBABILITY, DECISION = SCORE_COLUMNS
@@ -91,11 +97,15 @@ class Scorer:
     explain: bool
     costs: Costs  # by which the version was evaluated
     campaign: Campaign = field(default_factory=Campaign)
+    key: list[str] = field(default_factory=list)  # what identifies a row: CustomerTable.key
 
     def output_schema(self) -> pa.Schema:
-        """The columns of the scores: id, scores, value, action, and with `explain` the reasons."""
+        """The columns of the scores: id, period where the table has it, scores, value, action, and
+        with `explain` the reasons.
+        """
+        own = arrow_schema(self.contract)
         fields = {
-            self.contract.id: arrow_schema(self.contract).field(self.contract.id).type,
+            **{name: own.field(name).type for name in self.key},
             PROBABILITY: pa.float64(),
             DECISION: pa.bool_(),
             EXPECTED_VALUE: pa.float64(),
@@ -116,7 +126,7 @@ class Scorer:
 
         The action is that of the threshold alone; with_actions changes it for a campaign.
         """
-        columns = {self.contract.id: rows[self.contract.id], **self.model.predict(None, rows)}
+        columns = {name: rows[name] for name in self.key} | dict(self.model.predict(None, rows))
         columns[EXPECTED_VALUE] = expected_values(columns[PROBABILITY].to_numpy(), self.costs)
         columns[ACTION] = np.where(columns[DECISION], CONTACT, NO_CONTACT)
         if self.explain:
@@ -136,36 +146,6 @@ class Scorer:
         return strongest_reasons(values, self.model.contributions(rows), self.contract)
 
 
-def strongest_reasons(
-    rows: pd.DataFrame, contributions: pd.DataFrame, contract: Contract
-) -> dict[str, np.ndarray]:
-    """The features that move each customer's score most, the strongest first.
-
-    Args:
-        rows: customers with their derived features.
-        contributions: of the features, and the bias (booster.feature_contributions).
-
-    Returns:
-        reason_1 ("contract = One year"), contribution_1 (what it adds to the log odds of churn, by
-        TreeSHAP), reason_2 and so on, each of the shape (rows,).
-    """
-    strengths = contributions.to_numpy()[:, :-1]  # without the bias
-    order = np.argsort(-np.abs(strengths), axis=1, kind="stable")
-
-    texts = []
-    for column in contract.model_columns:
-        texts.append(f"{column.label} = " + _as_text(rows[column.name], column.kind))
-    reasons = np.column_stack(texts)
-
-    every_row = np.arange(len(rows))
-    columns = {}
-    for rank in range(min(len(REASON_COLUMNS), order.shape[1])):
-        feature = order[:, rank]
-        columns[REASON_COLUMNS[rank]] = reasons[every_row, feature]
-        columns[CONTRIBUTION_COLUMNS[rank]] = strengths[every_row, feature]
-    return columns
-
-
 def score_table(
     table: CustomerTable,
     scorer: Scorer,
@@ -180,7 +160,7 @@ def score_table(
         lineage: goes into the metadata of the scores, with the counts.
         show_progress: called with the number of rows so far after each batch.
     """
-    contract = scorer.contract
+    scorer = replace(scorer, key=table.key)
     counts = ScoreCounts()
     with (
         pq.ParquetWriter(files[0], scorer.output_schema()) as scores,
@@ -188,7 +168,7 @@ def score_table(
     ):
         rejected = RejectedRows(table, rejected_rows)
         batches = _score_batches(table, scorer, rejected, show_progress)
-        for scored in with_actions(batches, contract.id, scorer.campaign, files[0].parent):
+        for scored in with_actions(batches, scorer.contract.id, scorer.campaign, files[0].parent):
             scores.write_table(scored)
             counts.add_scored(scored)
 
@@ -207,13 +187,15 @@ def _score_batches(
 ) -> Iterator[pa.Table]:
     """The scores of each batch; its rejected rows are written on the way."""
     contract = scorer.contract
-    schema = pandera_schema(contract, without=contract.not_scored)
-    duplicates = duplicate_ids(lambda: _read_ids(table, contract))
+    schema = pandera_schema(contract, without=contract.columns.keys() - set(table.wanted))
+    duplicates = find_repeated_rows(table)
+    if scorer.campaign != Campaign():
+        check_one_row_per_customer(table, duplicates)
     for batch in table.batches():
         rows, faults = to_contract_types(batch, contract)
         reasons = rejection_reasons(rows, schema, faults)
         positions = range(rejected.parsed, rejected.parsed + len(rows))
-        _add_duplicates(reasons, duplicates, contract, positions)
+        add_repeated_rows(reasons, duplicates, table, positions)
         rejected.write(batch, reasons)
 
         accepted = rows.drop(index=list(reasons))
@@ -221,38 +203,3 @@ def _score_batches(
             yield scorer.score(accepted)
         show_progress(rejected.parsed)
     rejected.write_last_broken_lines()
-
-
-def _read_ids(table: CustomerTable, contract: Contract) -> Iterator[list[object]]:
-    for batch in table.batches([contract.id]):
-        rows, _ = to_contract_types(batch, contract)
-        yield rows[contract.id].tolist()
-
-
-def _add_duplicates(
-    reasons: dict[int, str], duplicates: dict[int, object], contract: Contract, rows: range
-) -> None:
-    """Add the reason of each row of a batch whose id an earlier row has.
-
-    Args:
-        reasons: {row in the batch, from 0: reasons}.
-        duplicates: {row in the table, from 1: id}.
-        rows: the rows of the batch in the table, from 0.
-    """
-    if not duplicates:
-        return
-    for number in rows:
-        value = duplicates.get(number + 1)
-        if value is None:
-            continue
-        row = number - rows.start
-        duplicate = f"{contract.id}: duplicate id {value!r}"
-        reasons[row] = f"{reasons[row]}; {duplicate}" if row in reasons else duplicate
-
-
-def _as_text(values: pd.Series, kind: str) -> pd.Series:
-    """Values as a reason names them."""
-    is_known = values.notna()
-    if kind == "flag":
-        values = values.astype("boolean")
-    return values.astype(str).where(is_known, "null")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from churn import paths
-from churn.data.contract import load_project_contract
+from churn.data.project_contract import load_project_contract
 from churn.errors import UserError
 from churn.params import load_params
 from churn.tracking import environment, git_state, store

@@ -31,7 +31,16 @@ if TYPE_CHECKING:
 CODE = Path("src/churn")
 SCORING_MODEL = "src/churn/modeling/scoring.py"
 # What is logged with a model: these packages, and the modules of the folder above that they import.
-LOGGED_CODE = ("__init__.py", "errors.py", "files.py", "params.py", "paths.py", "data", "modeling")
+LOGGED_CODE = (
+    "__init__.py",
+    "errors.py",
+    "files.py",
+    "param_checks.py",
+    "params.py",
+    "paths.py",
+    "data",
+    "modeling",
+)
 # What runs of it when a registered model scores.
 SCORING_CODE = (
     "data/contract.py",

@@ -14,35 +14,25 @@ import numpy as np
 import pandas as pd
 
 from churn import paths
-from churn.errors import UserError
 from churn.files import read_metrics
-from churn.modeling import gate, segments, single_columns
-from churn.modeling.bootstrap import Resampling, paired_differences
-from churn.modeling.encoding import encode_labels
+from churn.modeling import gate, single_columns
 from churn.tracking import (
     evaluation_record,
     lineage,
     logged_model,
     mlflow_page,
     model_loading,
+    production_comparison,
     registry,
     run_log,
     runs,
+    unseen_rows,
 )
 from churn.tracking.evaluation_record import Evaluation
 from churn.tracking.pictures import FinishDrawing
 
 if TYPE_CHECKING:  # MLflow takes two seconds to import, and evaluate has other work to begin with
     from mlflow.entities.model_registry import ModelVersion
-    from mlflow.pyfunc import PyFuncModel
-
-RESTORE_PRODUCTION = "another version that gets the alias `production` replaces it"
-# only operations
-RESTORE_PRODUCTION += (
-    ": `python src/promote.py --rollback` takes production back, `--stage VERSION` and a promotion "
-    "make another version production"
-)
-# end
 
 
 @dataclass(frozen=True)
@@ -79,7 +69,7 @@ def record_evaluation(evaluation: Evaluation, finish_drawing: FinishDrawing) -> 
     tags = evaluation.tags(production)
     with evaluation_record.evaluation_run(evaluation):
         scoring_model = _verified_scoring_model(evaluation)
-        comparison = _compare_with_production(evaluation, production)
+        comparison = production_comparison.compare_with_production(evaluation, production)
         lineage.check_inputs_unchanged(evaluation.stage_tags)
 
         decision = gate.decide(evaluation.results, evaluation.params.gate, *comparison)
@@ -121,73 +111,6 @@ def _verified_scoring_model(evaluation: Evaluation) -> tuple[str, str]:
     return uri, digest
 
 
-def _compare_with_production(
-    evaluation: Evaluation, production: ModelVersion | None
-) -> tuple[tuple[float, float, float] | None, str, pd.DataFrame | None]:
-    """Compare the model with the one in production on the same test rows.
-
-    Returns:
-        The difference in ROC AUC with its interval (bootstrap.paired_differences), or None and
-        the reason why they cannot be compared; and the same by segment, where segments are asked
-        for (segments.segment_differences).
-
-    Raises:
-        UserError: the production model is not what was registered.
-    """
-    if production is None:
-        return None, "no production model to compare with", None
-    has_seen = _seen_test_rows(evaluation, production)
-    if has_seen:
-        return None, has_seen, None
-    predictor = _production_predictor(production)
-    try:
-        scores = model_loading.score_rows(production, predictor, evaluation.test)
-    except UserError as error:  # its contract is another: a person decides at promotion
-        return None, str(error), None
-
-    params, test, contract = evaluation.params, evaluation.test, evaluation.contract
-    probabilities = (evaluation.probabilities, scores["churn_probability"].to_numpy())
-    resampling = Resampling(params.evaluate.bootstrap, params.seed)
-    labels = encode_labels(test, contract)
-    difference = paired_differences(labels, *probabilities, resampling)["roc_auc"]
-    columns = params.evaluate.segments
-    if not columns:
-        return difference, "", None
-    by_segment = segments.segment_differences(test, contract, columns, probabilities, resampling)
-    return difference, "", by_segment
-
-
-def _seen_test_rows(evaluation: Evaluation, production: ModelVersion) -> str:
-    """Why the production model was trained on some of today's test rows; "" if nothing says so.
-
-    It was, if its table was split by customer and today's is split by time, or the reverse.
-    """
-    today = evaluation.params.split.by
-    recorded = json.loads(production.tags.get("params", "{}"))
-    before = recorded.get("split.by", "customer")  # as all earlier releases did
-    if before == today:
-        return ""
-    return (
-        f"version {production.version} was split by {before} and not by {today}, so it was trained "
-        "on some of these test rows: it is not compared"
-    )
-
-
-def _production_predictor(version: ModelVersion) -> PyFuncModel:
-    """Load the scoring model in production.
-
-    Raises:
-        UserError: it is not what was registered. Nothing passes the gate then: a missing comparison
-            would let every model pass.
-    """
-    try:
-        return model_loading.load_predictor(version)
-    except UserError as error:
-        raise UserError(
-            f"no model can be compared with the one in production: {error}. {RESTORE_PRODUCTION}"
-        ) from None
-
-
 def _log_decision(decision: gate.Decision, evaluation_tags: dict[str, str]) -> None:
     """Tag the active run with what was evaluated and decided; from now on it is a whole record."""
     import mlflow
@@ -211,6 +134,7 @@ def _register(evaluation: Evaluation, scoring_model: tuple[str, str]) -> ModelVe
     if version is None:
         uri, digest = scoring_model
         tags = runs.lineage_of_active_run() | identity
+        tags |= unseen_rows.trained_until_tag(evaluation.contract)
         tags["seed"] = str(evaluation.params.seed)
         tags["params"] = json.dumps(evaluation.params.flat())
         tags["metrics"] = json.dumps(evaluation.results)

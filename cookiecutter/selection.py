@@ -35,6 +35,7 @@ PARTS = {
         "src/churn/data/customer_table.py",
         "src/churn/data/output.py",
         "src/churn/data/rejection.py",
+        "src/churn/data/urls.py",
         "src/churn/operations/",
         "src/monitor.py",
         "src/promote.py",

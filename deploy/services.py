@@ -148,6 +148,8 @@ def bucket_environment(settings: Settings) -> Settings:
         "AWS_ACCESS_KEY_ID": settings["bucket_key"],
         "AWS_SECRET_ACCESS_KEY": settings["bucket_secret"],
         "AWS_DEFAULT_REGION": "us-east-1",
+        # With a part of an object rclone sends the checksum of the whole.
+        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
     }
 
 

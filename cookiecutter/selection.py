@@ -42,6 +42,8 @@ PARTS = {
         "src/score.py",
         "src/serve.py",
         "tests/operations/",
+        "tests/team/test_operations_of_a_team.py",
+        "tests/team/test_roles.py",
         "tests/unit/test_campaign.py",
         "tests/unit/test_estimated_performance.py",
     ),

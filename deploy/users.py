@@ -11,16 +11,15 @@ delete it. For a person who has an account only the role is changed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import secrets
 import sys
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
-from processes import write_private
+from processes import write_exports
 
 from churn.console import run_command
 from churn.errors import UserError
@@ -28,10 +27,10 @@ from churn.params import load_params
 from churn.tracking import registry, server_user, store
 from churn.tracking.store_errors import explain_store_error
 
-if TYPE_CHECKING:
-    from mlflow.server.auth.client import AuthServiceClient
-
 FOLDER = Path(".team")
+CREATE = "/api/2.0/mlflow/users/create"
+GRANT = "/api/3.0/mlflow/users/permissions/grant"
+REVOKE = "/api/3.0/mlflow/users/permissions/revoke"
 ROLES = {"scientist": "EDIT", "approver": "MANAGE"}  # permission on the registered model
 # The bucket of `make team-up` has one key for all; on a real one each person has a key.
 BUCKET_VARIABLES = (
@@ -54,10 +53,10 @@ def main() -> None:
         raise UserError("MLFLOW_TRACKING_URI names no server with users; docs/team.md says how")
     model = load_params().registry.model
     create_model(model)
-    client, permission = app_client(), ROLES[options.role]
-    is_new = create_user(client, options.name, experiment_id)
-    grant(client, options.name, "experiment", experiment_id, "EDIT")
-    grant(client, options.name, "registered_model", model, permission)
+    permission = ROLES[options.role]
+    is_new = create_user(options.name, experiment_id)
+    grant(options.name, "experiment", experiment_id, "EDIT")
+    grant(options.name, "registered_model", model, permission)
     print(f"{options.name} is {options.role}: EDIT on the experiment, {permission} on {model}")
     if is_new:
         print(f"source {FOLDER / options.name}.env")
@@ -71,13 +70,13 @@ def create_model(name: str) -> None:
         mlflow.MlflowClient().create_registered_model(name)
 
 
-def create_user(client: AuthServiceClient, name: str, experiment_id: str) -> bool:
+def create_user(name: str, experiment_id: str) -> bool:
     """Create an account, and write down what its owner needs; whether there was none."""
     import mlflow
 
     password = secrets.token_urlsafe(24)
     try:
-        client.create_user(name, password)
+        post(CREATE, {"username": name, "password": password})
     except mlflow.MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -92,31 +91,34 @@ def create_user(client: AuthServiceClient, name: str, experiment_id: str) -> boo
     for variable in BUCKET_VARIABLES:
         if variable in os.environ:
             needed[variable] = os.environ[variable]
-    lines = [f"export {variable}={value}\n" for variable, value in needed.items()]
     FOLDER.mkdir(exist_ok=True)
-    write_private(FOLDER / f"{name}.env", "".join(lines))
+    write_exports(FOLDER / f"{name}.env", needed)
     return True
 
 
-def grant(client: AuthServiceClient, name: str, kind: str, resource: str, permission: str) -> None:
+def grant(name: str, kind: str, resource: str, permission: str) -> None:
     """Let a person have this permission on an experiment or a model, in place of an earlier one."""
     import mlflow
 
-    try:
-        client.grant_user_permission(name, kind, resource, permission)
-    except mlflow.MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-        client.revoke_user_permission(name, kind, resource)
-        client.grant_user_permission(name, kind, resource, permission)
+    subject = {"username": name, "resource_type": kind, "resource_id": resource}
+    with contextlib.suppress(mlflow.MlflowException):  # there is no earlier one
+        post(REVOKE, subject)
+    post(GRANT, {**subject, "permission": permission})
 
 
-def app_client() -> AuthServiceClient:
-    """MLflow's client of users and permissions."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # importing it imports the whole server
-        from mlflow.server import get_app_client
-    return get_app_client("basic-auth", store.tracking_uri())
+def post(endpoint: str, content: dict[str, str]) -> None:
+    """Call MLflow's REST API of users and permissions.
+
+    MLflow's own client of it imports the whole server, which takes seconds.
+
+    Raises:
+        MlflowException: the server refuses.
+    """
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request, verify_rest_response
+
+    creds = get_default_host_creds(store.tracking_uri())
+    verify_rest_response(http_request(creds, endpoint, "POST", json=content), endpoint)
 
 
 if __name__ == "__main__":

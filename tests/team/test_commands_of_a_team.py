@@ -71,7 +71,7 @@ def test_the_launcher(on_team):
     on_team.out(*command, "-P", "max_depth=5")
     on_team.out("git", "checkout", "-q", ".")
     on_team.out("dvc", "checkout", "-q")
-    depths = {run.data.params["max_depth"] for run in on_team.runs("train")}
+    depths = {run.data.params["train.max_depth"] for run in on_team.runs("train")}
     assert "5" in depths
 
 

@@ -21,6 +21,7 @@ TERMS = {
     "operations": (
         r"promote\.py|serve\.py|score\.py|monitor\.py|operations/|churn\.operations|operations\.md"
         r"|serving\.md|make serve|^monitor:|monitor\.max|csv_table|customer_table|fsspec=="
+        r"|image\.py|Dockerfile|make image|make promote|promote\.yml"
     ),
     "experiments": r"sweep|optuna|churn\.experiments|src/churn/experiments|tests/experiments",
     "forensics": (

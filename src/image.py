@@ -57,6 +57,7 @@ def main() -> None:
         shutil.copytree(folder, BUILD / "model")
         (BUILD / "requirements.txt").write_text(requirements)
         (BUILD / "Dockerfile").write_text(dockerfile)
+        make_readable(BUILD)
     count = requirements.count("==")
     print(f"{BUILD}: {description} ({alias}), Python {values['PYTHON']}, {count} packages")
 
@@ -73,6 +74,12 @@ def with_values(dockerfile: str, values: dict[str, str]) -> str:
         if count != 1:
             raise ValueError(f"it has no `ARG {name}`")
     return dockerfile
+
+
+def make_readable(folder: Path) -> None:
+    """Let everybody read a folder: the server is not the user who builds the image."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 if __name__ == "__main__":

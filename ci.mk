@@ -30,7 +30,7 @@ retrain: setup ## train on the newest table, from where `dvc import-url` took it
 promote: setup ## make VERSION production, with a REASON (BY: who decided)
 	@test -n "$$VERSION" && test -n "$$REASON" || { echo 'error: make promote VERSION=3 REASON="higher value"' >&2; exit 1; }
 	@python src/promote.py --stage="$$VERSION"
-	@python src/promote.py --reason="$$REASON" --by="$$BY" --yes
+	@python src/promote.py --reason="$$REASON" --by="$$BY" --version="$$VERSION" --yes
 
 image: setup ## a container image of the production model (docs/serving.md)
 	@python src/image.py

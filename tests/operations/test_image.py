@@ -81,7 +81,7 @@ def test_its_packages_are_locked(build):
     for pin in (build / "model/requirements.txt").read_text().split():
         assert f"\n{pin}" in f"\n{text}", pin
     assert {"mlflow", "uvicorn", "starlette", "scipy"} <= names, "also what these need"
-    assert not names & {"dvc", "pytest", "optuna"}
+    assert not names & {"dvc", "pytest", "cookiecutter"}
 
 
 def test_the_server_answers_and_is_healthy(build):

@@ -56,4 +56,12 @@ def test_promotion_takes_any_text_as_a_text(project):
     assert not (project.folder / "pwned").exists()
 
 
+def test_no_other_version_is_promoted_than_the_approved_one(tiny_pipeline, tmp_path, inside, call):
+    """Another one came into staging in between: that is said, and nothing is changed."""
+    project = inside(tiny_pipeline.copy(tmp_path))
+    message = call("promote", "--reason", "better", "--version", "7", "--yes")
+    assert message == ("error: ChurnXGB version 1 is in staging by now, not 7; nothing was changed")
+    assert project.alias("production") is None
+
+
 # end

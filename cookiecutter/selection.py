@@ -90,6 +90,8 @@ def chosen_kinds(answers: dict) -> set[str]:
         kinds.add("sample")
     if answers["benchmarks"] == "yes":
         kinds.add("benchmarks")
+    if answers["ci"] == "GitHub":
+        kinds.add("github")
     return kinds
 
 

@@ -406,6 +406,7 @@ def test_csv_with_numbers_as_labels(workshop, tmp_path):
     assert "All rights reserved" in (project.folder / "LICENSE").read_text()
     assert not (project.folder / ".github").exists()
     assert not (project.folder / "tests/template/test_workflows.py").exists()
+    assert "GitHub" not in (project.folder / "docs/ci.md").read_text()
 
 
 def test_enter_is_an_answer_and_columns_are_left_out(workshop, tmp_path):

@@ -63,10 +63,14 @@ install-lint: install
 	  $(LINT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-lint.txt; \
 	  cp requirements-lint.txt $(LINT)/requirements-lint.txt; }
 
-lint: install-lint ## check style (ruff) and the direction of imports (import-linter)
+lint: install-lint ## check style (ruff), direction of imports (import-linter), workflows (zizmor)
 	$(LINT)/bin/ruff check $(LINT_FILES)
 	$(LINT)/bin/ruff format --check $(LINT_FILES)
 	PYTHONPATH=src $(LINT)/bin/lint-imports
+	@test ! -d .github || $(LINT)/bin/zizmor --offline --no-progress --quiet --strict-collection .github
+# only operations
+	$(LINT)/bin/hadolint Dockerfile
+# end
 
 types: install-lint ## check the types of src/churn (mypy, strict)
 	$(LINT)/bin/mypy --python-executable $(VENV)/bin/python
@@ -130,8 +134,10 @@ print("\n".join(f"      - {pin}" for pin in project["dependencies"]))
 endef
 export CONDA
 
+include ci.mk
+
 clean: ## remove what `dvc repro` makes again (data, caches and the MLflow store stay)
-	rm -rf data/prepared models/*.ubj reports/plots dvc_plots .pytest_cache
+	rm -rf data/prepared models/*.ubj reports/plots dvc_plots build ci-report sbom.json .pytest_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 # Commits are kept in a branch, environment, remote folder and local settings where they are.

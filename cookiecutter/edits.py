@@ -17,7 +17,7 @@ LICENCES = {  # by answer, as SPDX names them
 # By part, the packages that only it needs: those of the lock, and those that pyproject.toml names
 # though another package brings them as well.
 LOCKED_FOR = {"operations": (), "experiments": ("optuna", "colorlog"), "forensics": ()}
-NAMED_FOR = {"operations": ("fsspec",), "experiments": ("optuna",), "forensics": ()}
+NAMED_FOR = {"operations": ("fsspec", "packaging"), "experiments": ("optuna",), "forensics": ()}
 # Files that list what there is, one line for each.
 MAPS = ("src/churn/__init__.py", "docs/architecture.md")
 

@@ -91,8 +91,6 @@ def choose_rendered_files(answers: dict, is_own: bool) -> None:
         Path("data-card.md").unlink()
     if answers["licence"] == "Apache-2.0":
         Path("LICENSE").unlink()  # the template's own takes its place
-    if answers["ci"] != "GitHub":
-        shutil.rmtree(".github")
 
 
 def copy_files(answers: dict, is_own: bool) -> None:
@@ -185,8 +183,8 @@ def next_steps(answers: dict, is_own: bool) -> str:
         if answers["ci"] == "GitHub" and "://" not in remote:
             lines += [
                 "",
-                "The workflow in .github cannot fetch the table from a folder: it fails until the",
-                "remote is a URL (`dvc remote modify storage url s3://...`).",
+                "The workflows in .github cannot fetch the table from a folder: they fail until",
+                "the remote is a URL (`dvc remote modify storage url s3://...`).",
             ]
     if remote != "local":
         lines += [

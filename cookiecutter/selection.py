@@ -24,10 +24,13 @@ SAMPLE_ONLY = (
     "reports/metrics.json",
     "tests/forensics/planted.py",
 )
+GITHUB = (".github/", "tests/template/test_workflows.py")
 # The parts that a project can leave out, by the question that asks for each: the beginnings of the
 # names of its files.
 PARTS = {
     "operations": (
+        ".github/workflows/promote.yml",
+        "Dockerfile",
         "docs/flow.png",  # it ends with serving and scoring
         "docs/operations.md",
         "docs/serving.md",
@@ -37,6 +40,7 @@ PARTS = {
         "src/churn/data/rejection.py",
         "src/churn/data/urls.py",
         "src/churn/operations/",
+        "src/image.py",
         "src/monitor.py",
         "src/promote.py",
         "src/score.py",
@@ -91,6 +95,8 @@ def chosen_kinds(answers: dict) -> set[str]:
         kinds.add("sample")
     if answers["benchmarks"] == "yes":
         kinds.add("benchmarks")
+    if answers["ci"] == "GitHub":
+        kinds.add("github")
     return kinds
 
 
@@ -105,6 +111,8 @@ def is_left_out(name: str, answers: dict) -> bool:
     if name in SHARED and not kinds.intersection(SHARED[name]):
         return True
     if name.startswith("benchmarks/") and "benchmarks" not in kinds:
+        return True
+    if name.startswith(GITHUB) and answers["ci"] != "GitHub":
         return True
     if "sample" in kinds:
         return False

@@ -47,6 +47,7 @@ class PromotionRequest:
 
     by: str
     reason: str
+    version: str  # the one that must be in staging; "" if any may be
     yes: bool
     dry_run: bool
 
@@ -101,6 +102,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--by", help="who (default: git's user name; a server with users says it itself)"
     )
+    parser.add_argument("--version", default="", help="promote only if this one is in staging")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would be done, and change nothing"
@@ -120,12 +122,17 @@ def promotion_request(options: argparse.Namespace) -> PromotionRequest:
     by = decider.decided_by((options.by or "").strip())
     if not by:
         raise UserError('git has no user.name; say who you are: --by "..."')
-    return PromotionRequest(by, reason, options.yes, options.dry_run)
+    return PromotionRequest(by, reason, options.version, options.yes, options.dry_run)
 
 
 def promote(name: str, params: Params, request: PromotionRequest) -> promotion.Move | None:
     """Show staging against production, ask, and make it production."""
     version = eligibility.promotable_version(name)
+    if request.version not in ("", str(version.version)):
+        raise UserError(
+            f"{name} version {version.version} is in staging by now, not {request.version}; "
+            "nothing was changed"
+        )
     # only forensics
     if params.gate.require_reproduced:
         eligibility.check_reproduced(version)

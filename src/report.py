@@ -1,6 +1,7 @@
 """Say what the workspace holds and where it stands: metrics, gate, version, staging, production.
 
     python src/report.py
+    python src/report.py --markdown --against main    the model against a git revision's
 
 It also makes what is missing. A stage that DVC took from its cache ran no code and logged nothing,
 and a store may be new: whatever run, version or first `staging` is missing for the model in the
@@ -11,7 +12,7 @@ dvc.lock.
 
 from __future__ import annotations
 
-from pathlib import Path
+import argparse
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -20,7 +21,7 @@ from churn import paths
 from churn.console import run_command, text_table
 from churn.data.project_contract import load_project_contract
 from churn.errors import UserError
-from churn.files import md5, read_metrics
+from churn.files import read_metrics
 from churn.modeling import backtest, segments, single_columns
 from churn.modeling.booster import load_booster, predict_probabilities
 from churn.modeling.metrics_table import metrics_table
@@ -31,10 +32,13 @@ from churn.tracking import (
     git_state,
     launching_run,
     lineage,
+    markdown_report,
     pictures,
     registration,
     registry,
+    revision,
     runs,
+    workspace_check,
 )
 from churn.tracking.diagnosis import way_back_from_experiment
 from churn.tracking.evaluation_record import Evaluation
@@ -58,12 +62,14 @@ NOT_REGISTERED += " `python src/sweep.py --apply` searches for better parameters
 
 
 def main() -> None:
+    options = parse_arguments()
     params = load_params()
     parameters = params.flat()
     check_experiment()
-    check_workspace(parameters)
+    workspace_check.check_workspace(parameters)
     results = read_metrics(paths.METRICS)
     results.pop("gate_thresholds", None)
+    base = revision.read_revision(options.against) if options.markdown else None
 
     # Make what is missing, then look again.
     model_identity = registry.workspace_identity(results["threshold"])
@@ -80,23 +86,81 @@ def main() -> None:
     run_id = launching_run.launching_run_id()
     if run_id:
         fill_launching_run(run_id, parameters, results, record)
+    if base:
+        print(against_revision(base, params, results, record, version))
+    else:
+        print_report(params, results, record, version)
 
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Say what the workspace holds and where it stands; make what is missing."
+    )
+    parser.add_argument(
+        "--markdown", action="store_true", help="compare with a git revision, for a pull request"
+    )
+    parser.add_argument(
+        "--against", metavar="REVISION", default="main", help="which (default: %(default)s)"
+    )
+    return parser.parse_args()
+
+
+def print_report(
+    params: Params, results: dict[str, float], record: Run, version: ModelVersion | None
+) -> None:
+    """Print metrics, gate, and the versions of workspace, staging and production."""
     versions = {"workspace": version}
     for alias in ("staging", "production"):
         versions[alias] = registry.version_with_alias(params.registry.model, alias)
     print(metrics_table(results))
-    by_period = backtest.read_backtest()
-    if by_period is not None:
-        print(f"\n{text_table(backtest.readable_rows(by_period))}")
-    by_segment = segments.read_segments()
-    if by_segment is not None:
-        print(f"\n{text_table(segments.readable_rows(by_segment))}")
+    for rows in more_tables().values():
+        print(f"\n{text_table(rows)}")
     suspicion = single_columns.read_suspicion(params.evaluate.suspicious_auc)
     if suspicion:
         print(f"\nwarning     {suspicion}")
     print(f"\ngate        {record.data.tags['gate_reason']}")
     print(version_lines(params.registry.model, versions) + left_out_line(params.split.gap))
     print(f"\nNext: {TRY_A_CHANGE if version else NOT_REGISTERED}")
+
+
+def more_tables() -> dict[str, list[dict[str, str]]]:
+    """The tables of the evaluation that not every project asks for, by title."""
+    tables = {}
+    by_period = backtest.read_backtest()
+    if by_period is not None:
+        tables["Backtest"] = backtest.readable_rows(by_period)
+    by_segment = segments.read_segments()
+    if by_segment is not None:
+        tables["Segments"] = segments.readable_rows(by_segment)
+    return tables
+
+
+def against_revision(
+    base: revision.Revision,
+    params: Params,
+    results: dict[str, float],
+    record: Run,
+    version: ModelVersion | None,
+) -> str:
+    """The model of the workspace against that of a git revision, as Markdown."""
+    what_changed = ""
+    # only forensics
+    from churn.forensics.summary import summarize_differences  # for this report alone
+
+    what_changed = summarize_differences(base.name, record.info.run_id)
+    # end
+    report = markdown_report.Report(
+        results=results,
+        parameters=revision.file_parameters(),
+        gate=record.data.tags["gate_reason"],
+        version=f"{version.name} version {version.version}" if version else "not registered",
+        changed_outputs=revision.uncommitted_outputs(),
+        warning=single_columns.read_suspicion(params.evaluate.suspicious_auc),
+        tables=more_tables(),
+        what_changed=what_changed,
+    )
+    comparison = revision.compare_models(base, load_project_contract(params), params)
+    return markdown_report.render(report, base, comparison)
 
 
 def check_experiment() -> None:
@@ -111,48 +175,6 @@ def check_experiment() -> None:
             f"are the experiment's. `{way_back_from_experiment()}` leads back; what you had "
             "changed elsewhere stays (docs/experiments.md)"
         )
-
-
-def check_workspace(parameters: dict[str, object]) -> None:
-    """Refuse to report on files that dvc.lock does not describe: their origin is unknown.
-
-    Raises:
-        UserError: with everything that differs.
-    """
-    lock = dvc_lock.read_lock()
-    if not lock:
-        raise UserError("there is no dvc.lock; run `dvc repro` first")
-
-    differences: dict[str, str] = {}  # several stages may read one file: it is listed once
-    for stage in lock.values():
-        differences |= changed_parameters(stage, parameters) | changed_files(stage)
-    if differences:
-        lines = "".join(f"\n  {name} {text}" for name, text in differences.items())
-        raise UserError(f"the workspace is not what dvc.lock describes; run `dvc repro`:{lines}")
-
-
-def changed_parameters(
-    stage: dvc_lock.LockedStage, parameters: dict[str, object]
-) -> dict[str, str]:
-    """The parameters of a stage that no longer have the value of dvc.lock: {name: difference}."""
-    changed = {}
-    for name, value in stage["params"].items():
-        if parameters.get(name) != value:
-            changed[name] = f"was {value!r}, now {parameters.get(name)!r}"
-    return changed
-
-
-def changed_files(stage: dvc_lock.LockedStage) -> dict[str, str]:
-    """The files of a stage that are not those of dvc.lock: {path: difference}."""
-    changed = {}
-    for path, digest in (stage["deps"] | stage["outs"]).items():
-        if digest.endswith(".dir"):  # DVC's own md5 over a folder; `dvc status` checks it
-            continue
-        if not Path(path).exists():
-            changed[path] = "is missing"
-        elif md5(path) != digest:
-            changed[path] = "is not the file that dvc.lock names"
-    return changed
 
 
 def make_record(params: Params, results: dict[str, float], stage_tags: dict[str, str]) -> None:

@@ -21,7 +21,7 @@ from churn.tracking import store
 from conftest import Project, Server
 
 ROUNDS = 10
-PASSWORD = "twelve characters"
+PASSWORD = "twelve characters"  # pragma: allowlist secret
 
 
 @contextlib.contextmanager
@@ -234,7 +234,7 @@ def test_who_may_not_take_an_alias_away(clone, versions, inside, monkeypatch, ca
     )
     settings = {
         "MLFLOW_AUTH_CONFIG_PATH": str(config),
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": "for a test",
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "for a test",  # pragma: allowlist secret
     }
     inside(clone)
     with server_of(clone, "--app-name", "basic-auth", **settings) as address:

@@ -271,7 +271,7 @@ def promote_staging() -> None:
         registry.version_with_alias("ChurnXGB", "production"),
         registry.version_with_alias("ChurnXGB", "staging"),
     )
-    request = verb.PromotionRequest("Ada", "second", yes=True, dry_run=False)
+    request = verb.PromotionRequest("Ada", "second", "", yes=True, dry_run=False)
     verb.change_production("promote", old, new, request)
 
 

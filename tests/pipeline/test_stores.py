@@ -108,7 +108,7 @@ def test_an_address_that_is_no_mlflow_server(clone, inside, no_mlflow, monkeypat
         ("sqlite:mlflow.db", "sqlite:///FILE"),
         ("sqlite:////no/such/folder/mlflow.db", "there is no folder /no/such/folder"),
         (
-            "postgresql://ada:secret@db/mlflow",
+            "postgresql://ada:secret@db/mlflow",  # pragma: allowlist secret
             "postgresql://ada:***@db/mlflow needs the package psycopg",
         ),
         ("databricks", "the MLflow store databricks failed: Reading Databricks credential"),

@@ -91,6 +91,14 @@ def test_experiments(clone):
     assert {"deeper", "slower"} <= set(clone.out("dvc", "exp", "list", "--name-only").split())
 
 
+def test_ci(clone):
+    """docs/ci.md: a change against main, as its pull request shows it; pushed and registered."""
+    follow("docs/ci.md", clone)
+    assert clone.alias("staging") == "2"
+    assert (clone.folder / "ci-report/plots/roc.png").exists()
+    assert clone.out("git", "status", "--short") == ""
+
+
 def test_reset(clone):
     """`make reset` asks, and brings a clone back to what git has; the experiments are gone, the
     commits are not.

@@ -3,16 +3,13 @@ others.
 """
 
 import contextlib
-import json
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import mlflow
 import pytest
 from mlflow.server import get_app_client
+from together import starter
 
 import promote as verb
 from churn.errors import UserError
@@ -32,66 +29,6 @@ def server_of(project: Project, *options: str, **settings: str):
         yield server.address
     finally:
         server.stop()
-
-
-# Imports once, then runs two pieces of code at the same moment, each in a process and a folder of
-# its own.
-BOTH = """
-import json, os, sys, time
-import mlflow, evaluate, promote
-from churn.operations import promotion
-from churn.tracking import registry, store
-
-def start(folder, arguments, code, at):
-    if child := os.fork():
-        return child
-    os.chdir(folder)
-    sys.argv = arguments
-    said = open("said.txt", "w", buffering=1)
-    os.dup2(said.fileno(), 1), os.dup2(said.fileno(), 2)
-    try:
-        time.sleep(max(0, at - time.time()))
-        exec(code)
-        os._exit(0)
-    except Exception as error:
-        print(f"{type(error).__name__}: {error}", flush=True)
-        os._exit(1)
-
-for line in sys.stdin:
-    at = time.time() + 0.2
-    children = [start(*what, at) for what in json.loads(line)]
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    print(json.dumps(codes), flush=True)
-"""
-
-
-@contextlib.contextmanager
-def starter(address: str, folder: Path):
-    """A function that runs two pieces of code at the same moment, each (folder, command line,
-    code): the exit codes and what each printed.
-    """
-    env = {
-        **os.environ,
-        "MLFLOW_TRACKING_URI": address,
-        "PYTHONPATH": str(folder / "src"),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-c", BOTH]
-    with subprocess.Popen(
-        command, cwd=folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as one:
-
-        def call(*pieces: tuple[Path, list[str], str]) -> tuple[list[int], list[str]]:
-            print(
-                json.dumps([(str(where), *rest) for where, *rest in pieces]),
-                file=one.stdin,
-                flush=True,
-            )
-            codes = json.loads(one.stdout.readline())
-            return codes, [(where / "said.txt").read_text() for where, *_ in pieces]
-
-        yield call
-        one.stdin.close()
 
 
 @pytest.fixture

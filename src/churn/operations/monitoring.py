@@ -122,7 +122,9 @@ def labelled_customers(
             there are not both kinds of customers among those who were scored.
     """
     known = _known_labels(_read_labels(table, contract), table.url, contract, params)
-    by_id = scores.set_index(contract.id).reindex(known[contract.id])
+    # Of a customer whom the server scored more than once, the last answer counts.
+    last = scores.dropna(subset=[contract.id]).drop_duplicates(contract.id, keep="last")
+    by_id = last.set_index(contract.id).reindex(known[contract.id])
     is_scored = by_id[PROBABILITY].notna().to_numpy()
     by_id = by_id[is_scored]
 

@@ -11,14 +11,18 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 .PHONY: help install setup repro test test-fast lint types ui plots card doctor lock clean reset
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 11
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 13
 
-# The environment is rebuilt when requirements.txt is no longer the one it was made from.
+# The lock that the environment is made from. `make install-team` takes that of a team, which is requirements.txt and a
+# few packages more; from then on `make install` keeps to it.
+LOCK ?= $(if $(wildcard $(VENV)/requirements-team.txt),requirements-team.txt,requirements.txt)
+
+# The environment is rebuilt when the lock is no longer the one it was made from.
 install: ## environment from the hashed lock
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: python3 is " + sys.version.split()[0] + "; 3.11 or later is needed (make PYTHON=... names another)")'
 	@case "$${PATH%%:*}" in *%*) echo "error: MLflow opens no database from an environment whose path has a %; \`export VENV=~/.venvs/churn\`, then make again" >&2; exit 1;; esac
-	@cmp -s requirements.txt $(VENV)/requirements.txt || { \
-	  echo "$(INSTALLER) installs the $$(grep -c '^[a-z].*==' requirements.txt) packages of requirements.txt into $(VENV), once; this takes minutes ..."; \
+	@cmp -s $(LOCK) $(VENV)/$(LOCK) || { \
+	  echo "$(INSTALLER) installs the $$(grep -c '^[a-z].*==' $(LOCK)) packages of $(LOCK) into $(VENV), once; this takes minutes ..."; \
 	  $(MAKE) --no-print-directory install-$(INSTALLER); }
 
 setup: install ## the environment, the MLflow store, the offline page for plots
@@ -27,13 +31,13 @@ setup: install ## the environment, the MLflow store, the offline page for plots
 .PHONY: install-uv install-pip
 install-uv:
 	@uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-	@uv pip install --compile-bytecode --python $(VENV) --require-hashes -r requirements.txt
-	@cp requirements.txt $(VENV)/requirements.txt
+	@uv pip install --compile-bytecode --python $(VENV) --require-hashes -r $(LOCK)
+	@cp requirements.txt $(VENV); cp $(LOCK) $(VENV)
 
 install-pip:
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.txt
-	@cp requirements.txt $(VENV)/requirements.txt
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check --require-hashes -r $(LOCK)
+	@cp requirements.txt $(VENV); cp $(LOCK) $(VENV)
 
 repro: setup ## run the pipeline: data, splits, model, evaluation, registration
 	@test -f data/raw.parquet || python src/launch.py table
@@ -51,7 +55,7 @@ test-fast: setup ## run the tests that need no process and no store
 
 # The linters have an environment of their own: they are no part of what makes a model.
 LINT := $(VENV)-lint
-LINT_FILES = $(wildcard src tests benchmarks cookiecutter)
+LINT_FILES = $(wildcard src tests deploy benchmarks cookiecutter)
 .PHONY: install-lint
 install-lint: install
 	@cmp -s requirements-lint.txt $(LINT)/requirements-lint.txt || { \
@@ -85,12 +89,33 @@ card: setup ## the model card as a page, reports/model_card.html
 doctor: install ## say what keeps this clone from working, and what mends it
 	@python src/doctor.py
 
+# docs/team.md
+.PHONY: install-team team-up team-down team-remote
+install-team: ## environment from the lock of a team (PostgreSQL, S3)
+	@$(MAKE) --no-print-directory install LOCK=requirements-team.txt
+
+team-up: install-team ## PostgreSQL, a bucket and MLflow's server on this machine, in .team
+	@python deploy/services.py up
+
+team-down: ## end what `make team-up` started; the data stays
+	@python deploy/services.py down
+
+team-remote: install-team ## let DVC push to and pull from URL=s3://BUCKET/PATH, and commit that
+	@test -n "$(URL)" || { echo "error: name the bucket: make team-remote URL=s3://BUCKET/PATH" >&2; exit 1; }
+	@dvc remote add --quiet --force --default team "$(URL)"
+	@dvc remote modify --quiet team verify true
+	@git diff --quiet HEAD -- .dvc/config || git commit --quiet --message "DVC's default remote is $(URL)" -- .dvc/config
+	@echo "DVC's default remote is $(URL), committed in .dvc/config; \`dvc push\` sends what is here"
+
 plots: setup ## draw the plots into dvc_plots/index.html, to be opened offline
 	dvc plots show
 
-lock: ## make requirements.txt, requirements-lint.txt and conda.yaml from pyproject.toml (needs uv)
+lock: ## make requirements*.txt and conda.yaml from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra test --universal --fork-strategy fewest --generate-hashes \
 	  --no-annotate --no-emit-index-url --custom-compile-command 'make lock' --quiet --output-file requirements.txt
+	cp requirements.txt requirements-team.txt # uv keeps to the versions in the file that it writes over, where it can
+	uv pip compile pyproject.toml --extra test --extra team --universal --fork-strategy fewest --generate-hashes \
+	  --no-annotate --no-emit-index-url --custom-compile-command 'make lock' --quiet --output-file requirements-team.txt
 	uv pip compile --group lint --universal --generate-hashes \
 	  --no-annotate --no-emit-index-url --custom-compile-command 'make lock' --quiet --output-file requirements-lint.txt
 	$(PYTHON) -c "$$CONDA" > conda.yaml
@@ -109,7 +134,7 @@ clean: ## remove what `dvc repro` makes again (data, caches and the MLflow store
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 # Commits are kept in a branch, environment, remote folder and local settings where they are.
-KEPT = --exclude=/$(VENV) --exclude=/$(LINT) --exclude=/storage --exclude=/.dvc/config.local
+KEPT = --exclude=/$(VENV) --exclude=/$(LINT) --exclude=/storage --exclude=/.team --exclude=/.dvc/config.local
 reset: ## back to the state after `git clone`: data, models, runs, experiments and changes are deleted (asks; YES=1 does not)
 	@test -z "$$(git rev-parse --show-prefix)" || { echo "error: this project is a folder of a bigger repository, and \`make reset\` would take the files of others with it; \`git checkout . && dvc checkout\` undoes an experiment" >&2; exit 1; }
 	@git clean -ndx $(KEPT); git status --short --untracked-files=no

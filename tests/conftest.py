@@ -28,7 +28,8 @@ BIN = Path(sys.prefix, "bin")
 
 # Nothing of the caller's MLflow, DVC or make may reach a test, and nothing of a test's may reach
 # the caller's.
-for name in [n for n in os.environ if n.startswith(("MLFLOW_", "DVC_", "OMP_", "MAKE", "MFLAGS"))]:
+OUTER = ("MLFLOW_", "DVC_", "AWS_", "OMP_", "MAKE", "MFLAGS")
+for name in [n for n in os.environ if n.startswith(OUTER)]:
     del os.environ[name]
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # Drawing takes a third of an evaluation's time. Only `pipelines` and the tests of pictures draw.
@@ -425,3 +426,31 @@ def call(monkeypatch) -> Callable[..., str]:
         return "0"
 
     return called
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory):
+    """The services, for one module of tests: started before it, ended and deleted after it."""
+    from team_services import Services, missing_part
+
+    reason = missing_part()
+    if reason:
+        pytest.skip(reason)
+    services = Services(tmp_path_factory.mktemp("team") / "services")
+    try:
+        services.up()
+        yield services
+    finally:
+        services.remove()
+
+
+@pytest.fixture
+def on_services(services, monkeypatch):
+    """This process, and what it starts, is the server's admin and reaches the bucket."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()  # which remembers another module's bucket
+    for name, value in services.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", f"{BIN}:{os.environ['PATH']}")
+    return services

@@ -13,6 +13,7 @@ import pytest
 from churn.files import md5, read_yaml
 from conftest import ROOT, SAMPLE, Project
 
+LOCKED = r"^([\w.-]+)==([\w.]+)(?: ;[^\\]*)? \\\n    --hash=sha256:"  # a line of a lock
 STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
 
 
@@ -67,6 +68,24 @@ def test_lock_conda_and_pyproject_agree():
     assert "://" not in lock and "--index" not in lock and "--find-links" not in lock
     conda = read_yaml(ROOT / "conda.yaml")["dependencies"]
     assert conda[-1] == {"pip": project["dependencies"]}
+
+
+def test_the_lock_of_a_team_has_the_same_versions():
+    """requirements-team.txt is requirements.txt with packages more, each by hash; of those in both
+    one version differs, since botocore refuses the newer one.
+    """
+    team = (ROOT / "requirements-team.txt").read_text()
+    locked = dict(re.findall(LOCKED, team, re.M))
+    alone = dict(re.findall(LOCKED, (ROOT / "requirements.txt").read_text(), re.M))
+    assert alone.keys() < locked.keys()
+    differing = {name for name, version in alone.items() if locked[name] != version}
+    assert differing == {"python-dateutil"} and locked["python-dateutil"] < "3"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for pin in project["optional-dependencies"]["team"]:
+        name, version = pin.split("==")
+        assert locked[name] == version
+    assert len(locked) == len(re.findall(r"^[\w.-]+==", team, re.M)), "a package without a hash"
+    assert "://" not in team and "--index" not in team and "--find-links" not in team
 
 
 def test_no_big_data_in_git():

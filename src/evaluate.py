@@ -29,6 +29,7 @@ from churn.tracking import (
     dvc_lock,
     evaluation_record,
     launching_run,
+    leftovers,
     lineage,
     notification,
     pictures,
@@ -39,6 +40,7 @@ from churn.tracking.store_errors import explain_store_error
 
 
 def main() -> None:
+    leftovers.end_with_dvc()
     # What this run is made of, noted before anything is read.
     params = load_params()
     seed_global_generators(params.seed)

@@ -3,8 +3,8 @@
 The history is kept in the registry, one tag of the registered model per change, so that it is where
 the models are and no file can be lost. A change is several writes. The first notes what will be
 done and the last that it is done, so that a change which was interrupted can be finished by whoever
-comes next. While one person's change is under way, nobody else's begins; of several that begin at the same
-moment one is made. No stage of the pipeline imports this module.
+comes next. While one person's change is under way, nobody else's begins; of several that begin at
+the same moment one is made. No stage of the pipeline imports this module.
 """
 
 from __future__ import annotations

@@ -16,14 +16,14 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / part) for part in ("src", "tests", "tests/operations")]
-
-from together import starter  # noqa: E402
+sys.path[:0] = [str(ROOT / part) for part in ("src", "tests")]
 
 from conftest import Project, Server  # noqa: E402
+from together import starter  # noqa: E402
 
 NAME = "ChurnXGB"
 MOVE = """
+from churn.operations import promotion
 store.connect()
 move = promotion.Move(promotion.now(), *{move!r}, {{}})
 promotion.make_move("ChurnXGB", move)

@@ -9,13 +9,13 @@ import sys
 import mlflow
 import pytest
 from mlflow.server import get_app_client
-from together import starter
 
 import promote as verb
 from churn.errors import UserError
 from churn.operations import promotion
 from churn.tracking import store
 from conftest import Project, Server
+from together import starter
 
 ROUNDS = 10
 PASSWORD = "twelve characters"
@@ -98,6 +98,7 @@ def test_evaluations_at_once(clone, other):
 
 
 MOVE = """
+from churn.operations import promotion
 store.connect()
 promotion.make_move("ChurnXGB", promotion.Move(promotion.now(), *{move!r}, {{}}))
 """

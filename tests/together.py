@@ -11,8 +11,7 @@ from pathlib import Path
 # Imports once, then forks one process for each piece; they all begin at one moment.
 FORKING = """
 import json, os, sys, time
-import mlflow, evaluate, promote
-from churn.operations import promotion
+import mlflow, evaluate
 from churn.tracking import registry, store
 
 def start(folder, arguments, code, at):

@@ -32,6 +32,7 @@ from churn.tracking import (
     dvc_lock,
     evaluation_record,
     launching_run,
+    leftovers,
     lineage,
     notification,
     pictures,
@@ -47,6 +48,7 @@ METRICS_ARE_GONE = (
 
 
 def main() -> None:
+    leftovers.end_with_dvc()
     # What this run is made of, noted before anything is read.
     params = load_params()
     seed_global_generators(params.seed)

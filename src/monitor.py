@@ -2,6 +2,7 @@
 
     python src/monitor.py customers.parquet scores.parquet
     python src/monitor.py customers.parquet scores.parquet --labels churned.parquet
+    python src/monitor.py --requests requests.jsonl
 
 The scores name the model version that made them, the version's tags name the md5 of its training
 rows, and DVC has those. Prints a table of the columns, the most drifted first; draws the worst into
@@ -10,6 +11,9 @@ to MLflow. With --labels, a table of id and target (and of the period, where a c
 rows), also the metrics of `evaluate` with their intervals and, if score.py left a control group
 alone, what contacting achieved.
 
+--requests takes the log that serve.py wrote in place of customers and scores; without the features
+in it (serve.py --log-inputs), only the scores are compared.
+
 Exit code 4: something is above the thresholds of `monitor:` in params.yaml.
 """
 
@@ -17,29 +21,28 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
-from churn.console import progress, run_command
-from churn.data import csv_table, output, urls
-from churn.data.contract import Contract, free_name
+from churn.console import run_command
+from churn.data import output
 from churn.data.customer_table import CustomerTable
-from churn.data.drift import Bins, fit_bins
 from churn.errors import amount
 from churn.modeling import plots
 from churn.modeling.bootstrap import Resampling
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import point_metrics
-from churn.operations import monitoring
+from churn.operations import monitored_batch, monitoring
+from churn.operations.batch_counts import Counts, count_all
 from churn.operations.campaign_effect import CampaignEffect, campaign_effect, effect_report
 from churn.operations.estimated_performance import estimate_performance, estimate_report
 from churn.operations.labelled_customers import labelled_customers, labelled_metrics
-from churn.operations.monitored_model import MonitoredModel, load_model, read_lineage
-from churn.operations.monitoring import ACTION, MONITORED_METRICS, PROBABILITY, BatchCounts
+from churn.operations.monitored_batch import Batch
+from churn.operations.monitored_model import MonitoredModel
+from churn.operations.monitoring import MONITORED_METRICS, PROBABILITY
 from churn.operations.version_costs import costs_of_version
 from churn.params import Params, load_params
 from churn.tracking import (
@@ -59,16 +62,6 @@ NOBODY_SCORED = "no customer was scored: each one was rejected"
 
 
 @dataclass
-class Counts:
-    """What is compared: counts of the bins of each feature and of the score."""
-
-    bins: dict[str, Bins]
-    training: dict[str, np.ndarray]  # by column, shape (bins,)
-    batch: BatchCounts
-    test_scores: pd.Series | None = None  # None if nobody of the batch was scored
-
-
-@dataclass
 class Performance:
     """How well the model does on this batch."""
 
@@ -80,30 +73,33 @@ class Performance:
 def main() -> None:
     options = parse_arguments()
     params = load_params()
-    lineage = read_lineage(options.scores, options.customers)
     store.connect()
-    model = load_model(lineage, options.scores)
-    scores = read_scores(options.scores, model.contract)
+    with tempfile.TemporaryDirectory(prefix="churn-requests-") as folder:
+        batch = read_batch(options, Path(folder))
+        monitor(batch, options.labels, params)
 
+
+def monitor(batch: Batch, labels: str | None, params: Params) -> None:
+    """Compare a batch with the training rows of its model; print and log what is found."""
+    model = batch.model
     tags = {
         "stage": "monitor",
         **git_state.code_tags(),
         **environment.environment_tags(),
-        **lineage,
+        **batch.lineage,
     }
     with runs.open_run("monitor", tags):
-        counts = count_all(model, scores, options.customers)
+        counts = count_all(batch)
         performance = Performance()
-        if len(scores):
-            performance = measure_performance(model, scores, options.labels, params)
+        if len(batch.scores):
+            performance = measure_performance(batch, labels, params)
 
         drift = monitoring.drift_table(counts.training, counts.batch)
         registered = evaluation_record.registered_metrics(model.version)
         alarms = monitoring.find_alarms(drift, performance.labelled, registered, params.monitor)
-        if not len(scores):
+        if not len(batch.scores):
             alarms.append(NOBODY_SCORED)
-        picture = urls.beside(options.scores, ".drift.png")
-        draw_worst(drift, counts, picture)
+        draw_worst(drift, counts, batch.picture)
         log_monitoring(drift, performance, alarms)
 
     print(monitoring.drift_report(drift, performance.labelled, registered))
@@ -111,10 +107,10 @@ def main() -> None:
     print_changed_metrics(model, counts.test_scores, registered, params)
     version = f"{model.version.name} version {model.version.version}"
     rows = amount(counts.batch.rows, "customer" if model.contract.time is None else "row")
-    print(f"\n{rows} against {len(model.training):,} training rows of {version}; {picture}")
+    print(f"\n{rows} against {len(model.training):,} training rows of {version}; {batch.picture}")
     if alarms:
         print("\n".join(f"alarm: {alarm}" for alarm in alarms), file=sys.stderr)
-        notification.notify(params, "alarm", f"{options.customers}: {'; '.join(alarms)}")
+        notification.notify(params, "alarm", f"{batch.name}: {'; '.join(alarms)}")
         sys.exit(ALARM)
 
 
@@ -122,69 +118,54 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Compare a scored batch with the training rows of its model."
     )
-    parser.add_argument("customers", help="the table that was scored")
-    parser.add_argument("scores", help="what src/score.py made of it")
+    parser.add_argument("customers", nargs="?", help="the table that was scored")
+    parser.add_argument("scores", nargs="?", help="what src/score.py made of it")
+    parser.add_argument(
+        "--requests", metavar="LOG", help="what src/serve.py --log wrote, in place of the two"
+    )
     parser.add_argument(
         "--labels",
         help="a Parquet or CSV table of id, period (data.time, if there is one) and target, for "
         "customers with known labels",
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.requests and options.customers:
+        parser.error("give either customers and scores, or --requests LOG")
+    if not options.requests and not options.scores:
+        parser.error("give customers and scores, or --requests LOG")
+    return options
 
 
-def read_scores(path: str, contract: Contract) -> pd.DataFrame:
-    """Ids, churn probabilities and, where the scores have them, periods and actions."""
-    wanted = [*contract.key, PROBABILITY, ACTION]
-    with csv_table.opened(path) as file:
-        names = pq.read_schema(file).names
-        return pd.read_parquet(file, columns=[name for name in wanted if name in names])
+def read_batch(options: argparse.Namespace, folder: Path) -> Batch:
+    """The batch that the options name.
 
-
-def count_all(model: MonitoredModel, scores: pd.DataFrame, customers: str) -> Counts:
-    """Count the training rows and the batch in the bins of each feature and of the score.
-
-    The score is compared with the scores of the test split: like the batch, the model has not seen
-    those rows.
+    Args:
+        folder: for what a log of requests is converted to.
     """
-    contract = model.contract
-    columns = dict(model.training.items())
-    derive = model.derived_features if contract.derived else None
-    if derive:
-        columns |= dict(derive(model.training).items())
-    bins = {
-        column.name: fit_bins(columns[column.name], column) for column in contract.model_columns
-    }
-    training = {name: bins[name].count(columns[name]) for name in bins}
-    table = CustomerTable(customers, contract, [column.name for column in contract.features])
-    show = progress(table.rows, "row", line_every=1_000_000)
-    batch = monitoring.count_batch(table, contract, bins, show, derive)
-    counts = Counts(bins, training, batch)
-    if len(scores):
-        counts.test_scores = model.scorer.predict(None, model.test)[PROBABILITY]
-        name = free_name(PROBABILITY, bins)
-        bins[name] = fit_bins(counts.test_scores)
-        training[name] = bins[name].count(counts.test_scores)
-        batch.bins[name] = bins[name].count(scores[PROBABILITY])
-    return counts
+    if not options.requests:
+        return monitored_batch.read_scored_table(options.customers, options.scores)
+    batch = monitored_batch.read_requests(options.requests, folder)
+    if options.labels:
+        monitored_batch.check_ids(batch)
+    return batch
 
 
-def measure_performance(
-    model: MonitoredModel, scores: pd.DataFrame, labels: str | None, params: Params
-) -> Performance:
+def measure_performance(batch: Batch, labels: str | None, params: Params) -> Performance:
     """Estimate the performance from the scores, and measure it for customers with known labels.
 
     The money is by the costs of the version, as that of the test split is.
     """
+    model = batch.model
     contract, threshold = model.contract, model.scorer.threshold
     costs = costs_of_version(model.version, params.evaluate.costs)
     resampling = Resampling(params.evaluate.bootstrap, params.seed)
-    probabilities = scores[PROBABILITY].to_numpy()
+    probabilities = batch.scores[PROBABILITY].to_numpy()
     estimated = estimate_performance(probabilities, threshold, costs, resampling)
     if not labels:
         return Performance(estimated)
 
     table = CustomerTable(labels, contract, [*contract.key, contract.target])
-    customers = labelled_customers(table, contract, scores, params)
+    customers = labelled_customers(table, contract, batch.last_scores, params)
     labelled = labelled_metrics(customers, threshold, costs, resampling)
     effect = campaign_effect(customers.actions, customers.labels, costs)
     return Performance(estimated, labelled, effect)

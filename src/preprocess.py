@@ -29,6 +29,7 @@ LONGEST_TAG = 5000  # characters that MLflow takes
 
 
 def main() -> None:
+    leftovers.end_with_dvc()
     # What this run is made of, noted before anything is read.
     params = load_params()
     seed_global_generators(params.seed)

@@ -1,11 +1,14 @@
 """Serve the model that `production` names over HTTP, on this machine only, until Ctrl-C.
 
     python src/serve.py    (or make serve; --alias staging to look at a candidate, --port 5001)
+    python src/serve.py --log requests.jsonl    (for src/monitor.py --requests requests.jsonl)
 
-The server is MLflow's own (`mlflow models serve`); docs/serving.md says how to call it. The version
-is looked up once, at the start: every response names it in the headers x-model-version and
+The server is MLflow's own (that of `mlflow models serve`); docs/serving.md says how to call it. The
+version is looked up once, at the start: every response names it in the headers x-model-version and
 x-model-md5. Restart the server after a promotion.
 """
+
+from __future__ import annotations
 
 import argparse
 import os
@@ -13,38 +16,56 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from churn.console import run_command
 from churn.errors import UserError
-from churn.params import load_params
-from churn.tracking import launching_run, logged_model, registry, store
+from churn.operations.request_log import LoggedModel, LogSettings, RequestLog
+from churn.params import Params, load_params
+from churn.tracking import launching_run, model_loading, registry, store
 from churn.tracking.store_errors import explain_store_error
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.pyfunc import PyFuncModel
 
 HOST = "127.0.0.1"
 TERMINATED = 143  # the exit code of a process that SIGTERM ended
-REQUEST_SECONDS = 60
+SETTINGS = {
+    "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": "60",  # seconds
+    # Requests run side by side, each on one thread: XGBoost's threads would wait for each other.
+    # Read when XGBoost is imported.
+    "OMP_NUM_THREADS": "1",
+}
 
 
 def main() -> None:
+    for variable, value in SETTINGS.items():
+        os.environ.setdefault(variable, value)
     options = parse_arguments()
     check_port(options.port)
-    name = load_params().registry.model
+    params = load_params()
+    name = params.registry.model
     store.connect()
     launching_run.name_launching_run()
     version = registry.require_alias(name, options.alias)
 
-    # SIGTERM alone would leave the copy of the model behind.
+    # SIGTERM alone would leave the copy behind from which the model is loaded.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    with logged_model.verified_version_copy(version) as folder:
-        digest = version.tags["model_md5"]
-        print(
-            f"{name} version {version.version} ({options.alias}, model {digest[:8]}) on "
-            f"http://{HOST}:{options.port}",
-            flush=True,
-        )
-        headers = f"x-model-version:{version.version} x-model-md5:{digest}"
-        os.environ.update(server_settings(headers))
-        serve(folder, options.port)
+    model = model_loading.load_predictor(version)
+    log = open_log(options, params, version, model) if options.log else None
+    digest = version.tags["model_md5"]
+    print(
+        f"{name} version {version.version} ({options.alias}, model {digest[:8]}) on "
+        f"http://{HOST}:{options.port}",
+        flush=True,
+    )
+    try:
+        headers = {"x-model-version": str(version.version), "x-model-md5": digest}
+        serve(LoggedModel(model, log) if log else model, options.port, headers)
+    finally:
+        if log and log.missing:
+            print(f"{options.log}: {log}", file=sys.stderr)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -55,7 +76,21 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--alias", default="production", help="which version (default: %(default)s)"
     )
-    return parser.parse_args()
+    parser.add_argument(
+        "--log", metavar="FILE", help="append id and probability of the customers that are scored"
+    )
+    parser.add_argument(
+        "--log-inputs", action="store_true", help="with --log: their features too (personal data)"
+    )
+    parser.add_argument(
+        "--log-share", type=float, default=1.0, help="with --log: of how many (default: 1, all)"
+    )
+    options = parser.parse_args()
+    if not options.log and (options.log_inputs or options.log_share != 1):
+        parser.error("--log-inputs and --log-share need --log FILE")
+    if not 0 < options.log_share <= 1:
+        parser.error(f"--log-share {options.log_share:g} is no share above 0, up to 1")
+    return options
 
 
 def check_port(port: int) -> None:
@@ -77,30 +112,38 @@ def check_port(port: int) -> None:
             raise UserError(f"port {port}: {error.strerror}; choose another") from None
 
 
-def server_settings(headers: str) -> dict[str, str]:
-    """What MLflow's server reads from the environment.
+def open_log(
+    options: argparse.Namespace, params: Params, version: ModelVersion, model: PyFuncModel
+) -> RequestLog:
+    """The log of requests that the options ask for.
+
+    Raises:
+        UserError: its file cannot be written.
+    """
+    about = {
+        "model": version.name,
+        "model_version": str(version.version),
+        "model_md5": version.tags["model_md5"],
+    }
+    signature = model.metadata.signature
+    inputs = signature.inputs.input_names() if options.log_inputs else []
+    return RequestLog(
+        LogSettings(Path(options.log), about, params.data.id, tuple(inputs), options.log_share)
+    )
+
+
+def serve(model: PyFuncModel | LoggedModel, port: int, headers: dict[str, str]) -> None:
+    """Run MLflow's scoring server over a model in this process, until it is ended.
 
     Args:
         headers: those of every response.
     """
-    own_programs = Path(sys.executable).parent
-    return {
-        # MLflow starts uvicorn by its command line, which reads every option from the environment.
-        "UVICORN_HEADERS": headers,
-        # Requests run side by side, each on one thread: XGBoost's threads would wait for each
-        # other.
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-        # MLflow calls a bare `uvicorn`, which must be this environment's, activated or not.
-        "PATH": f"{own_programs}{os.pathsep}{os.environ.get('PATH', '')}",
-    }
+    import uvicorn
+    from mlflow.pyfunc import scoring_server
 
-
-def serve(folder: Path, port: int) -> None:
-    """Run MLflow's server (`mlflow models serve`) over a checked copy of a model until it ends."""
-    from mlflow.models.flavor_backend_registry import get_flavor_backend
-
-    backend = get_flavor_backend(str(folder), env_manager="local", workers=1)
-    backend.serve(model_uri=str(folder), host=HOST, port=port, timeout=REQUEST_SECONDS)
+    application = scoring_server.init(model)
+    config = uvicorn.Config(application, host=HOST, port=port, headers=list(headers.items()))
+    uvicorn.Server(config).run()
 
 
 if __name__ == "__main__":

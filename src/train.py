@@ -16,11 +16,12 @@ from churn.data.project_contract import load_project_contract
 from churn.modeling.booster import fit_booster, save_booster
 from churn.modeling.encoding import labelled_matrix
 from churn.params import Params, load_params, parameters_digest, seed_global_generators
-from churn.tracking import dvc_lock, launching_run, lineage, run_log, runs
+from churn.tracking import dvc_lock, launching_run, leftovers, lineage, run_log, runs
 from churn.tracking.store_errors import explain_store_error
 
 
 def main() -> None:
+    leftovers.end_with_dvc()
     # What this run is made of, noted before anything is read.
     params = load_params()
     seed_global_generators(params.seed)

@@ -184,6 +184,13 @@ class Project:
                     store.execute(change, (*moved, moved[0]))
         return Project(folder)
 
+    def copy_files(self, folder: Path) -> "Project":
+        """This project in another folder, with the same server."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        other = Project(folder)
+        other.uri = self.uri
+        return other
+
     def run(
         self, *command: str, cwd: Path | None = None, **env: str
     ) -> subprocess.CompletedProcess:

@@ -10,7 +10,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from churn.errors import UserError, bounded
-from churn.files import explain_dvc_error
+from churn.files import explain_dvc_error, explain_full_disk
 
 
 def run_command(main: Callable[[], None], *explainers: Callable[[Exception], str]) -> None:
@@ -37,7 +37,7 @@ def run_command(main: Callable[[], None], *explainers: Callable[[Exception], str
         reason = output.decode() if isinstance(output, bytes) else output
         sys.exit(f"error: {shlex.join(map(str, error.cmd))} failed: {bounded(reason)}")
     except Exception as error:
-        for explain in (*explainers, explain_dvc_error):
+        for explain in (*explainers, explain_dvc_error, explain_full_disk):
             if message := explain(error):
                 sys.exit(f"error: {bounded(message)}")
         raise

@@ -1,7 +1,9 @@
 """Read the project's own files; one that cannot be read is named, with its fault and its remedy."""
 
+import errno
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,7 @@ REMEDIES = {
 FROM_GIT = "mend it, or `git checkout {path}` brings the committed one back"
 CONFLICT = "begins a conflict that git could not merge"
 RESOLVE_CONFLICT = "keep one side of each conflict, and delete the marks"
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a disk, a quota, a limit for files
 DVC_LIBRARIES = {"dvc", "dvc_data", "dvc_objects", "scmrepo"}
 
 
@@ -141,6 +144,17 @@ def explain_dvc_error(error: BaseException) -> str:
         files = ".dvc/config or .dvc/config.local"
         return f"{files}: {first_line(error)}; mend it, or `git checkout .dvc/config`"
     return f"DVC: {first_line(error)}"
+
+
+def explain_full_disk(error: BaseException) -> str:
+    """What an exception means that a full disk caused; "" for any other."""
+    if not isinstance(error, OSError) or error.errno not in FULL:
+        return ""
+    places = f"{Path.cwd()} or {tempfile.gettempdir()}"
+    return (
+        f"a file could not be written whole ({error.strerror or error}); the disk of {places} is "
+        "full, or your quota is: make room, and run the command again"
+    )
 
 
 def first_line(error: BaseException) -> str:

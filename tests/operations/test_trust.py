@@ -119,6 +119,22 @@ def test_every_changed_added_or_removed_file_is_noticed(project, tmp_path):
     assert not canary.exists()
 
 
+@pytest.mark.parametrize("tag", [*logged_model.IDENTITY, logged_model.SEAL])
+def test_a_changed_tag_is_noticed(project, monkeypatch, tmp_path, tag):
+    """Each tag that names the files, in turn: nothing is scored and nothing promoted."""
+    changed = "0.01" if tag == "threshold" else "0" * 32
+    project.client.set_model_version_tag("ChurnXGB", "1", tag, changed)
+    project.client.set_registered_model_alias("ChurnXGB", "staging", "1")
+    project.client.set_model_version_tag("ChurnXGB", "1", "test_md5", md5(paths.SPLITS["test"]))
+    says = f"ChurnXGB version 1 is not what was registered: {tag} of its files is "
+    scores = tmp_path / "s.parquet"
+    assert says in command(monkeypatch, score.main, "data/raw.parquet", str(scores))
+    assert not scores.exists()
+    project.client.delete_registered_model_alias("ChurnXGB", "production")
+    assert says in command(monkeypatch, promote.main, "--reason", "x", "--yes")
+    assert project.alias("production") is None
+
+
 def test_compiled_code_never_runs(project, tmp_path):
     """Python runs a .pyc instead of the source beside it, and writes one whenever a model is loaded
     where it lies: it is neither a change of the version, nor read.

@@ -1,6 +1,9 @@
 """`make doctor` names each state in which a clone does not work, with the command that mends it."""
 
+import shutil
+import sqlite3
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -95,6 +98,55 @@ def test_an_old_python(monkeypatch):
     ]
 
 
+def test_locks_of_killed_processes(clone):
+    """git refuses to work beside its lock, DVC beside notes that are half written; what is named
+    mends it.
+    """
+    assert faults("locks") == []
+    (clone.folder / ".git/index.lock").touch()
+    notes = clone.folder / ".dvc/tmp/rwlock"
+    notes.write_text('{"write": {')
+    assert clone.run("git", "add", ".").returncode != 0
+    assert "RWLock" in clone.run("dvc", "repro", "preprocess").stderr
+    (of_git, mend_git), (of_dvc, mend_dvc) = faults("locks")
+    assert of_git.startswith(".git/index.lock is there") and "rwlock" in of_dvc
+    for mend in (mend_git, mend_dvc):
+        clone.out("bash", "-euc", mend.split(",")[0])
+    assert faults("locks") == []
+    clone.out("git", "add", ".")
+    clone.out("dvc", "repro", "preprocess")
+
+
+@pytest.mark.parametrize(
+    ("revision", "what", "mend"),
+    [
+        ("451aebb31d03", "has the tables of an earlier MLflow", "`mlflow db upgrade sqlite:///"),
+        ("ffffffffffff", "has the tables (ffffffffffff) of a later MLflow", "`make install`"),
+    ],
+)
+def test_a_store_of_another_mlflow(clone, revision, what, mend, tmp_path_factory, monkeypatch):
+    """The revision of its tables is not that of the installed MLflow's."""
+    path = tmp_path_factory.mktemp("schema") / "mlflow.db"
+    shutil.copy(clone.folder / "mlflow.db", path)
+    with closing(sqlite3.connect(path)) as store, store:
+        store.execute("update alembic_version set version_num = ?", [revision])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+    ((found, _),) = faults("MLflow's store")
+    assert what in found and mend in found and "Traceback" not in found
+
+
+# only experiments
+def test_a_queue_without_workers(clone):
+    """An experiment that was queued, and nobody works it off."""
+    clone.out("dvc", "exp", "run", "--queue", "-n", "waits", "-S", "train.max_depth=3")
+    result = clone.run("python", "src/doctor.py")
+    assert result.returncode == 1
+    assert "MEND  the queue: 1 experiments wait in DVC's queue, and no worker runs" in result.stdout
+    clone.out("dvc", "queue", "remove", "--all")
+    assert "ok    the queue" in clone.run("python", "src/doctor.py").stdout
+
+
+# end
 def test_no_store_and_a_deleted_experiment(clone):
     experiment = clone.client.search_experiments()[0]
     clone.client.delete_experiment(experiment.experiment_id)

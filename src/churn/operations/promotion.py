@@ -3,8 +3,8 @@
 The history is kept in the registry, one tag of the registered model per change, so that it is where
 the models are and no file can be lost. A change is several writes. The first notes what will be
 done and the last that it is done, so that a change which was interrupted can be finished by whoever
-comes next. While one person's change is under way, nobody else's begins. No stage of the pipeline
-imports this module.
+comes next. While one person's change is under way, nobody else's begins; of several that begin at
+the same moment one is made. No stage of the pipeline imports this module.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Names of the tags of the registered model, followed by the time of the change.
 DONE, PENDING = "promotion.", "promotion_pending"
 WAIT_SECONDS = 10  # a change takes one or two seconds; one that takes longer was interrupted
+TURN_SECONDS = 5  # until those who began at the same moment have given way
 
 
 @dataclass(frozen=True)
@@ -98,18 +99,35 @@ def make_move(name: str, move: Move) -> None:
     tag = f"{PENDING}.{move.when}.{secrets.token_hex(4)}"
     client.set_registered_model_tag(name, tag, json.dumps(asdict(move)))
     try:
-        # Each process looks for others only after it has noted its own change, so of two at the
-        # same moment at least one sees the other.
-        others = [other for other_tag, other in pending(name).items() if other_tag != tag]
-        if others:
-            raise UserError(
-                f"a {others[0]} is in hand at this moment; look at --status, and try again"
-            )
+        _wait_for_turn(name, tag)
         _check_unchanged(name, move)
     except BaseException:
         client.delete_registered_model_tag(name, tag)
         raise
     _carry_out(name, move, tag)
+
+
+def _wait_for_turn(name: str, tag: str) -> None:
+    """Return when no other change is under way or about to begin.
+
+    Each process looks for others only after it has noted its own change, so of two at the same
+    moment at least one sees the other. The first by its tag stays until the others have gone;
+    every other one gives way.
+
+    Raises:
+        UserError: this change gives way, or another is still there after TURN_SECONDS.
+    """
+    deadline = time.monotonic() + TURN_SECONDS
+    while True:
+        noted = pending(name)
+        others = [move for other_tag, move in noted.items() if other_tag != tag]
+        if not others:
+            return
+        if tag != next(iter(noted)) or time.monotonic() > deadline:
+            raise UserError(
+                f"a {others[0]} is in hand at this moment; look at --status, and try again"
+            )
+        time.sleep(0.1)
 
 
 def finish_interrupted_moves(name: str) -> list[str]:

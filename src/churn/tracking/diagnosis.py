@@ -88,6 +88,27 @@ def way_back_from_experiment() -> str:
     )
 
 
+def check_locks() -> list[Fault]:
+    """No process that was killed has left a lock of git's or DVC's.
+
+    DVC removes the notes of killed processes by itself, unless it was killed while it wrote them.
+    """
+    faults = []
+    for name in ("index.lock", "HEAD.lock"):
+        path = Path(git_state.git("rev-parse", "--git-path", name, check=False).strip())
+        if path.name == name and path.exists():
+            fault = f"{path} is there: a git that was killed left it, or one still runs"
+            faults.append(Fault(fault, f"rm {path}, once no git runs here"))
+    notes = paths.project_root() / ".dvc/tmp/rwlock"
+    if notes.exists():
+        try:
+            json.loads(notes.read_text() or "x")
+        except ValueError:
+            fault = f"{notes}, in which DVC notes what it works on, is damaged"
+            faults.append(Fault(fault, f"rm {notes}, once no dvc runs here"))
+    return faults
+
+
 def check_settings() -> list[Fault]:
     """params.yaml and the contract can be read."""
     load_project_contract(load_params())
@@ -133,6 +154,7 @@ CHECKS: dict[str, Callable[[], list[Fault]]] = {
     "Python and dvc": check_python,
     "packages": check_packages,
     "git": check_git,
+    "locks": check_locks,
     "params.yaml and the contract": check_settings,
     "data": check_data,
     "MLflow's store": check_store,

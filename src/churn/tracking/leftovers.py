@@ -3,6 +3,8 @@
 Each is held by a lock on a file (flock), which the system releases when the process ends, however
 it ends. So a living process is never taken for a dead one: not in another container, and not where
 the system has given its process id to another.
+
+A stage whose `dvc` was killed ends as well (`end_with_dvc`).
 """
 
 import contextlib
@@ -10,11 +12,17 @@ import fcntl
 import json
 import os
 import shutil
+import signal
+import sys
 import tempfile
+import threading
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypedDict
+
+WATCH_SECONDS = 0.5
 
 
 class Note(TypedDict):
@@ -22,6 +30,24 @@ class Note(TypedDict):
 
     store: str  # the URI of the MLflow store
     runs: list[str]  # run ids
+
+
+def end_with_dvc() -> None:
+    """End this stage when the `dvc` that started it has ended before it, as after `kill -9`.
+
+    Otherwise it would go on, and write its outputs while the next `dvc repro` writes them too.
+    """
+    if "DVC_STAGE" not in os.environ:  # a person started it
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        print("error: dvc, which started this stage, was killed", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 # The libraries that reach a store.
@@ -12,6 +13,7 @@ NAME_ANOTHER = (
 )
 NO_ANSWER = re.compile("failed with (exception|timeout)|Max retries|Connection")
 NOT_MLFLOW = re.compile("valid JSON format|error code 3..")
+OTHER_SCHEMA = re.compile(r"database schema \(found version (\w+)")
 DAMAGED_FILE = re.compile("malformed|not a database|no such table|has no column")
 
 
@@ -74,9 +76,32 @@ def explain_store_error(error: BaseException) -> str:
         return (
             f"{store} does not answer (any more; {request}); start it, then run the command again"
         )
+    schema = OTHER_SCHEMA.search(message)
+    if schema:
+        return f"{store} {_schema_message(schema[1], address)}"
     if scheme(store_address()) == "sqlite" and DAMAGED_FILE.search(message):
         return damaged_message(message)
     return f"{store} failed: {message}"
+
+
+def _schema_message(revision: str, address: str) -> str:
+    """What to do about a database whose tables another version of MLflow made.
+
+    Args:
+        revision: of the tables; MLflow has one migration for each that it knows.
+    """
+    import mlflow
+
+    migrations = Path(mlflow.__file__).parent / "store/db_migrations/versions"
+    if list(migrations.glob(f"{revision}_*.py")):
+        return (
+            f"has the tables of an earlier MLflow ({revision}); back it up, then "
+            f"`mlflow db upgrade {address}` changes them for good"
+        )
+    return (
+        f"has the tables ({revision}) of a later MLflow than {mlflow.__version__}; `make install` "
+        "brings the version of the lock, or let MLFLOW_TRACKING_URI name another store"
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,122 @@
+"""`dvc repro` that is killed or interrupted in each stage, and `dvc exp run`: nothing that it
+started goes on writing, nothing stays RUNNING, and the next `make repro` finishes.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from conftest import BIN, Project
+
+STAGES = ("preprocess", "train", "evaluate")
+
+
+@pytest.fixture(scope="module")
+def killed(tiny_pipeline, tmp_path_factory) -> Project:
+    """A project of which every stage is to be run again."""
+    project = tiny_pipeline.copy(tmp_path_factory.mktemp("killed"))
+    project.set(seed=7)
+    project.commit("another seed")
+    return project
+
+
+def start(project: Project, *command: str) -> subprocess.Popen:
+    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    return subprocess.Popen(
+        command,
+        cwd=project.folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def stage_at_work(dvc: subprocess.Popen, stage: str) -> psutil.Process:
+    """Wait until a stage has opened its run (it holds the note of it), and suspend its process."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        assert dvc.poll() is None, dvc.communicate()[0]
+        for process in psutil.Process(dvc.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has ended
+                is_stage = f"src/{stage}.py" in process.cmdline()
+                if is_stage and any("open-runs" in file.path for file in process.open_files()):
+                    process.suspend()
+                    return process
+        time.sleep(0.01)
+    raise AssertionError(f"{stage} was not seen at work")
+
+
+def statuses(project: Project) -> list[str]:
+    return [run.info.status for stage in STAGES for run in project.runs(stage)]
+
+
+@pytest.mark.parametrize("how", ["kill -9", "Ctrl-C"])
+@pytest.mark.parametrize("stage", STAGES)  # one after the other, in one project
+def test_a_stage(killed, stage, how):
+    """`kill -9` of dvc alone: the stage ends by itself, and its outputs are not written.
+
+    Ctrl-C, as the terminal sends it to both: the run is FAILED, and says why.
+    """
+    before = killed.lock()[stage]
+    dvc = start(killed, "dvc", "repro")
+    process = stage_at_work(dvc, stage)
+    if how == "kill -9":
+        dvc.kill()
+    else:
+        os.killpg(dvc.pid, signal.SIGINT)
+    process.resume()
+    process.wait(60)
+    printed = dvc.communicate(timeout=300)[0]
+    assert dvc.returncode not in (0, None) and "Traceback" not in printed, printed
+    assert killed.lock()[stage] == before
+
+    run = killed.runs("preprocess" if stage == "preprocess" else "train")[0]
+    if how == "kill -9":
+        assert "error: dvc, which started this stage, was killed" in printed
+        assert run.info.status == "RUNNING", "until the next command of the project"
+    else:
+        assert (run.info.status, run.data.tags["error"]) == ("FAILED", "KeyboardInterrupt")
+
+
+def test_then_make_repro_finishes(killed):
+    """One version of this model, whose run is whole; no other run is left open, and no lock."""
+    killed.out("make", "-o", "setup", "repro")
+    newest = killed.versions()[0]
+    assert newest.tags["model_md5"] == killed.outs()["models/churn.ubj"]
+    assert killed.alias("staging") == str(newest.version) and len(killed.versions()) == 2
+    (run,) = [
+        run
+        for run in killed.runs("train")
+        if run.data.tags.get("model_md5") == newest.tags["model_md5"]
+    ]
+    assert run.info.status == "FINISHED" and run.data.tags["gate"] == "passed"
+    assert set(statuses(killed)) == {"FINISHED", "FAILED", "KILLED"}
+    assert killed.out("git", "status", "--short").split() == re.findall(
+        r"\S+", killed.out("git", "status", "--short", "dvc.lock", "reports")
+    ), "only what the pipeline writes has changed"
+
+
+def test_an_experiment_ends_with_its_dvc(killed):
+    """`kill -9` of `dvc exp run` alone: its stage ends too, and report.py names the way back."""
+    killed.commit("after the faults")
+    dvc = start(killed, "dvc", "exp", "run", "-S", "train.max_depth=3")
+    process = stage_at_work(dvc, "train")
+    dvc.kill()
+    process.resume()
+    process.wait(60)
+    dvc.communicate()
+    message = killed.run("python", "src/report.py").stderr
+    (back,) = re.findall("`(git checkout.*)`", message)
+    killed.out("bash", "-euc", back)
+    assert killed.out("git", "branch", "--show-current") == "main\n"
+    assert "workspace   ChurnXGB version 2" in killed.out("python", "src/report.py")
+    assert "RUNNING" not in statuses(killed)

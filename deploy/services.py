@@ -133,6 +133,11 @@ def load_settings(folder: Path) -> Settings:
         "MLFLOW_TRACKING_URI": f"http://{HOST}:{settings['mlflow_port']}",
         "MLFLOW_TRACKING_USERNAME": "admin",
         "MLFLOW_TRACKING_PASSWORD": settings["admin_password"],
+        # What is behind the server, for deploy/migrate.py and `make gc`.
+        "MLFLOW_BACKEND_STORE_URI": postgresql.uri(
+            settings["postgresql_port"], settings["database_password"]
+        ),
+        "MLFLOW_ARTIFACTS_DESTINATION": "s3://mlflow",
         **bucket_environment(settings),
     }
     lines = [f"export {name}={value}\n" for name, value in exports.items()]

@@ -21,7 +21,7 @@ KNOWN = PARAMETERS | {
     "gate.min_roc_auc": 0.8,
 }
 PIPELINE = {"main", "preprocess", "train", "evaluate"}
-LAUNCH_NOTHING = {"report", "infer_schema", "init", "draw", "card", "doctor", "launch"}
+LAUNCH_NOTHING = {"report", "infer_schema", "init", "draw", "card", "doctor", "clean_up", "launch"}
 COMMANDS = {path.stem for path in (ROOT / "src").glob("*.py")} - LAUNCH_NOTHING
 
 

@@ -13,12 +13,13 @@ BLOCK = re.compile(
 
 def comparable(text: str) -> list[str]:
     """The lines of an output, without what differs from day to day: times, ages, commits, names
-    that DVC draws, and the widths they take.
+    that DVC draws, ports and processes of services, and the widths they take.
     """
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "<time>", text)
     text = re.sub(r" \d+ (min|h|d) +[0-9a-f]{8}\+?", " <age> <commit>", text)
     text = re.sub(r"\b[0-9a-f]{7} \[", "<commit> [", text)
     text = re.sub(r"─+", "─", text)
+    text = re.sub(r"127\.0\.0\.1:\d+ +process \d+", "<address> <process>", text)
     return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
 
 

@@ -103,6 +103,14 @@ def files(project: Project) -> dict[str, str]:
     return {str(path): md5(path) for path in paths if path.is_file()}
 
 
+@pytest.fixture
+def on_database(on_services, monkeypatch):
+    """This process, and what it starts, also knows what is behind the server."""
+    for name, value in on_services.exports("database").items():
+        monkeypatch.setenv(name, value)
+    return on_services
+
+
 def change(store: Path, query: str, *values: object) -> None:
     with closing(sqlite3.connect(store)) as connection, connection:
         connection.execute(query, values)
@@ -127,9 +135,9 @@ def is_empty(server: mlflow.MlflowClient) -> bool:
     return names == ["Default"] and not server.search_registered_models()
 
 
-def test_refused_before_anything_is_written(on_services, solo, tmp_path, monkeypatch):
+def test_refused_before_anything_is_written(on_database, solo, tmp_path, monkeypatch):
     """No store, tables of another version of MLflow, no address of the database."""
-    server = mlflow.MlflowClient(on_services.env["MLFLOW_TRACKING_URI"])
+    server = mlflow.MlflowClient(on_database.env["MLFLOW_TRACKING_URI"])
     refused = migrate(tmp_path / "none.db")
     assert refused.returncode == 1 and f"error: there is no {tmp_path}/none.db" in refused.stderr
 
@@ -143,15 +151,15 @@ def test_refused_before_anything_is_written(on_services, solo, tmp_path, monkeyp
     monkeypatch.delenv("MLFLOW_BACKEND_STORE_URI")
     refused = migrate(solo.folder / "mlflow.db")
     assert "error: MLFLOW_BACKEND_STORE_URI has to name the team's PostgreSQL" in refused.stderr
-    assert is_empty(server) and not list((on_services.folder / "buckets/mlflow").iterdir())
+    assert is_empty(server) and not list((on_database.folder / "buckets/mlflow").iterdir())
 
 
-def test_nothing_is_lost(on_services, solo, tmp_path, monkeypatch, inside, call, capsys):
+def test_nothing_is_lost(on_database, solo, tmp_path, monkeypatch, inside, call, capsys):
     """An attempt that fails half way writes no row. The next one moves all: the client says the
     same of every experiment, run, metric, logged model, version and alias, deleted ones too; every
     artifact has its md5; the old store is as it was; the server goes on from there.
     """
-    address = on_services.env["MLFLOW_TRACKING_URI"]
+    address = on_database.env["MLFLOW_TRACKING_URI"]
     server = mlflow.MlflowClient(address, address)
     too_long = tmp_path / "too-long.db"
     too_long.write_bytes((solo.folder / "mlflow.db").read_bytes())
@@ -160,11 +168,11 @@ def test_nothing_is_lost(on_services, solo, tmp_path, monkeypatch, inside, call,
     assert failed.returncode == 1 and "error: params cannot be copied: " in failed.stderr
     assert "value too long" in failed.stderr and "Traceback" not in failed.stderr
     assert is_empty(server)
-    on_services.down("bucket")
+    on_database.down("bucket")
     failed = migrate(solo.folder / "mlflow.db")
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
     assert is_empty(server)
-    on_services.up("bucket")
+    on_database.up("bucket")
 
     inside(solo)
     assert call("promote", "--history") == "0"
@@ -175,7 +183,7 @@ def test_nothing_is_lost(on_services, solo, tmp_path, monkeypatch, inside, call,
     moved = migrate(solo.folder / "mlflow.db")
     assert moved.returncode == 0, moved.stderr
     assert files(solo) == files_before
-    database = on_services.env["MLFLOW_BACKEND_STORE_URI"]
+    database = on_database.exports("database")["MLFLOW_BACKEND_STORE_URI"]
     assert contents(mlflow.MlflowClient(database, database)) == before
     assert artifacts(server, solo) == artifacts_before
     (total,) = [line.split() for line in moved.stdout.splitlines() if line.startswith("all rows")]
@@ -202,22 +210,22 @@ def test_nothing_is_lost(on_services, solo, tmp_path, monkeypatch, inside, call,
     assert server.get_run(run.info.run_id)
 
 
-def test_clean_up_on_the_server(on_services, solo, inside, call, capsys, monkeypatch):
+def test_clean_up_on_the_server(on_database, solo, inside, call, capsys, monkeypatch):
     """With the database's address, what is marked deleted goes from the server and the bucket;
     without it, that stays, and a note says why.
     """
     inside(solo)
     monkeypatch.setenv("PATH", str(BIN), prepend=":")
-    address = on_services.env["MLFLOW_TRACKING_URI"]
+    address = on_database.env["MLFLOW_TRACKING_URI"]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     server = mlflow.MlflowClient(address, address)
     run = server.create_run("0").info.run_id
     server.log_text(run, "text", "note.txt")
     server.delete_run(run)
-    stored = on_services.folder / "buckets/mlflow/0" / run / "artifacts/note.txt"
+    stored = on_database.folder / "buckets/mlflow/0" / run / "artifacts/note.txt"
     assert stored.exists()
 
-    database = on_services.env["MLFLOW_BACKEND_STORE_URI"]
+    database = on_database.exports("database")["MLFLOW_BACKEND_STORE_URI"]
     monkeypatch.delenv("MLFLOW_BACKEND_STORE_URI")
     assert call("clean_up", "--yes") == "0"
     assert "only MLFLOW_BACKEND_STORE_URI" in capsys.readouterr().err and stored.exists()

@@ -51,15 +51,19 @@ def copy_artifacts(folders: Folders, homes: set[Path]) -> tuple[int, int]:
         The number of files, and of bytes.
     """
     bucket, root = fsspec.url_to_fs(os.environ["MLFLOW_ARTIFACTS_DESTINATION"])
-    copied, size = set(), 0
+    copied, missing, size = set(), [], 0
     for address, new in folders.items():
         folder = local_path(address)
+        if "/models/" in new and not folder.exists():  # a run may have none
+            missing.append(folder)
         for path in files_below(folder):
             key = f"{root}/{new.removeprefix(PROXY)}/{path.relative_to(folder).as_posix()}"
             copy_file(path, bucket, key)
             copied.add(path)
             size += path.stat().st_size
 
+    if missing:
+        print(f"{len(missing)} logged models have no files here, such as {missing[0]}")
     for home in sorted(homes):
         left = len(set(files_below(home)) - copied)
         if left:

@@ -43,8 +43,11 @@ def main() -> None:
             snapshot = Path(scratch, "snapshot.db")
             take_snapshot(source_file, snapshot)
             migrate(sqlalchemy.create_engine(f"sqlite:///{snapshot}"), open_target())
+    except ImportError as error:  # of the driver of a database or bucket
+        sys.exit(f"error: {error}; `make install-team` brings psycopg2 and s3fs")
     except (OSError, RuntimeError, sqlite3.Error, sqlalchemy.exc.SQLAlchemyError) as error:
-        sys.exit(f"error: {error}")
+        reason = str(error).splitlines()[0]
+        sys.exit(f"error: {reason}")
 
 
 def parse_arguments() -> argparse.Namespace:

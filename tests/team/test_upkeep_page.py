@@ -9,11 +9,11 @@ from pages import follow
 pytestmark = pytest.mark.sample
 
 
-def test_the_page(on_services, tiny_pipeline, tmp_path, monkeypatch):
+def test_the_page(on_services, pipeline, tmp_path, monkeypatch):
     """Every command runs and prints what the page shows; the server then has the version, and the
     remote the data.
     """
-    project = tiny_pipeline.copy(tmp_path / "solo")
+    project = pipeline.copy(tmp_path / "solo")
     (project.folder / ".venv").symlink_to(sys.prefix)
     (project.folder / ".team").symlink_to(on_services.folder)
     for name in on_services.env:  # the page sets them

@@ -93,6 +93,10 @@ card: setup ## the model card as a page, reports/model_card.html
 doctor: install ## say what keeps this clone from working, and what mends it
 	@python src/doctor.py
 
+.PHONY: gc
+gc: setup ## delete for good what is marked deleted in MLflow, and what nothing names in DVC's cache (asks; YES=1 does not)
+	@python src/clean_up.py $(if $(YES),--yes)
+
 # docs/team.md
 .PHONY: install-team team-up team-down team-remote
 install-team: ## environment from the lock of a team (PostgreSQL, S3)

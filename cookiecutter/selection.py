@@ -46,6 +46,7 @@ PARTS = {
         "src/score.py",
         "src/serve.py",
         "tests/operations/",
+        "tests/team/test_migrate.py",
         "tests/team/test_operations_of_a_team.py",
         "tests/team/test_roles.py",
         "tests/unit/test_campaign.py",

@@ -11,6 +11,7 @@ from processes import HOST, free_port, write_exports, write_private
 
 SERVICES = ("postgresql", "bucket", "mlflow")  # in the order in which they start
 PASSWORDS = ("database_password", "admin_password", "bucket_key", "bucket_secret", "session_key")
+ARTIFACTS = "s3://mlflow"
 SERVER = Path(__file__).parent / "server"  # what MLflow's server is configured with
 Settings = dict[str, str]
 
@@ -39,6 +40,11 @@ def load_settings(folder: Path) -> Settings:
         "PGUSER": postgresql.USER,
         "PGDATABASE": postgresql.DATABASE,
         "PGPASSWORD": settings["database_password"],
+        # For deploy/migrate.py and `make gc`, which go past the server.
+        "MLFLOW_BACKEND_STORE_URI": postgresql.uri(
+            settings["postgresql_port"], settings["database_password"]
+        ),
+        "MLFLOW_ARTIFACTS_DESTINATION": ARTIFACTS,
     }
     write_exports(folder / "database", database)
     write_private(path, json.dumps(settings, indent=2) + "\n")
@@ -65,7 +71,7 @@ def mlflow_environment(folder: Path, settings: Settings) -> Settings:
         "MLFLOW_BACKEND_STORE_URI": postgresql.uri(
             settings["postgresql_port"], settings["database_password"]
         ),
-        "MLFLOW_ARTIFACTS_DESTINATION": "s3://mlflow",
+        "MLFLOW_ARTIFACTS_DESTINATION": ARTIFACTS,
         "MLFLOW_AUTH_CONFIG_PATH": str(folder / "basic_auth.ini"),
         "MLFLOW_AUTH_ADMIN_PASSWORD": settings["admin_password"],
         "MLFLOW_FLASK_SERVER_SECRET_KEY": settings["session_key"],

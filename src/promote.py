@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from churn import paths
-from churn.console import run_command
+from churn.console import confirm, run_command
 from churn.data.project_contract import load_project_contract
 from churn.errors import UserError
 from churn.modeling.metrics import COMPARED_METRICS
@@ -201,20 +201,6 @@ def change_production(
     print(f"{description} is production{archived}.")
     print("A server or a job that runs goes on with the version that it loaded: restart it.")
     return move
-
-
-def confirm(question: str, yes: bool) -> None:
-    """Ask on a terminal; anything but y ends the command.
-
-    Raises:
-        UserError: the answer was no, or there is nobody to ask.
-    """
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UserError("this is no terminal to ask on; add --yes to answer in advance")
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
-        raise UserError("nothing was changed")
 
 
 def put_into_staging(name: str, number_or_experiment: str) -> str:

@@ -27,6 +27,7 @@ from churn.files import read_yaml
 ROOT = Path(__file__).parent.parent
 SAMPLE = (ROOT / "data/sample").exists()  # else this project has a table of its own
 BIN = Path(sys.prefix, "bin")
+WARM = Path(__file__).with_name("warm")  # its `python` comes first on a project's PATH
 
 # Nothing of the caller's MLflow, DVC or make may reach a test, and nothing of a test's may reach
 # the caller's.
@@ -101,19 +102,15 @@ def flat(tree: dict) -> dict[str, object]:
 
 @functools.cache
 def warm_python() -> dict[str, str]:
-    """The variables with which `python src/...` is forked from a process that has imported MLflow
-    and XGBoost already; see warm/server.py.
+    """The variables with which WARM's `python src/...` is forked from a process that has imported
+    MLflow and XGBoost already; see warm/server.py.
     """
-    folder = Path(__file__).with_name("warm")
     address = Path(tempfile.mkdtemp(prefix="churn-tests-"), "socket")
     # It ends when this process does, since that closes its input.
-    server = subprocess.Popen(
-        [sys.executable, folder / "server.py", address], stdin=subprocess.PIPE
-    )
+    server = subprocess.Popen([sys.executable, WARM / "server.py", address], stdin=subprocess.PIPE)
     while not address.exists() and server.poll() is None:
         time.sleep(0.05)
-    path = f"{folder}:{BIN}:{os.environ['PATH']}"
-    return {"PATH": path, "WARM_PYTHON": sys.executable, "WARM_SOCKET": str(address)}
+    return {"WARM_PYTHON": sys.executable, "WARM_SOCKET": str(address)}
 
 
 class Project:
@@ -195,7 +192,8 @@ class Project:
         self, *command: str, cwd: Path | None = None, **env: str
     ) -> subprocess.CompletedProcess:
         """Run a command in the clone, with this environment's programs first on PATH."""
-        env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **warm_python(), **env}
+        path = f"{WARM}:{BIN}:{os.environ['PATH']}"
+        env = {**os.environ, "PATH": path, **warm_python(), **env}
         return subprocess.run(
             command, cwd=cwd or self.folder, env=env, capture_output=True, text=True
         )

@@ -63,7 +63,11 @@ class Services:
     @property
     def env(self) -> dict[str, str]:
         """What `source .team/credentials` sets: the server's address and its admin, the bucket."""
-        text = (self.folder / "credentials").read_text()
+        return self.exports("credentials")
+
+    def exports(self, name: str) -> dict[str, str]:
+        """What `source .team/NAME` sets: credentials, or database, for those who run the server."""
+        text = (self.folder / name).read_text()
         return dict(re.findall(r"^export (\w+)=(.*)$", text, re.M))
 
     def status(self) -> str:

@@ -43,6 +43,20 @@ def run_command(main: Callable[[], None], *explainers: Callable[[Exception], str
         raise
 
 
+def confirm(question: str, yes: bool) -> None:
+    """Ask on a terminal; anything but y ends the command.
+
+    Raises:
+        UserError: the answer was no, or there is nobody to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError("this is no terminal to ask on; add --yes to answer in advance")
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UserError("nothing was changed")
+
+
 def progress(total: int | None, unit: str, line_every: int, done: int = 0) -> Callable[..., None]:
     """Show how far long work has come, on stderr: a bar on a terminal, lines in a log.
 

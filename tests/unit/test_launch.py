@@ -21,7 +21,17 @@ KNOWN = PARAMETERS | {
     "gate.min_roc_auc": 0.8,
 }
 PIPELINE = {"main", "preprocess", "train", "evaluate"}
-LAUNCH_NOTHING = {"report", "infer_schema", "init", "draw", "card", "doctor", "launch", "image"}
+LAUNCH_NOTHING = {
+    "card",
+    "clean_up",
+    "doctor",
+    "draw",
+    "image",
+    "infer_schema",
+    "init",
+    "launch",
+    "report",
+}
 COMMANDS = {path.stem for path in (ROOT / "src").glob("*.py")} - LAUNCH_NOTHING
 
 

@@ -91,4 +91,6 @@ class Services:
         import postgresql
 
         self.down()
-        shutil.rmtree(postgresql.data_folder(self.folder), ignore_errors=True)
+        data = postgresql.data_folder(self.folder)
+        shutil.rmtree(data, ignore_errors=True)
+        data.with_suffix(".log").unlink(missing_ok=True)

@@ -147,7 +147,7 @@ def against_revision(
     # only forensics
     from churn.forensics.summary import summarize_differences  # for this report alone
 
-    what_changed = summarize_differences(base.name, record.info.run_id)
+    what_changed = summarize_differences(base.commit, record.info.run_id)
     # end
     report = markdown_report.Report(
         results=results,

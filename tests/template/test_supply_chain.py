@@ -48,7 +48,8 @@ def test_the_sbom_lists_every_pin(folder):
 @needs_linters
 def test_a_committed_key_is_found(folder):
     """Nothing is said of this repository's targets and md5s, and an access key is named."""
-    (folder / "notes.md").write_text("the table has md5 2a15b2735d3b55fd536faa99218c4d80\n")
+    pointer = "outs:\n- md5: 2a15b2735d3b55fd536faa99218c4d80\n  path: raw.parquet\n"
+    (folder / "raw.parquet.dvc").write_text(pointer)
     assert make(folder, "secrets").returncode == 0
     key = "AKIA" + "Z3MQ" * 4  # in two parts, since this file is searched too
     (folder / "notes.md").write_text(f"export AWS_ACCESS_KEY_ID={key}\n")

@@ -43,7 +43,8 @@ def render(report: Report, revision: Revision, comparison: Comparison) -> str:
     for title, rows in report.tables.items():
         blocks += [f"### {title}", markdown_table(rows)]
     if report.what_changed:
-        blocks += ["### What changed", f"````text\n{report.what_changed}\n````"]
+        changes = f"A is `{revision.name}`, B is here.\n\n````text\n{report.what_changed}\n````"
+        blocks += ["### What changed", changes]
     return "\n\n".join(blocks)
 
 

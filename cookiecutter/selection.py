@@ -47,6 +47,7 @@ PARTS = {
         "tests/team/test_roles.py",
         "tests/unit/test_campaign.py",
         "tests/unit/test_estimated_performance.py",
+        "tests/unit/test_urls.py",
     ),
     "experiments": (
         "src/churn/experiments/",

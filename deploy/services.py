@@ -16,6 +16,7 @@ one. docs/team.md says how to use both.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import signal
 import sys
@@ -35,6 +36,7 @@ from service_settings import (
 )
 
 BUCKETS = ("mlflow", "dvc")
+PACKAGES = ("psycopg2", "boto3", "flask_wtf")  # of MLflow's server
 START_SECONDS = 300  # a busy machine takes a minute to make MLflow's tables
 STOP_SECONDS = 60
 
@@ -67,7 +69,14 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def start_services(folder: Path, names: tuple[str, ...]) -> None:
-    """Start the services that do not run, and wait until each answers."""
+    """Start the services that do not run, and wait until each answers.
+
+    Raises:
+        RuntimeError: something is not installed, or one does not start.
+    """
+    for package in PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise RuntimeError(f"{package} is not installed; `make install-team` brings it")
     for part in ("logs", *(f"buckets/{bucket}" for bucket in BUCKETS)):
         (folder / part).mkdir(parents=True, exist_ok=True)
     settings = load_settings(folder)
@@ -86,6 +95,8 @@ def start_services(folder: Path, names: tuple[str, ...]) -> None:
         else:
             process_id = start_mlflow(folder, settings)
         remember(folder, name, process_id)
+        if name == "postgresql":
+            postgresql.create_database(port, settings["database_password"])
     wait_until_up(folder, names, settings)
     print_status(folder)
 

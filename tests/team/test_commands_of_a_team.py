@@ -45,6 +45,13 @@ def test_nothing_is_left_at_home(on_team, services):
     assert list((services.folder / "buckets/mlflow").rglob("*.ubj"))
 
 
+def test_a_remote_has_to_be_named(on_team):
+    """`make team-remote` without a bucket says what to type, and changes nothing."""
+    refused = on_team.run("make", "team-remote", VENV=sys.prefix)
+    assert refused.returncode and "make team-remote URL=s3://BUCKET/PATH" in refused.stderr
+    assert on_team.out("git", "status", "--short") == ""
+
+
 def test_report_and_doctor(on_team, call, capsys):
     """The report shows the registered version, and the doctor has nothing to mend in the store."""
     assert call("report") == "0"
@@ -71,7 +78,7 @@ def test_the_launcher(on_team):
     on_team.out(*command, "-P", "max_depth=5")
     on_team.out("git", "checkout", "-q", ".")
     on_team.out("dvc", "checkout", "-q")
-    depths = {run.data.params["max_depth"] for run in on_team.runs("train")}
+    depths = {run.data.params["train.max_depth"] for run in on_team.runs("train")}
     assert "5" in depths
 
 

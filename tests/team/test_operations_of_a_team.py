@@ -36,8 +36,14 @@ def on_team(clone, on_services, monkeypatch) -> Project:
 def upload(table: pd.DataFrame, name: str) -> str:
     """Write a table as Parquet into the bucket; its URL."""
     url = f"s3://dvc/batches/{name}.parquet"
-    table.to_parquet(url)
+    with fsspec.open(url, "wb") as file:
+        table.to_parquet(file)
     return url
+
+
+def download(url: str) -> pd.DataFrame:
+    with fsspec.open(url) as file:
+        return pd.read_parquet(file)
 
 
 def test_promotion_and_rollback(on_team, call, capsys):
@@ -64,12 +70,13 @@ def test_batches_in_the_bucket(on_team, call, capsys):
     table = upload(broken, "may")
     scores = "s3://dvc/batches/may.scores.parquet"
     assert call("score", table, scores) == "0"
-    assert len(pd.read_parquet(scores)) == 498
-    assert len(pd.read_parquet("s3://dvc/batches/may.scores.rejected.parquet")) == 2
+    assert len(download(scores)) == 498
+    assert len(download("s3://dvc/batches/may.scores.rejected.parquet")) == 2
     labels = upload(customers[["customer_id", "churn"]], "may.labels")
     assert call("monitor", table, scores, "--labels", labels) in ("0", "4")
     assert "labelled customers" in capsys.readouterr().out
-    assert fsspec.open("s3://dvc/batches/may.scores.drift.png").open().read(4) == b"\x89PNG"
+    with fsspec.open("s3://dvc/batches/may.scores.drift.png") as picture:
+        assert picture.read(4) == b"\x89PNG"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from conftest import Project
 from pages import follow
-from team_services import Services, missing_part
+from team_services import Services, missing_part, note_locks
 
 pytestmark = pytest.mark.sample
 
@@ -17,6 +17,7 @@ def test_the_page(pipeline, tmp_path):
     afterwards nothing runs any more, and git is clean.
     """
     clone: Project = pipeline.copy(tmp_path / "clone")
+    note_locks()
     (clone.folder / ".venv").symlink_to(sys.prefix)
     (clone.folder / ".dvc/config.local").unlink()  # which lets tests push to a folder
     services = Services(clone.folder / ".team")

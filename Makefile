@@ -110,11 +110,12 @@ team-remote: install-team ## let DVC push to and pull from URL=s3://BUCKET/PATH,
 plots: setup ## draw the plots into dvc_plots/index.html, to be opened offline
 	dvc plots show
 
+# The lock of a team has the versions of requirements.txt, but for python-dateutil: botocore (S3) needs an older one.
 lock: ## make requirements*.txt and conda.yaml from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra test --universal --fork-strategy fewest --generate-hashes \
 	  --no-annotate --no-emit-index-url --custom-compile-command 'make lock' --quiet --output-file requirements.txt
-	cp requirements.txt requirements-team.txt # uv keeps to the versions in the file that it writes over, where it can
-	uv pip compile pyproject.toml --extra test --extra team --universal --fork-strategy fewest --generate-hashes \
+	sed -E 's/ *\\$$//; /^ +--hash/d; /^python-dateutil==/d' requirements.txt | \
+	  uv pip compile pyproject.toml --extra test --extra team --constraints /dev/stdin --universal --fork-strategy fewest --generate-hashes \
 	  --no-annotate --no-emit-index-url --custom-compile-command 'make lock' --quiet --output-file requirements-team.txt
 	uv pip compile --group lint --universal --generate-hashes \
 	  --no-annotate --no-emit-index-url --custom-compile-command 'make lock' --quiet --output-file requirements-lint.txt

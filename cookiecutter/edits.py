@@ -66,7 +66,8 @@ def drop_parts(answers: dict) -> None:
     for part in dropped:
         for package in LOCKED_FOR[part]:
             pattern = rf"^{package}==.*\n(?:    --hash.*\n)+"
-            drop_lines("requirements.txt", pattern)
+            for lock in ("requirements.txt", "requirements-team.txt"):
+                drop_lines(lock, pattern)
         for package in NAMED_FOR[part]:
             drop_lines("conda.yaml", rf"^ +- {package}==.*\n")
     files = [file for part in dropped for file in PARTS[part]]

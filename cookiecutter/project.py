@@ -191,7 +191,7 @@ def next_steps(answers: dict, is_own: bool) -> str:
     if remote != "local":
         lines += [
             "",
-            f"{remote} may need a package of DVC's (s3: dvc-s3): add it to pyproject.toml,",
-            "`make lock`, and `dvc push`.",
+            f"{remote} may need a package of DVC's: `make install-team` brings that of s3; add",
+            "another one to pyproject.toml, and `make lock`. Then `dvc push`.",
         ]
     return "\n".join(lines)

@@ -20,7 +20,7 @@ GONE_SECONDS = 30
 
 
 def start(folder: Path, port: str, password: str) -> int:
-    """Start the database, and make it if there is none.
+    """Start the server, and make its folder if there is none.
 
     Args:
         folder: the folder of the services; the database is in it, unless root calls.
@@ -38,7 +38,6 @@ def start(folder: Path, port: str, password: str) -> int:
     options = f"-p {port} -c listen_addresses={HOST} -c unix_socket_directories="
     command = [programs / "pg_ctl", "start", "--wait", "--silent", "--pgdata", data]
     execute(*command, "--log", data.with_suffix(".log"), "--options", options)
-    create_database(port, password)
     return server_process(data)
 
 
@@ -105,7 +104,7 @@ def execute(*command: str | Path) -> None:
 
 
 def create_database(port: str, password: str) -> None:
-    """Create MLflow's database, unless it is there."""
+    """Create MLflow's database in a server that runs, unless it is there."""
     import psycopg2
 
     connection = psycopg2.connect(

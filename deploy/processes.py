@@ -83,6 +83,12 @@ def free_port() -> str:
         return str(free.getsockname()[1])
 
 
+def write_exports(path: Path, values: dict[str, str]) -> None:
+    """Write variables as a file that a shell reads with `source`, and only its owner."""
+    lines = [f"export {name}={value}\n" for name, value in values.items()]
+    write_private(path, "".join(lines))
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner reads."""
     path.unlink(missing_ok=True)

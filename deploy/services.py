@@ -16,9 +16,8 @@ one. docs/team.md says how to use both.
 from __future__ import annotations
 
 import argparse
-import json
+import importlib.util
 import os
-import secrets
 import signal
 import sys
 import time
@@ -27,20 +26,25 @@ from pathlib import Path
 
 import postgresql
 import psutil
-from processes import HOST, answers, family, free_port, remember, running, start, write_private
+from processes import HOST, answers, family, remember, running, start, write_private
+from service_settings import (
+    SERVER,
+    SERVICES,
+    Settings,
+    load_settings,
+    mlflow_environment,
+)
 
-NAMES = ("postgresql", "bucket", "mlflow")  # in the order in which they start
 BUCKETS = ("mlflow", "dvc")
-PASSWORDS = ("database_password", "admin_password", "bucket_key", "bucket_secret", "session_key")
+PACKAGES = ("psycopg2", "boto3", "flask_wtf")  # of MLflow's server
 START_SECONDS = 300  # a busy machine takes a minute to make MLflow's tables
 STOP_SECONDS = 60
-Settings = dict[str, str]
 
 
 def main() -> None:
     options = parse_arguments()
     folder = options.folder.absolute()
-    names = options.names or NAMES
+    names = options.names or SERVICES
     try:
         if options.action == "up":
             start_services(folder, names)
@@ -55,21 +59,28 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The services of a team on one machine.")
     parser.add_argument("action", choices=("up", "down", "status"))
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SERVICES)}")
     parser.add_argument("--folder", type=Path, default=Path(".team"), help="default: .team")
     options = parser.parse_args()
-    unknown = set(options.names) - set(NAMES)
+    unknown = set(options.names) - set(SERVICES)
     if unknown:
         parser.error(f"there is no service {', '.join(sorted(unknown))}")
     return options
 
 
 def start_services(folder: Path, names: tuple[str, ...]) -> None:
-    """Start the services that do not run, and wait until each answers."""
+    """Start the services that do not run, and wait until each answers.
+
+    Raises:
+        RuntimeError: something is not installed, or one does not start.
+    """
+    for package in PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise RuntimeError(f"{package} is not installed; `make install-team` brings it")
     for part in ("logs", *(f"buckets/{bucket}" for bucket in BUCKETS)):
         (folder / part).mkdir(parents=True, exist_ok=True)
     settings = load_settings(folder)
-    for name in NAMES:
+    for name in SERVICES:
         if name not in names or running(folder, name):
             continue
         stop(folder, name)  # of a service that was killed, what it started may still run
@@ -84,13 +95,15 @@ def start_services(folder: Path, names: tuple[str, ...]) -> None:
         else:
             process_id = start_mlflow(folder, settings)
         remember(folder, name, process_id)
+        if name == "postgresql":
+            postgresql.create_database(port, settings["database_password"])
     wait_until_up(folder, names, settings)
     print_status(folder)
 
 
 def stop_services(folder: Path, names: tuple[str, ...]) -> None:
     """End the processes that `up` started, and no others."""
-    for name in reversed(NAMES):
+    for name in reversed(SERVICES):
         if name in names and stop(folder, name):
             print(f"{name} stopped")
 
@@ -111,44 +124,11 @@ def stop(folder: Path, name: str) -> bool:
 def print_status(folder: Path) -> None:
     """Which services run, where, and how to use them."""
     settings = load_settings(folder)
-    for name in NAMES:
+    for name in SERVICES:
         process = running(folder, name)
         state = f"process {process.pid}" if process else "not running"
         print(f"{name:<11} {HOST}:{settings[f'{name}_port']:<6} {state}")
     print(f"source {os.path.relpath(folder / 'credentials')}")
-
-
-def load_settings(folder: Path) -> Settings:
-    """Ports and passwords: drawn at the first call, and the same at every later one."""
-    path = folder / "settings.json"
-    if path.exists():
-        settings: Settings = json.loads(path.read_text())
-        return settings
-    if not folder.exists():
-        raise RuntimeError(f"{folder} does not exist: `make team-up` comes first")
-
-    settings = {name: secrets.token_hex(20) for name in PASSWORDS}
-    settings |= {f"{name}_port": free_port() for name in NAMES}
-    exports = {
-        "MLFLOW_TRACKING_URI": f"http://{HOST}:{settings['mlflow_port']}",
-        "MLFLOW_TRACKING_USERNAME": "admin",
-        "MLFLOW_TRACKING_PASSWORD": settings["admin_password"],
-        **bucket_environment(settings),
-    }
-    lines = [f"export {name}={value}\n" for name, value in exports.items()]
-    write_private(folder / "credentials", "".join(lines))
-    write_private(path, json.dumps(settings, indent=2) + "\n")
-    return settings
-
-
-def bucket_environment(settings: Settings) -> Settings:
-    """What DVC, fsspec and boto3 read to find the bucket."""
-    return {
-        "AWS_ENDPOINT_URL": f"http://{HOST}:{settings['bucket_port']}",
-        "AWS_ACCESS_KEY_ID": settings["bucket_key"],
-        "AWS_SECRET_ACCESS_KEY": settings["bucket_secret"],
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
 
 
 def start_bucket(folder: Path, settings: Settings) -> int:
@@ -164,28 +144,14 @@ def start_bucket(folder: Path, settings: Settings) -> int:
 
 def start_mlflow(folder: Path, settings: Settings) -> int:
     """MLflow's server, which asks for passwords and passes artifacts on to the bucket."""
-    database = postgresql.uri(settings["postgresql_port"], settings["database_password"])
-    auth = (Path(__file__).parent / "basic_auth.ini").read_text()
-    write_private(folder / "basic_auth.ini", auth.replace("DATABASE_URI", database))
-    own = f"{HOST}:{settings['mlflow_port']}"
-    env = {
-        **os.environ,
-        **bucket_environment(settings),
-        "MLFLOW_BACKEND_STORE_URI": database,
-        "MLFLOW_ARTIFACTS_DESTINATION": "s3://mlflow",
-        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "basic_auth.ini"),
-        "MLFLOW_AUTH_ADMIN_PASSWORD": settings["admin_password"],
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": settings["session_key"],
-        "MLFLOW_SERVER_ALLOWED_HOSTS": own,
-        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"http://{own}",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # jobs are for language models
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "PYTHONPATH": str(Path(__file__).parent),  # basic_auth.ini names approval.py
-    }
-    env.pop("MLFLOW_TRACKING_URI", None)
+    env = mlflow_environment(folder, settings)
+    auth = (SERVER / "basic_auth.ini").read_text()
+    auth = auth.replace("DATABASE_URI", env["MLFLOW_BACKEND_STORE_URI"])
+    write_private(folder / "basic_auth.ini", auth)
     command = [program("mlflow"), "server", "--app-name", "basic-auth", "--serve-artifacts"]
     command += ["--host", HOST, "--port", settings["mlflow_port"], "--workers", "1"]
-    return start(command, env, folder / "logs/mlflow.log")
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    return start(command, outer | env, folder / "logs/mlflow.log")
 
 
 def program(name: str) -> str:

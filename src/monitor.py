@@ -27,6 +27,7 @@ from pathlib import Path
 import pandas as pd
 
 from churn.console import run_command
+from churn.data import output
 from churn.data.customer_table import CustomerTable
 from churn.modeling import plots
 from churn.modeling.bootstrap import Resampling
@@ -96,7 +97,7 @@ def monitor(batch: Batch, labels: str | None, params: Params) -> None:
         if not len(batch.scores):
             alarms.append(NOBODY_SCORED)
         draw_worst(drift, counts, batch.picture)
-        log_monitoring(drift, performance, alarms, batch.picture)
+        log_monitoring(drift, performance, alarms)
 
     print(monitoring.drift_report(drift, performance.labelled, registered))
     print_performance(performance, registered)
@@ -198,8 +199,10 @@ def print_changed_metrics(
         print(f"\nnote: {text}: {'; '.join(changes)}")
 
 
-def draw_worst(drift: pd.DataFrame, counts: Counts, path: Path) -> None:
-    """Draw the columns that have drifted most into a PNG file."""
+def draw_worst(drift: pd.DataFrame, counts: Counts, url: str) -> None:
+    """Draw the columns that have drifted most into a PNG file, and log it."""
+    import mlflow
+
     worst = {}
     for name in drift.index[:MOST_DRAWN]:
         worst[name] = (
@@ -207,13 +210,14 @@ def draw_worst(drift: pd.DataFrame, counts: Counts, path: Path) -> None:
             counts.training[name],
             counts.batch.bins[name],
         )
-    plots.draw_drift(worst).savefig(path, dpi=100)
+    with output.atomic_output(url) as part:
+        figure = plots.draw_drift(worst)
+        figure.savefig(part, dpi=100, format="png")
+        mlflow.log_figure(figure, Path(url).name, save_kwargs={"dpi": 100})
 
 
-def log_monitoring(
-    drift: pd.DataFrame, performance: Performance, alarms: list[str], picture: Path
-) -> None:
-    """Log the drift, the performance, the picture and the alarms."""
+def log_monitoring(drift: pd.DataFrame, performance: Performance, alarms: list[str]) -> None:
+    """Log the drift, the performance and the alarms."""
     import mlflow
 
     for measure in drift:
@@ -226,7 +230,6 @@ def log_monitoring(
         mlflow.log_metrics(performance.effect.as_metrics())
         mlflow.set_tag("save_chance", performance.effect.verdict)
     mlflow.log_text(drift.to_csv(), "drift.csv")
-    mlflow.log_artifact(str(picture))
     mlflow.set_tag("alarms", "; ".join(alarms) or "none")
 
 

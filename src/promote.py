@@ -14,7 +14,6 @@ next one.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from churn.console import run_command
 from churn.data.contract import load_project_contract
 from churn.errors import UserError
 from churn.modeling.metrics import COMPARED_METRICS
-from churn.operations import comparison, eligibility, promotion, status
+from churn.operations import comparison, decider, eligibility, promotion, status
 from churn.params import Params, load_params
 from churn.tracking import (
     evaluation_record,
@@ -77,6 +76,7 @@ def main() -> None:
         print(put_into_staging(name, options.stage))
     else:
         request = promotion_request(options)
+        promotion.check_permission(name)
         move = roll_back(name, request) if options.rollback else promote(name, params, request)
         if move:
             notification.notify(params, "promotion", str(move))
@@ -98,7 +98,9 @@ def parse_arguments() -> argparse.Namespace:
         "--status", action="store_true", help="show workspace, staging, production and previous"
     )
     parser.add_argument("--reason", help="why; kept in the history")
-    parser.add_argument("--by", help="who (default: git's user name)")
+    parser.add_argument(
+        "--by", help="who (default: git's user name; a server with users says it itself)"
+    )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would be done, and change nothing"
@@ -115,15 +117,10 @@ def promotion_request(options: argparse.Namespace) -> PromotionRequest:
     reason = (options.reason or "").strip()
     if not reason:
         raise UserError('say why: --reason "..."; it is kept in the history')
-    by = (options.by or git_user()).strip()
+    by = decider.decided_by((options.by or "").strip())
     if not by:
         raise UserError('git has no user.name; say who you are: --by "..."')
     return PromotionRequest(by, reason, options.yes, options.dry_run)
-
-
-def git_user() -> str:
-    """The user's name as git has it, "" if it has none."""
-    return subprocess.run(["git", "config", "user.name"], capture_output=True, text=True).stdout
 
 
 def promote(name: str, params: Params, request: PromotionRequest) -> promotion.Move | None:

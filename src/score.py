@@ -23,11 +23,10 @@ import argparse
 import math
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from churn.console import progress, run_command
-from churn.data import csv_table, output
+from churn.data import output, urls
 from churn.data.customer_table import CustomerTable, file_md5
 from churn.errors import UserError
 from churn.operations.campaign import CONTACT, CONTROL, Campaign, affordable_contacts
@@ -48,7 +47,7 @@ def main() -> None:
     options = parse_arguments()
     check_options(options)
     params = load_params()
-    rejected_path = str(Path(options.scores).with_suffix(".rejected.parquet"))
+    rejected_path = urls.beside(options.scores, ".rejected.parquet")
     check_paths(options.customers, options.scores, rejected_path)
 
     store.connect()
@@ -159,9 +158,9 @@ def campaign_options(options: argparse.Namespace) -> dict[str, str]:
 
 def check_paths(customers: str, scores: str, rejected: str) -> None:
     """Refuse to overwrite the table of customers, and files that could not be written later."""
-    _, customers_path = csv_table.locate(customers)
+    _, customers_path = urls.locate(customers)
     for path in (scores, rejected):
-        if csv_table.locate(path)[1] == customers_path:
+        if urls.locate(path)[1] == customers_path:
             raise UserError(
                 f"{customers} is the table of customers; write the scores to another file"
             )

@@ -42,6 +42,9 @@ AS_COMMITTED = (read_yaml(ROOT / "params.yaml") | PARAMETERS) == read_yaml(ROOT 
 # The modules that take longest, the longest first: the others fill what is left of the workers'
 # time.
 LONGEST = (
+    "commands_of_a_team",
+    "operations_of_a_team",
+    "team_page",
     "docs",
     "reproduce",
     "why",

@@ -23,6 +23,15 @@ def missing_part() -> str:
     return ""
 
 
+def note_locks() -> None:
+    """Note in this environment which locks it was made from, as the Makefile does: else `make`
+    would install into it.
+    """
+    for lock in ("requirements.txt", "requirements-team.txt"):
+        if not Path(sys.prefix, lock).exists():
+            shutil.copy(ROOT / lock, sys.prefix)
+
+
 class Services:
     """The services of one folder, by the commands that a person uses."""
 
@@ -67,6 +76,7 @@ class Services:
 
     def clone(self, folder: Path) -> Project:
         """A tiny clone whose remote is the bucket; its commands get `env`, or another user's."""
+        note_locks()
         project = Project.clone(folder, tiny=True)
         project.uri = self.env["MLFLOW_TRACKING_URI"]
         project.out("make", "team-remote", f"URL=s3://dvc/{folder.name}", VENV=sys.prefix)
@@ -77,4 +87,6 @@ class Services:
         import postgresql
 
         self.down()
-        shutil.rmtree(postgresql.data_folder(self.folder), ignore_errors=True)
+        data = postgresql.data_folder(self.folder)
+        shutil.rmtree(data, ignore_errors=True)
+        data.with_suffix(".log").unlink(missing_ok=True)

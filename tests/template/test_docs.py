@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from churn.files import md5
-from conftest import ROOT, Project, free_port
-from pages import BLOCK, missing
+from conftest import ROOT, Project
+from pages import BLOCK, follow
 
 pytestmark = pytest.mark.sample
 
@@ -22,21 +22,6 @@ def clone(pipeline, tmp_path) -> Project:
     project = pipeline.copy(tmp_path)
     (project.folder / ".venv").symlink_to(sys.prefix)
     return project
-
-
-def follow(page: str, clone: Project) -> None:
-    """Run every command of a page, and compare what it prints."""
-    port = str(free_port())
-    text = (ROOT / page).read_text()
-    found = list(BLOCK.finditer(text))
-    assert len(found) == text.count("```shell\n") > 0
-    shown = [block for block in found if block["shown"]]
-    assert len(shown) == text.count("```text\n"), "an output that is compared with nothing"
-    for block in found:
-        command = f"source .venv/bin/activate\n{block['command']}".replace("5001", port)
-        result = clone.run("bash", "-euc", f"exec 2>&1\n{command}")
-        assert result.returncode == 0, result.stdout
-        assert missing(block["shown"] or "", result.stdout) == [], result.stdout
 
 
 # only operations

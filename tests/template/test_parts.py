@@ -29,7 +29,13 @@ TERMS = {
     ),
 }
 # Where the answers are kept, where packages that others need are locked, and what names no file.
-SPEAKS_OF_ALL = (".cookiecutter.json", "requirements.txt", "requirements-lint.txt", "LICENSE")
+SPEAKS_OF_ALL = (
+    ".cookiecutter.json",
+    "requirements.txt",
+    "requirements-team.txt",
+    "requirements-lint.txt",
+    "LICENSE",
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +77,8 @@ def test_nothing_refers_to_what_is_gone(generated, combination):
             found += [f"{path}: {word}" for word in re.findall(TERMS[part], text, re.M)]
     assert found == []
     if "experiments" in gone:
-        assert "optuna" not in (project.folder / "requirements.txt").read_text()
+        for lock in ("requirements.txt", "requirements-team.txt"):
+            assert "optuna" not in (project.folder / lock).read_text()
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS, ids="-".join)
@@ -108,8 +115,8 @@ def test_its_style_is_clean(generated, combination):
     """As `make lint` says: nothing is imported that only a left-out part used."""
     project = generated[combination]
     lint = ROOT / ".venv-lint/bin"
-    project.out(str(lint / "ruff"), "check", "src", "tests")
-    project.out(str(lint / "ruff"), "format", "--check", "src", "tests")
+    project.out(str(lint / "ruff"), "check", "src", "tests", "deploy")
+    project.out(str(lint / "ruff"), "format", "--check", "src", "tests", "deploy")
     printed = project.out(str(lint / "lint-imports"), PYTHONPATH="src")
     assert "1 kept, 0 broken" in printed
 

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from churn.data.urls import bucket_errors, locate
 from churn.errors import UserError
 
 BLOCK_BYTES = 16 * 2**20  # parsed at once: no line may be longer
@@ -64,18 +64,6 @@ READ_ERRORS = (
 BrokenLineHandler = Callable[[Any], str]  # takes pyarrow's InvalidRow, gives "skip" or "error"
 
 
-def locate(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a path or URL, and the path in it.
-
-    Raises:
-        UserError: nothing that is installed opens such a URL.
-    """
-    try:
-        return fsspec.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise UserError(f"{url}: {error}") from None
-
-
 @contextmanager
 def opened(url: str, compression: str | None = None) -> Iterator[Any]:
     """Open the file behind a path or URL for reading.
@@ -88,7 +76,10 @@ def opened(url: str, compression: str | None = None) -> Iterator[Any]:
     """
     file_system, path = locate(url)
     try:
-        with file_system.open(path, "rb", compression=compression) as file:
+        with (
+            bucket_errors(url, "read"),
+            file_system.open(path, "rb", compression=compression) as file,
+        ):
             yield file
     except IsADirectoryError:
         raise UserError(f"{url} is a folder; name a Parquet or CSV file") from None

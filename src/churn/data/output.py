@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from churn.data.csv_table import locate
+from churn.data.urls import bucket_errors, locate
 from churn.errors import UserError
 
 
@@ -39,7 +39,8 @@ def atomic_output(url: str) -> Iterator[Path]:
     error, or in a killed process, the file is what it was before.
 
     Raises:
-        UserError: a local path is a folder, or its folder does not exist or takes no files.
+        UserError: a local path is a folder, or its folder does not exist or takes no files; a URL
+            has no file in it, or the upload fails.
     """
     target = _open_target(url)
     try:
@@ -47,9 +48,17 @@ def atomic_output(url: str) -> Iterator[Path]:
         if target.is_local:
             target.part.replace(target.path)
         else:
-            target.file_system.put_file(str(target.part), target.path)
+            _upload(target, url)
     finally:
         target.part.unlink(missing_ok=True)
+
+
+def _upload(target: Target, url: str) -> None:
+    try:
+        with bucket_errors(url, "written"):
+            target.file_system.put_file(str(target.part), target.path)
+    except OSError as error:  # there is no such bucket, say
+        raise UserError(f"{url} cannot be written: {error}") from None
 
 
 def _open_target(url: str) -> Target:
@@ -59,7 +68,7 @@ def _open_target(url: str) -> Target:
     folder = Path(path).parent if is_local else Path(tempfile.gettempdir())
     if not folder.is_dir():
         raise UserError(f"{url}: the folder {folder} does not exist")
-    if is_local and Path(path).is_dir():
+    if url.endswith("/") or (is_local and Path(path).is_dir()):
         raise UserError(f"{url} is a folder; name a file to write")
     part = folder / f".{Path(path).name}.{os.getpid()}.part"
     try:

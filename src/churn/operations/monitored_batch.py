@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from churn.data import csv_table
+from churn.data import csv_table, urls
 from churn.data.contract import Contract
 from churn.errors import UserError
 from churn.operations import logged_requests
@@ -25,7 +25,7 @@ class Batch:
     model: MonitoredModel
     scores: pd.DataFrame  # ids, churn probabilities and, unless the server scored, actions
     customers: str | None  # the table of their features; None if those were not kept
-    picture: Path
+    picture: str  # the path or URL of the file to draw
 
 
 def read_scored_table(customers: str, path: str) -> Batch:
@@ -37,7 +37,7 @@ def read_scored_table(customers: str, path: str) -> Batch:
     lineage = read_lineage(path, customers)
     model = load_model(lineage, path)
     scores = read_scores(path, model.contract)
-    picture = Path(path).with_suffix(".drift.png")
+    picture = urls.beside(path, ".drift.png")
     return Batch(customers, lineage, model, scores, customers, picture)
 
 
@@ -56,7 +56,7 @@ def read_requests(path: str, folder: Path) -> Batch:
     scores = logged_requests.read_scores(requests, model.contract)
     table = folder / "customers.parquet"
     rows = logged_requests.write_customers(requests, model.contract, table)
-    picture = Path(path).with_suffix(".drift.png")
+    picture = urls.beside(path, ".drift.png")
     return Batch(path, requests.lineage, model, scores, str(table) if rows else None, picture)
 
 

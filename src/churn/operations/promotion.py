@@ -92,10 +92,9 @@ def make_move(name: str, move: Move) -> None:
     """Change production as a person has just decided: note it, do it, note that it is done.
 
     Raises:
-        UserError: the registry is no longer as it was when the person decided, another change is
-            under way, or the person may not make this one. Nothing was changed.
+        UserError: the registry is no longer as it was when the person decided, or another change is
+            under way. Nothing was changed.
     """
-    _check_permission(name, move)
     client = _client()
     tag = f"{PENDING}.{move.when}.{secrets.token_hex(4)}"
     client.set_registered_model_tag(name, tag, json.dumps(asdict(move)))
@@ -193,23 +192,25 @@ def _carry_out(name: str, move: Move, tag: str) -> None:
     client.delete_registered_model_tag(name, tag)
 
 
-def _check_permission(name: str, move: Move) -> None:
-    """Ask a server with permissions, before anything is changed, whether this person may do all.
+def check_permission(name: str) -> None:
+    """Ask a server with permissions, before anything is changed, whether this person may do it.
 
-    Taking an alias away needs the highest permission. No version has the alias that is deleted
-    here, so nothing is taken away.
+    Taking an alias away needs the highest permission, MANAGE, which is what approvers have. No
+    version has the alias that is deleted here, so nothing is taken away.
+
+    Raises:
+        UserError: the server says no.
     """
     import mlflow
 
-    staging = registry.version_with_alias(name, "staging")
-    if staging is None or str(staging.version) != move.new:
-        return
     try:
         _client().delete_registered_model_alias(name, "none")
     except mlflow.MlflowException as error:
+        if error.error_code != "PERMISSION_DENIED":
+            raise
         raise UserError(
-            f"the server does not let you take {name}'s alias `staging` away, which this does "
-            f"({error}); ask for the permission MANAGE, or somebody who has it. Nothing was changed"
+            f"the server does not let you change what of {name} is in production, which takes the "
+            "permission MANAGE; ask an approver. Nothing was changed"
         ) from None
 
 

@@ -23,6 +23,7 @@ import pytest
 
 from churn.console import run_command
 from churn.files import read_yaml
+from churn.tracking.store_errors import explain_store_error
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = (ROOT / "data/sample").exists()  # else this project has a table of its own
@@ -447,7 +448,7 @@ def call(monkeypatch) -> Callable[..., str]:
     def called(command: str, *arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", [f"src/{command}.py", *arguments])
         try:
-            run_command(importlib.import_module(command).main)
+            run_command(importlib.import_module(command).main, explain_store_error)
         except SystemExit as end:
             return str(end.code or 0)
         return "0"

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -155,6 +156,11 @@ def explain_full_disk(error: BaseException) -> str:
         f"a file could not be written whole ({error.strerror or error}); the disk of {places} is "
         "full, or your quota is: make room, and run the command again"
     )
+
+
+def says_full_disk(text: str) -> bool:
+    """Whether a message of a library speaks of a full disk."""
+    return any(os.strerror(number) in text for number in FULL)
 
 
 def first_line(error: BaseException) -> str:

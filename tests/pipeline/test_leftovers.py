@@ -81,7 +81,7 @@ def test_runs_of_killed_processes(own_store, monkeypatch):
                 "KILLED",
                 "KILLED",
             ]
-        assert status("killed")[1] == "its process was killed"
+        assert status("killed")[1] == runs.CLOSED_LATER
         assert len(list(runs.open_runs_folder().iterdir())) == 1
     finally:
         living.send_signal(signal.SIGINT)

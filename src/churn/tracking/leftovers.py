@@ -19,6 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
@@ -87,23 +88,30 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
             os.close(lock)
 
 
-def note_runs(folder: Path, store: str, run_ids: Iterable[str]) -> contextlib.ExitStack:
+@dataclass(frozen=True)
+class HeldNote:
+    """The note of this process, as long as it works on runs."""
+
+    path: Path
+    lock: int | None  # a file descriptor; None where there are no locks
+
+    def release(self, keep: bool = False) -> None:
+        """End it; with `keep` it stays, as that of a killed process does."""
+        if not keep:
+            self.path.unlink(missing_ok=True)
+        if self.lock is not None:
+            os.close(self.lock)
+
+
+def note_runs(folder: Path, store: str, run_ids: Iterable[str]) -> HeldNote:
     """Note that this process works on these runs of an MLflow store.
 
     Call it within `exclusive(folder)`.
-
-    Returns:
-        A context manager; the note is deleted when it is closed.
     """
-    held = contextlib.ExitStack()
     path = folder / f"{uuid.uuid4().hex}.json"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # a read-only project: nothing is noted there
         path.write_text(json.dumps(Note(store=store, runs=list(run_ids))))
-        held.callback(path.unlink, missing_ok=True)
-        lock = _try_lock(path)
-        if lock is not None:
-            held.callback(os.close, lock)
-    return held
+    return HeldNote(path, _try_lock(path))
 
 
 def abandoned_runs(folder: Path, store: str) -> dict[str, list[Path]]:
@@ -129,6 +137,18 @@ def abandoned_runs(folder: Path, store: str) -> dict[str, list[Path]]:
             for run_id in note["runs"]:
                 notes_of_dead.setdefault(run_id, []).append(path)
     return {run_id: notes for run_id, notes in notes_of_dead.items() if run_id not in living}
+
+
+def living_runs(folder: Path) -> set[str]:
+    """The runs on which a living process works, this one included."""
+    living: set[str] = set()
+    for path in folder.glob("*.json"):
+        lock = _try_lock(path)
+        if lock is None:
+            living |= set(_read_note(path)["runs"])
+        else:
+            os.close(lock)
+    return living
 
 
 def _try_lock(path: Path) -> int | None:

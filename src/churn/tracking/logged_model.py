@@ -21,7 +21,7 @@ import pandas as pd
 from churn import paths
 from churn.data.contract import Contract
 from churn.errors import UserError
-from churn.files import md5, text_md5
+from churn.files import md5, says_full_disk, text_md5
 from churn.modeling.signature import model_signature
 from churn.tracking import environment
 
@@ -185,6 +185,11 @@ def verified_copy(uri: str, tags: dict[str, str], description: str) -> Iterator[
                 shutil.rmtree(compiled)
             actual = {**files_identity(folder), SEAL: files_digest(folder)}
         except (mlflow.MlflowException, OSError, ValueError, KeyError) as error:
+            if says_full_disk(str(error)):
+                raise UserError(
+                    f"{description} cannot be copied to {parent}: that disk is full, or your quota "
+                    "is; make room, and run the command again"
+                ) from None
             raise UserError(
                 f"{description}: its files cannot be read ({error}); train it again or choose "
                 "another"

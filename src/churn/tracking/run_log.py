@@ -23,6 +23,8 @@ REFUSED = re.compile(r"[^\w.\- ]")
 LONGEST_KEY = 250
 LARGEST_BATCH = 1000  # metrics in one call
 SPLIT_CONTEXTS = {"train": "training", "valid": "validation", "test": "testing"}
+# How SQLite and PostgreSQL say that a table is an input of this run already.
+ALREADY_THERE = re.compile("UNIQUE constraint failed: inputs|UniqueViolation.*inputs", re.S)
 
 
 def log_parameters(parameters: dict[str, object]) -> None:
@@ -45,7 +47,12 @@ def log_dataset(path: Path, digest: str, name: str, context: str) -> None:
         warnings.simplefilter("ignore")
         source = resolve_dataset_source(str(path))
     dataset = MetaDataset(source, name=name, digest=digest)  # type: ignore[abstract]
-    mlflow.log_input(dataset, context=context)
+    try:
+        mlflow.log_input(dataset, context=context)
+    except mlflow.MlflowException as error:
+        # Its answer was lost, and MLflow's client has sent it again.
+        if not ALREADY_THERE.search(str(error)):
+            raise
 
 
 def metric_key(name: str) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+CLOSED_LATER = "its process was killed, or an answer of the store was lost"
 LONGEST_ERROR = 5000  # characters of the tag `error`
 
 
@@ -43,17 +44,33 @@ def open_runs_folder() -> Path:
 def hold_runs(start: Callable[[], list[str]]) -> Iterator[None]:
     """Note that this process works on runs, for the time of the `with`.
 
-    A process that is killed meanwhile leaves its runs RUNNING. The next one that notes something in
-    this folder sets them to KILLED.
+    A process that is killed meanwhile leaves its runs RUNNING, and so does one whose store no
+    longer answers. The next one that notes something in this folder sets them to KILLED.
 
     Args:
-        start: opens the runs, and returns their ids.
+        start: opens the runs, and returns their ids; the first is this process's own.
     """
     with leftovers.exclusive(open_runs_folder()):
         _close_abandoned()
-        noted = leftovers.note_runs(open_runs_folder(), store.tracking_uri(), start())
-    with noted:
+        run_ids = start()
+        noted = leftovers.note_runs(open_runs_folder(), store.tracking_uri(), run_ids)
+        _close_unnoted()
+    try:
         yield
+    except BaseException:
+        noted.release(keep=_may_be_running(run_ids[0]))
+        raise
+    noted.release()
+
+
+def _may_be_running(run_id: str) -> bool:
+    """Whether a run is not closed, or the store does not say."""
+    import mlflow
+
+    try:
+        return bool(mlflow.get_run(run_id).info.status == "RUNNING")
+    except mlflow.MlflowException:
+        return True
 
 
 def close_abandoned() -> None:
@@ -71,6 +88,29 @@ def _close_abandoned() -> None:
             note.unlink(missing_ok=True)
 
 
+def _close_unnoted() -> None:
+    """Set to KILLED the runs of this workspace that no living process has noted.
+
+    The server opened such a run and its answer was lost, so that nobody knows the run.
+    """
+    import mlflow
+
+    if not os.access(open_runs_folder(), os.W_OK):  # nothing is noted there
+        return
+    (workspace,) = workspace_tag().values()
+    if "'" in workspace and '"' in workspace:  # which MLflow cannot search for
+        return
+    running = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string=f"status = 'RUNNING' and tags.workspace = {quote_value(workspace)}",
+        output_format="list",
+    )
+    living = leftovers.living_runs(open_runs_folder()) if running else set()
+    for run in running:
+        if run.info.run_id not in living:
+            _close_killed_run(run.info.run_id)
+
+
 def _close_killed_run(run_id: str) -> None:
     """Set one run to KILLED, unless it was closed or deleted meanwhile."""
     import mlflow
@@ -78,7 +118,7 @@ def _close_killed_run(run_id: str) -> None:
     client = mlflow.MlflowClient()
     try:
         if client.get_run(run_id).info.status == "RUNNING":
-            client.set_tag(run_id, "error", "its process was killed")
+            client.set_tag(run_id, "error", CLOSED_LATER)
             client.set_terminated(run_id, "KILLED")
     except mlflow.MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
@@ -130,6 +170,7 @@ def _name_and_tags_of_new_run(
     name: str, tags: dict[str, str], parent: str | None
 ) -> tuple[str, dict[str, str]]:
     """The name of a new run (in a DVC experiment, the experiment's) and its tags."""
+    tags = {**tags, **workspace_tag()}
     if parent:
         tags = {**tags, "mlflow.parentRunId": parent}
     if "DVC_EXP_NAME" in os.environ:

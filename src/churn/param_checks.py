@@ -50,35 +50,6 @@ def split_faults(split: Split) -> list[str]:
     return faults
 
 
-def faults_between_sections(params: Params) -> list[str]:
-    """Parameters that need another one, or another value of it, in another section."""
-    evaluate, gate = params.evaluate, params.gate
-    faults = []
-    if params.data.time is None:
-        needs_time = []
-        if params.split.by == "time":
-            needs_time.append("split.by: time")
-        if evaluate.backtest is not None:
-            needs_time.append("evaluate.backtest")
-        if needs_time:
-            verb = "needs" if len(needs_time) == 1 else "need"
-            names = " and ".join(needs_time)
-            faults.append(f"{names} {verb} data.time, the column with a row's period")
-    if gate.min_backtest_auc is not None and evaluate.backtest is None:
-        faults.append("gate.min_backtest_auc needs evaluate.backtest")
-    if gate.max_segment_auc_drop is not None and not evaluate.segments:
-        faults.append("gate.max_segment_auc_drop needs evaluate.segments")
-    # only experiments
-    if params.split.by == "time" and params.sweep.folds > 1:
-        faults.append(
-            f"sweep.folds is {params.sweep.folds}; with `split.by: time` it must be 1 (fit the "
-            "training split, score the validation split), since folds would mix past and future"
-        )
-    faults += _search_space_faults(params)
-    # end
-    return faults
-
-
 # only experiments
 def range_faults(low: float, high: float, log: bool) -> list[str]:
     """Why a range of the search has no values."""
@@ -109,3 +80,30 @@ def _search_space_faults(params: Params) -> list[str]:
 
 
 # end
+def faults_between_sections(params: Params) -> list[str]:
+    """Parameters that need another one, or another value of it, in another section."""
+    evaluate, gate = params.evaluate, params.gate
+    faults = []
+    if params.data.time is None:
+        needs_time = []
+        if params.split.by == "time":
+            needs_time.append("split.by: time")
+        if evaluate.backtest is not None:
+            needs_time.append("evaluate.backtest")
+        if needs_time:
+            verb = "needs" if len(needs_time) == 1 else "need"
+            names = " and ".join(needs_time)
+            faults.append(f"{names} {verb} data.time, the column with a row's period")
+    if gate.min_backtest_auc is not None and evaluate.backtest is None:
+        faults.append("gate.min_backtest_auc needs evaluate.backtest")
+    if gate.max_segment_auc_drop is not None and not evaluate.segments:
+        faults.append("gate.max_segment_auc_drop needs evaluate.segments")
+    # only experiments
+    if params.split.by == "time" and params.sweep.folds > 1:
+        faults.append(
+            f"sweep.folds is {params.sweep.folds}; with `split.by: time` it must be 1 (fit the "
+            "training split, score the validation split), since folds would mix past and future"
+        )
+    faults += _search_space_faults(params)
+    # end
+    return faults

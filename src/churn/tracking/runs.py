@@ -195,8 +195,9 @@ def _failed_if_interrupted() -> Iterator[None]:
 
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         if mlflow.active_run():
+            mlflow.set_tag("error", _error_text(error))
             mlflow.end_run("FAILED")
         raise
 

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -40,15 +41,26 @@ def start(project: Project, *command: str) -> subprocess.Popen:
     )
 
 
-def stage_at_work(dvc: subprocess.Popen, stage: str) -> psutil.Process:
-    """Wait until a stage has opened its run (it holds the note of it), and suspend its process."""
+def notes(project: Project) -> set[str]:
+    """The notes of runs on which processes work, or worked when they were killed."""
+    return {path.name for path in (project.folder / ".dvc/tmp/open-runs").glob("*.json")}
+
+
+def stage_at_work(dvc: subprocess.Popen, stage: str, before: set[str]) -> psutil.Process:
+    """Wait until a stage has opened its run (it holds the note of it), and suspend its process.
+
+    Args:
+        before: the notes that were there when dvc was started.
+    """
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         assert dvc.poll() is None, dvc.communicate()[0]
         for process in psutil.Process(dvc.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):  # it has ended
                 is_stage = f"src/{stage}.py" in process.cmdline()
-                if is_stage and any("open-runs" in file.path for file in process.open_files()):
+                files = [Path(file.path) for file in process.open_files()]
+                held = {file.name for file in files if file.parent.name == "open-runs"}
+                if is_stage and held - before:
                     process.suspend()
                     return process
         time.sleep(0.01)
@@ -66,9 +78,9 @@ def test_a_stage(killed, stage, how):
 
     Ctrl-C, as the terminal sends it to both: the run is FAILED, and says why.
     """
-    before = killed.lock()[stage]
+    before, noted = killed.lock()[stage], notes(killed)
     dvc = start(killed, "dvc", "repro")
-    process = stage_at_work(dvc, stage)
+    process = stage_at_work(dvc, stage, noted)
     if how == "kill -9":
         dvc.kill()
     else:
@@ -108,8 +120,9 @@ def test_then_make_repro_finishes(killed):
 def test_an_experiment_ends_with_its_dvc(killed):
     """`kill -9` of `dvc exp run` alone: its stage ends too, and report.py names the way back."""
     killed.commit("after the faults")
+    noted = notes(killed)
     dvc = start(killed, "dvc", "exp", "run", "-S", "train.max_depth=3")
-    process = stage_at_work(dvc, "train")
+    process = stage_at_work(dvc, "train", noted)
     dvc.kill()
     process.resume()
     process.wait(60)

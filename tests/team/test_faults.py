@@ -4,6 +4,7 @@ once.
 """
 
 import os
+import re
 import signal
 import threading
 import time
@@ -12,12 +13,19 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from churn.files import md5
+from churn.files import md5, read_yaml
 from conftest import Project
 from proxy import BUSY, CUT, PASS, proxied
 from together import starter
 
-EVALUATE = "evaluate.main()"
+EVALUATE = """
+from churn.console import run_command
+from churn.tracking.store_errors import explain_store_error
+try:
+    run_command(evaluate.main, explain_store_error)
+except SystemExit as end:
+    raise RuntimeError(end.code) from None
+"""
 # only operations
 MOVE = """
 from churn.operations import promotion
@@ -60,21 +68,27 @@ def check_whole(clone: Project, versions: int) -> None:
     assert records and {run.info.status for run in records} == {"FINISHED"}
 
 
-def test_two_clones_at_once(clones, on_services):
-    """Both evaluate one new model at the same moment; then they promote it at the same moment, and
-    one of them is told.
+def test_two_clones_at_once(clones, on_services, monkeypatch):
+    """Both evaluate one new model at the same moment, with a scientist's rights (nobody may delete
+    a version); then two people promote it at the same moment, and one of them is told.
     """
     first = clones[0]
     mlflow.set_tracking_uri(first.uri)
-    with starter(first.uri, first.folder) as call:
-        new_model(clones)
-        versions = len(first.versions())
-        codes, said = call(*((clone.folder, ["evaluate.py"], EVALUATE) for clone in clones))
-        assert codes == [0, 0], said
-        check_whole(first, versions)
-        # only operations
-        from churn.operations import promotion
+    first.out("python", "deploy/users.py", "ann", "scientist", **on_services.env)
+    account = (first.folder / ".team/ann.env").read_text()
+    with monkeypatch.context() as patch:
+        for name, value in re.findall(r"^export (\w+)=(.*)$", account, re.M):
+            patch.setenv(name, value)
+        with starter(first.uri, first.folder) as call:
+            new_model(clones)
+            versions = len(first.versions())
+            codes, said = call(*((clone.folder, ["evaluate.py"], EVALUATE) for clone in clones))
+            assert codes == [0, 0], said
+    check_whole(first, versions)
+    # only operations
+    from churn.operations import promotion
 
+    with starter(first.uri, first.folder) as call:
         staged = first.alias("staging")
         pieces = []
         for clone, person in zip(clones, ("Ada", "Bob"), strict=True):
@@ -87,7 +101,7 @@ def test_two_clones_at_once(clones, on_services):
         (made,) = promotion.history("ChurnXGB")
         assert made.new == first.alias("production") == staged
         assert promotion.pending("ChurnXGB") == {}
-        # end
+    # end
 
 
 def test_postgresql_is_killed_under_load(clones, on_services):
@@ -110,7 +124,7 @@ def test_postgresql_is_killed_under_load(clones, on_services):
         codes, said = call(*((clone.folder, ["evaluate.py"], EVALUATE) for clone in clones))
         thread.join()
         for code, text in zip(codes, said, strict=True):
-            assert code == 0 or first.uri in text or "MlflowException" in text, text
+            assert code == 0 or f"error: the MLflow store {first.uri} " in text, text
         codes, said = call(*((clone.folder, ["evaluate.py"], EVALUATE) for clone in clones))
     assert codes == [0, 0], said
     check_whole(first, versions)
@@ -153,18 +167,26 @@ def test_a_bucket_that_fails_during_push_and_pull(clones, on_services, tmp_path,
         proxy.reset()
         first.out("dvc", "push", "-q", **env)
         stored = objects(on_services.folder / "buckets/dvc" / tmp_path.name)
-        assert stored == objects(first.folder / ".dvc/cache") and len(stored) > 10
+        assert stored <= objects(first.folder / ".dvc/cache")
+        assert stored >= tracked(first) and len(stored) > 10
 
         other = first.copy_files(tmp_path / "other")
         for name in (".dvc/cache", "models", "data/prepared"):
             other.out("rm", "-rf", name)
         proxy.reset(fail)
-        other.run("dvc", "pull", **env)
+        other.run("dvc", "pull", "--force", **env)
         proxy.reset()
-        other.out("dvc", "pull", "-q", **env)
+        other.out("dvc", "pull", "-q", "--force", **env)
     for name, digest in first.outs().items():
         path = other.folder / name
         assert path.is_dir() or md5(path) == digest
+
+
+def tracked(project: Project) -> set[str]:
+    """The md5s of the outputs that DVC's cache keeps."""
+    stages = read_yaml(project.folder / "dvc.yaml")["stages"].values()
+    kept = {out for stage in stages for out in stage["outs"] if isinstance(out, str)}
+    return {digest for path, digest in project.outs().items() if path in kept}
 
 
 def objects(folder: Path) -> set[str]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from churn import paths
 from churn.errors import UserError
-from churn.tracking import logged_model, runs
+from churn.files import text_md5
+from churn.tracking import logged_model, runs, turns
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -96,22 +97,24 @@ def find_version(name: str, identity: dict[str, str]) -> ModelVersion | None:
 def register_version(name: str, model_uri: str, tags: dict[str, str]) -> ModelVersion:
     """Register a logged model as a version that carries its lineage as tags.
 
-    Two processes may register one model at the same moment. Each looks again when its version
-    exists: the oldest version stays, and whoever created a later one deletes it before anything
-    refers to it.
+    Of several processes that register one model at the same moment, one creates the version and
+    the others find it: to delete a second one takes more rights than a data scientist may have.
 
     Args:
         tags: the identity, by which an equal version is found, and the lineage.
     """
     import mlflow
 
-    created = retry_write(mlflow.register_model, model_uri, name, tags=tags)
     identity = {key: tags[key] for key in logged_model.IDENTITY}
-    oldest = find_version(name, identity)
-    if oldest is None or str(oldest.version) == str(created.version):
-        return created
-    mlflow.MlflowClient().delete_model_version(name, created.version)
-    return oldest
+    if not model_exists(name):
+        with contextlib.suppress(mlflow.MlflowException):  # another process was faster
+            retry_write(mlflow.MlflowClient().create_registered_model, name)
+    digest = text_md5("".join(sorted(identity.values())))
+    with turns.one_at_a_time(name, f"register.{digest}"):
+        version = find_version(name, identity)
+        if version is None:
+            version = retry_write(mlflow.register_model, model_uri, name, tags=tags)
+    return version
 
 
 def retry_write(

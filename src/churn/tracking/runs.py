@@ -158,7 +158,13 @@ def open_run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iter
             held.append(parent)
         return held
 
-    with launching_run.kept(), hold_runs(start), active_run() as opened, _failure_noted():
+    with (
+        launching_run.kept(),
+        _failed_if_interrupted(),
+        hold_runs(start),
+        active_run() as opened,
+        _failure_noted(),
+    ):
         if tags.get("git_dirty") == "true":
             mlflow.log_text(git_state.patch(), f"{tags['stage']}.patch")
         if "error" in opened.data.tags:  # of an earlier attempt
@@ -177,6 +183,23 @@ def _name_and_tags_of_new_run(
         name = os.environ["DVC_EXP_NAME"]
         tags = {**tags, "dvc_experiment": name}
     return name, tags
+
+
+@contextmanager
+def _failed_if_interrupted() -> Iterator[None]:
+    """Let a run be FAILED that is interrupted while it is opened.
+
+    MLflow ends a run that is still active when the process ends, and calls it FINISHED.
+    """
+    import mlflow
+
+    try:
+        yield
+    except BaseException as error:
+        if mlflow.active_run():
+            mlflow.set_tag("error", _error_text(error))
+            mlflow.end_run("FAILED")
+        raise
 
 
 @contextmanager

@@ -254,7 +254,7 @@ def test_who_may_not_take_an_alias_away(clone, versions, inside, monkeypatch, ca
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
         with pytest.raises(
             UserError,
-            match="does not let you take ChurnXGB's alias `staging` away.*Nothing was changed",
+            match="does not let you change what of ChurnXGB is in production.*Nothing was changed",
         ):
             promote("--reason", "first", "--yes")
         promote("--status")

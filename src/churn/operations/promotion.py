@@ -91,9 +91,10 @@ def make_move(name: str, move: Move) -> None:
     """Change production as a person has just decided: note it, do it, note that it is done.
 
     Raises:
-        UserError: the registry is no longer as it was when the person decided, or another change is
-            under way. Nothing was changed.
+        UserError: the registry is no longer as it was when the person decided, another change is
+            under way, or the person may not make this one. Nothing was changed.
     """
+    check_permission(name)
     client = _client()
     tag = f"{PENDING}.{move.when}.{secrets.token_hex(4)}"
     client.set_registered_model_tag(name, tag, json.dumps(asdict(move)))

@@ -16,7 +16,6 @@ import os
 import sys
 
 from churn.console import confirm, run_command
-from churn.errors import UserError
 from churn.tracking import garbage, store
 from churn.tracking.store_errors import explain_store_error
 
@@ -31,8 +30,7 @@ def main() -> None:
         return
 
     confirm("Delete all this for good?", options.yes)
-    if garbage.find_garbage(database) != found:
-        raise UserError("something else can be deleted by now; nothing was deleted, look again")
+    garbage.check_unchanged(found, database)
     if database and found.deleted:
         garbage.delete_from_mlflow(database)
     garbage.delete_files(found.files)
@@ -69,7 +67,7 @@ def show(found: garbage.Garbage) -> None:
     for path in found.files:
         print(f"  {path.relative_to(path.parents[1])}  {path.stat().st_size:,} bytes")
     if found.kept:
-        print(f"kept, since only a registered version names them: {len(found.kept)}")
+        print(f"kept, since only a registered version names them: {found.kept}")
 
 
 if __name__ == "__main__":

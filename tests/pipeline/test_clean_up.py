@@ -131,12 +131,22 @@ def test_what_a_version_came_from_is_never_deleted(project, call, marked, monkey
 
 
 def test_it_asks(project, call, monkeypatch):
-    """Without a terminal, and after an answer that is not yes, nothing is deleted."""
+    """Without a terminal, after an answer that is not yes, and if the registry has changed before
+    the answer, nothing is deleted.
+    """
     run_folder, unused = delete_a_run(project), add_unused_file(project, "unused")
     assert "add --yes to answer in advance" in call("clean_up")
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr("builtins.input", lambda question: "n")
     assert call("clean_up") == "error: nothing was changed"
+
+    def meanwhile(question: str) -> str:
+        """Somebody deletes the run of the version before the answer."""
+        project.client.delete_run(project.versions()[0].run_id)
+        return "y"
+
+    monkeypatch.setattr("builtins.input", meanwhile)
+    assert "came from the run" in call("clean_up")
     assert unused.exists() and Path(run_folder, "artifacts/note.txt").exists()
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,8 +50,8 @@ class Garbage:
     """What can be deleted for good."""
 
     deleted: list[Deleted]  # in MLflow
-    files: list[Path]  # of DVC's cache
-    kept: list[Path]  # files that only registered versions name
+    files: dict[Path, str]  # of DVC's cache: {path: md5}
+    kept: int  # how many more there are that only registered versions name
 
 
 def find_garbage(database: str | None) -> Garbage:
@@ -67,9 +68,21 @@ def find_garbage(database: str | None) -> Garbage:
     deleted = find_deleted(database) if database else []
     check_not_named(deleted, named)
     unused = unused_files()
-    files = [path for path, digest in unused.items() if digest not in named]
-    kept = [path for path, digest in unused.items() if digest in named]
-    return Garbage(deleted, files, kept)
+    files = {path: digest for path, digest in unused.items() if digest not in named}
+    return Garbage(deleted, files, kept=len(unused) - len(files))
+
+
+def check_unchanged(found: Garbage, database: str | None) -> None:
+    """Look at MLflow again, where others work while a person thinks about the answer.
+
+    Raises:
+        UserError: something else is marked deleted by now, or a version names what was found.
+    """
+    named = named_by_versions()
+    deleted = find_deleted(database) if database else []
+    check_not_named(deleted, named)
+    if deleted != found.deleted or not named.keys().isdisjoint(found.files.values()):
+        raise UserError("MLflow has changed since you were asked; nothing was deleted, look again")
 
 
 def named_by_versions() -> dict[str, str]:
@@ -195,7 +208,7 @@ def delete_from_mlflow(database: str) -> None:
     gc.main(options, standalone_mode=False)
 
 
-def delete_files(files: list[Path]) -> None:
+def delete_files(paths: Iterable[Path]) -> None:
     """Delete files of DVC's cache."""
-    for path in files:
+    for path in paths:
         path.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ import mlflow
 import pytest
 
 import promote as verb
-from churn.operations import promotion
+from churn.operations import decider, promotion
 from churn.tracking import registry
 from conftest import Project
 
@@ -142,7 +142,7 @@ def test_refusals(project, promote):
 
 
 def test_no_model_and_no_user_name(project, promote, monkeypatch, tmp_path):
-    monkeypatch.setattr(verb, "git_user", lambda: "")
+    monkeypatch.setattr(decider, "git_user", lambda: "")
     assert "--by" in refused(promote, "--reason", "x", "--yes")
     promote("--reason", "x", "--yes", "--by", "Ada")
     assert promotion.history("ChurnXGB")[0].by == "Ada"

@@ -232,7 +232,7 @@ def test_same_bytes_again(customers, score, tmp_path):
         ("c.parquet", b"no parquet", "cannot be read"),
         ("c.csv", b"", "missing column"),
         ("c.csv.gz", b"no gzip", "cannot be read"),
-        ("s3://bucket/c.parquet", None, "s3fs"),
+        ("gs://bucket/c.parquet", None, "gcsfs"),
         ("nowhere://c.parquet", None, "nowhere"),
         (".", None, "folder"),
     ],

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from churn.tracking import leftovers
 from conftest import BIN, Project
 
 STAGES = ("preprocess", "train", "evaluate")
@@ -83,6 +84,7 @@ def test_a_stage(killed, stage, how):
     process = stage_at_work(dvc, stage, noted)
     if how == "kill -9":
         dvc.kill()
+        time.sleep(2 * leftovers.WATCH_SECONDS)  # so that it looks as soon as it is resumed
     else:
         os.killpg(dvc.pid, signal.SIGINT)
     process.resume()
@@ -105,12 +107,10 @@ def test_then_make_repro_finishes(killed):
     newest = killed.versions()[0]
     assert newest.tags["model_md5"] == killed.outs()["models/churn.ubj"]
     assert killed.alias("staging") == str(newest.version) and len(killed.versions()) == 2
-    (run,) = [
-        run
-        for run in killed.runs("train")
-        if run.data.tags.get("model_md5") == newest.tags["model_md5"]
-    ]
-    assert run.info.status == "FINISHED" and run.data.tags["gate"] == "passed"
+    name = f"{newest.name}/{newest.version}"
+    found = killed.runs("train") + killed.runs("evaluate")
+    (record,) = [run for run in found if run.data.tags.get("model_version") == name]
+    assert record.info.status == "FINISHED" and record.data.tags["gate"] == "passed"
     assert set(statuses(killed)) == {"FINISHED", "FAILED", "KILLED"}
     assert killed.out("git", "status", "--short").split() == re.findall(
         r"\S+", killed.out("git", "status", "--short", "dvc.lock", "reports")

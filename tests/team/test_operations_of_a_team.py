@@ -12,6 +12,7 @@ import fsspec
 import pandas as pd
 import pytest
 
+from churn.params import load_params
 from conftest import Project, free_port
 
 
@@ -61,18 +62,19 @@ def test_promotion_and_rollback(on_team, call, capsys):
 
 
 def test_batches_in_the_bucket(on_team, call, capsys):
-    """score.py reads from and writes to s3://, as does monitor.py; a row that breaks the contract
-    is in the file of rejected rows beside the scores.
+    """score.py reads from and writes to s3://, as does monitor.py; a row without an id is in the
+    file of rejected rows beside the scores.
     """
+    data = load_params().data
     customers = pd.read_parquet("data/raw.parquet")
-    broken = customers.head(500).copy()
-    broken.loc[broken.index[:2], "tenure"] = -1
+    broken = customers.head(500).astype({data.id: object})
+    broken.loc[broken.index[:2], data.id] = None
     table = upload(broken, "may")
     scores = "s3://dvc/batches/may.scores.parquet"
     assert call("score", table, scores) == "0"
     assert len(download(scores)) == 498
     assert len(download("s3://dvc/batches/may.scores.rejected.parquet")) == 2
-    labels = upload(customers[["customer_id", "churn"]], "may.labels")
+    labels = upload(customers[[data.id, data.target]], "may.labels")
     assert call("monitor", table, scores, "--labels", labels) in ("0", "4")
     assert "labelled customers" in capsys.readouterr().out
     with fsspec.open("s3://dvc/batches/may.scores.drift.png") as picture:

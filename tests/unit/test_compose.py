@@ -68,7 +68,7 @@ def test_services_are_checked_pinned_and_kept():
 
 def test_the_dockerfile_copies_what_exists():
     """And the image's programs do not run as root."""
-    text = (ROOT / "deploy/Dockerfile").read_text()
+    text = (ROOT / "deploy/Containerfile").read_text()
     for source in re.findall(r"^COPY (\S+) ", text, re.M):
         assert (ROOT / source).exists(), source
     assert re.search(r"^USER (?!root)\w+$", text, re.M)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-WATCH_SECONDS = 0.5
+WATCH_SECONDS = 0.2
 
 
 class Note(TypedDict):

@@ -113,8 +113,22 @@ def register_version(name: str, model_uri: str, tags: dict[str, str]) -> ModelVe
     with turns.one_at_a_time(name, f"register.{digest}"):
         version = find_version(name, identity)
         if version is None:
-            version = retry_write(mlflow.register_model, model_uri, name, tags=tags)
+            created = retry_write(mlflow.register_model, model_uri, name, tags=tags)
+            version = find_version(name, identity) or created
+            if str(version.version) != str(created.version):
+                _delete_double(created)
     return version
+
+
+def _delete_double(version: ModelVersion) -> None:
+    """Delete a version that MLflow's client made a second time, since the first answer was lost.
+
+    Where that takes more rights than this user has, it stays: nothing refers to it.
+    """
+    import mlflow
+
+    with contextlib.suppress(mlflow.MlflowException):
+        mlflow.MlflowClient().delete_model_version(version.name, version.version)
 
 
 def retry_write(

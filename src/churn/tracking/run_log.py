@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +24,11 @@ REFUSED = re.compile(r"[^\w.\- ]")
 LONGEST_KEY = 250
 LARGEST_BATCH = 1000  # metrics in one call
 SPLIT_CONTEXTS = {"train": "training", "valid": "validation", "test": "testing"}
-# How SQLite and PostgreSQL say that a table is an input of this run already.
-ALREADY_THERE = re.compile("UNIQUE constraint failed: inputs|UniqueViolation.*inputs", re.S)
+TRIES = 5
+# How SQLite and PostgreSQL say that a row is there already; that a table is an input of this run is
+# said where the answer to a call was lost, and MLflow's client has sent it again.
+WRITE_CONFLICT = re.compile("IntegrityError|UniqueViolation")
+IS_INPUT = re.compile(r"UNIQUE constraint failed: inputs\.|unique constraint \"inputs_pk\"")
 
 
 def log_parameters(parameters: dict[str, object]) -> None:
@@ -47,12 +51,17 @@ def log_dataset(path: Path, digest: str, name: str, context: str) -> None:
         warnings.simplefilter("ignore")
         source = resolve_dataset_source(str(path))
     dataset = MetaDataset(source, name=name, digest=digest)  # type: ignore[abstract]
-    try:
-        mlflow.log_input(dataset, context=context)
-    except mlflow.MlflowException as error:
-        # Its answer was lost, and MLflow's client has sent it again.
-        if not ALREADY_THERE.search(str(error)):
-            raise
+    for attempt in range(TRIES):
+        try:
+            mlflow.log_input(dataset, context=context)
+            return
+        except mlflow.MlflowException as error:
+            if IS_INPUT.search(str(error)):
+                return
+            # Another process has just logged the same table for the first time.
+            if not WRITE_CONFLICT.search(str(error)) or attempt == TRIES - 1:
+                raise
+            time.sleep(0.1 * 2**attempt)
 
 
 def metric_key(name: str) -> str:

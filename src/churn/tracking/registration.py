@@ -53,6 +53,7 @@ def find_outcome(evaluation: Evaluation) -> Outcome | None:
     if record is None:
         return None
 
+    runs.finish_whole_record(record)
     text = f"{record.data.tags['gate_reason']}, as recorded before in run {record.info.run_name}"
     passed = record.data.tags["gate"] == "passed"
     return Outcome(text, registry.find_version(name, identity) if passed else None)

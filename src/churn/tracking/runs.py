@@ -111,6 +111,23 @@ def _close_unnoted() -> None:
             _close_killed_run(run.info.run_id)
 
 
+def finish_whole_record(run: Run) -> None:
+    """Set to FINISHED a run that has recorded everything and was not closed.
+
+    Its process was killed at the very end, or the store's last answer was lost.
+    """
+    import mlflow
+
+    if run.info.status == "FINISHED":
+        return
+    if run.info.run_id in leftovers.living_runs(open_runs_folder()):
+        return
+    client = mlflow.MlflowClient()
+    if "error" in run.data.tags:
+        client.delete_tag(run.info.run_id, "error")
+    client.set_terminated(run.info.run_id, "FINISHED")
+
+
 def _close_killed_run(run_id: str) -> None:
     """Set one run to KILLED, unless it was closed or deleted meanwhile."""
     import mlflow

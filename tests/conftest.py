@@ -336,11 +336,22 @@ def unit_tests_start_nothing(request, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "refused://unit-tests-have-no-store")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def own_environment_of_a_module() -> Iterator[None]:
+    """No module hands its store to the next one: mlflow.set_tracking_uri sets the environment,
+    too, also where a fixture of a module calls it.
+    """
+    yield from restored_environment()
+
+
 @pytest.fixture(autouse=True)
 def own_environment() -> Iterator[None]:
-    """No test hands its store to the next one: mlflow.set_tracking_uri sets the environment,
-    too.
-    """
+    """No test hands its store to the next one."""
+    yield from restored_environment()
+
+
+def restored_environment() -> Iterator[None]:
+    """Put the environment variables back after the `yield`."""
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():

@@ -5,6 +5,7 @@ data.time is told which column may be the period.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -95,8 +96,10 @@ def check_row_keys(
 def possible_periods(table: pq.ParquetFile, id_column: str) -> list[str]:
     """The columns that look like periods, and of which no customer has a value twice."""
     names = []
-    for field in table.schema_arrow:
-        is_double = table.schema_arrow.names.count(field.name) > 1
+    schema = table.schema_arrow  # made anew at each access
+    count = Counter(schema.names)
+    for field in schema:
+        is_double = count[field.name] > 1
         if field.name == id_column or is_double or not _looks_like_periods(table, field):
             continue
         key = [id_column, field.name]

@@ -22,7 +22,7 @@ from churn.console import run_command
 from churn.errors import UserError
 from churn.files import is_intact, parse_yaml, read_yaml, reading
 from churn.params import load_params, validate_params
-from churn.tracking import dvc_cache, git_state, launching_run, runs, store
+from churn.tracking import dvc_cache, git_state, held_runs, launching_run, store
 from churn.tracking.store_errors import explain_store_error
 
 
@@ -43,7 +43,7 @@ def main() -> None:
     import mlflow
 
     try:
-        with runs.hold_runs(lambda: [run_id]):
+        with held_runs.hold_runs(lambda: [run_id]):
             launch(stage, run_id)
     except UserError as error:
         mlflow.MlflowClient().set_tag(run_id, "error", str(error))
@@ -150,7 +150,7 @@ def run_pipeline(stage: str, changes: dict[str, str], run_id: str) -> None:
     before = Path("params.yaml").read_bytes()
     if subprocess.run(command).returncode:
         Path("params.yaml").write_bytes(before)
-        runs.close_abandoned()  # of a stage that was killed
+        held_runs.close_abandoned()  # of a stage that was killed
         reason = launching_run.stage_failure(run_id) or "its message is above"
         raise UserError(f"{' '.join(command)} failed: {reason}")
 

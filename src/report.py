@@ -30,6 +30,7 @@ from churn.tracking import (
     dvc_lock,
     evaluation_record,
     git_state,
+    held_runs,
     launching_run,
     lineage,
     markdown_report,
@@ -76,7 +77,7 @@ def main() -> None:
     stage_tags = lineage.stage_tags("evaluate")
     inputs = dvc_lock.stage_inputs("evaluate")
     evaluation_tags = evaluation_record.evaluation_identity(parameters, inputs)
-    runs.close_abandoned()
+    held_runs.close_abandoned()
     record = evaluation_record.find_record(params, model_identity, evaluation_tags, stage_tags)
     if record is None:
         make_record(params, results, stage_tags)

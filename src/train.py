@@ -16,7 +16,7 @@ from churn.data.project_contract import load_project_contract
 from churn.modeling.booster import fit_booster, save_booster
 from churn.modeling.encoding import labelled_matrix
 from churn.params import Params, load_params, parameters_digest, seed_global_generators
-from churn.tracking import dvc_lock, launching_run, leftovers, lineage, run_log, runs
+from churn.tracking import dvc_lock, held_runs, launching_run, leftovers, lineage, run_log, runs
 from churn.tracking.store_errors import explain_store_error
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     stage_tags = lineage.stage_tags("train")
     tags = {
         **stage_tags,
-        **runs.workspace_tag(),
+        **held_runs.workspace_tag(),
         "params_md5": parameters_digest(parameters),
     }
 

@@ -10,7 +10,7 @@ import mlflow
 import pytest
 
 from churn.errors import UserError
-from churn.tracking import leftovers, runs, store
+from churn.tracking import held_runs, leftovers, runs, store
 from conftest import BIN, ROOT
 
 WORKS = """
@@ -71,7 +71,7 @@ def test_runs_of_killed_processes(own_store, monkeypatch):
     killed = at_work("killed")
     monkeypatch.delenv("MLFLOW_RUN_ID")
     try:
-        runs.close_abandoned()
+        held_runs.close_abandoned()
         assert [status(stage)[0] for stage in ("living", "killed", "launch")] == ["RUNNING"] * 3
         killed.kill()
         killed.wait()
@@ -81,23 +81,23 @@ def test_runs_of_killed_processes(own_store, monkeypatch):
                 "KILLED",
                 "KILLED",
             ]
-        assert status("killed")[1] == runs.CLOSED_LATER
-        assert len(list(runs.open_runs_folder().iterdir())) == 1
+        assert status("killed")[1] == held_runs.CLOSED_LATER
+        assert len(list(held_runs.open_runs_folder().iterdir())) == 1
     finally:
         living.send_signal(signal.SIGINT)
         living.wait()
     assert status("living") == ("FAILED", "KeyboardInterrupt")
     assert status("next") == ("FINISHED", None)
-    assert list(runs.open_runs_folder().iterdir()) == []
+    assert list(held_runs.open_runs_folder().iterdir()) == []
 
 
 def test_a_run_that_was_deleted_meanwhile(own_store):
     """Nothing is left to close, and nothing fails."""
     leftovers.note_runs(
-        runs.open_runs_folder(), store.tracking_uri(), ["0" * 32]
+        held_runs.open_runs_folder(), store.tracking_uri(), ["0" * 32]
     )  # not closed: the note stays, as after a kill
-    runs.close_abandoned()
-    assert list(runs.open_runs_folder().iterdir()) == []
+    held_runs.close_abandoned()
+    assert list(held_runs.open_runs_folder().iterdir()) == []
 
 
 def test_a_stage_that_was_killed(tiny_pipeline, tmp_path):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from churn.tracking import run_log, runs
+from churn.tracking import held_runs, run_log
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -55,7 +55,7 @@ def log_trial(search_run: Run, trial: TrialRecord) -> None:
         run_ids.append(run.info.run_id)
         return run_ids
 
-    with runs.hold_runs(create_run):
+    with held_runs.hold_runs(create_run):
         (run_id,) = run_ids
         try:
             client.log_batch(run_id, metrics=metrics, params=params)

@@ -24,7 +24,7 @@ from churn.data.contract import Contract
 from churn.files import md5
 from churn.modeling.booster import load_booster
 from churn.params import Params, parameters_digest
-from churn.tracking import git_state, lineage, registry, run_log, runs
+from churn.tracking import git_state, held_runs, lineage, registry, run_log, runs
 
 if TYPE_CHECKING:  # MLflow takes two seconds to import, and evaluate has other work to begin with
     from mlflow.entities import Run
@@ -115,7 +115,7 @@ def unfinished_training(parameters: dict[str, object], stage_tags: dict[str, str
         stage_tags: the tags of today's code and environment; a run of another state is not
             completed with today's metrics.
     """
-    run = runs.find_run(stage="train", **model_tags(parameters), **runs.workspace_tag())
+    run = runs.find_run(stage="train", **model_tags(parameters), **held_runs.workspace_tag())
     if run is None or "gate" in run.data.tags:
         return None
     unchanged = all(run.data.tags.get(name) == stage_tags.get(name) for name in STATE)
@@ -171,7 +171,7 @@ def evaluation_run(evaluation: Evaluation) -> Iterator[None]:
         **lineage.stage_tags("train"),
         **evaluation.stage_tags,
         **tags_of_model,
-        **runs.workspace_tag(),
+        **held_runs.workspace_tag(),
     }
     if runs.find_run(stage="train", **tags_of_model):
         with runs.open_run("evaluate", tags):

@@ -18,6 +18,7 @@ from churn.files import read_metrics
 from churn.modeling import gate, single_columns
 from churn.tracking import (
     evaluation_record,
+    held_runs,
     lineage,
     logged_model,
     mlflow_page,
@@ -53,7 +54,7 @@ def find_outcome(evaluation: Evaluation) -> Outcome | None:
     if record is None:
         return None
 
-    runs.finish_whole_record(record)
+    held_runs.finish_whole_record(record)
     text = f"{record.data.tags['gate_reason']}, as recorded before in run {record.info.run_name}"
     passed = record.data.tags["gate"] == "passed"
     return Outcome(text, registry.find_version(name, identity) if passed else None)

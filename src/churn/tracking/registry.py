@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from churn import paths
 from churn.errors import UserError
 from churn.files import text_md5
-from churn.tracking import logged_model, runs, turns
+from churn.tracking import logged_model, store, turns
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -30,7 +30,7 @@ PRODUCTION_STAGES = ("Production", "Archived")  # of a version that is or was in
 def _find_model(name: str) -> RegisteredModel | None:
     import mlflow
 
-    matches = mlflow.MlflowClient().search_registered_models(f"name = {runs.quote_value(name)}")
+    matches = mlflow.MlflowClient().search_registered_models(f"name = {store.quote_value(name)}")
     return matches[0] if matches else None
 
 
@@ -88,7 +88,7 @@ def find_version(name: str, identity: dict[str, str]) -> ModelVersion | None:
     import mlflow
 
     same_booster = mlflow.MlflowClient().search_model_versions(
-        f"name = {runs.quote_value(name)} and tags.model_md5 = '{identity['model_md5']}'"
+        f"name = {store.quote_value(name)} and tags.model_md5 = '{identity['model_md5']}'"
     )
     matches = [version for version in same_booster if identity.items() <= version.tags.items()]
     return min(matches, key=lambda version: int(version.version), default=None)
@@ -210,7 +210,7 @@ def _aliases(name: str) -> dict[str, str]:
 def _versions(name: str) -> list[ModelVersion]:
     import mlflow
 
-    return list(mlflow.MlflowClient().search_model_versions(f"name = {runs.quote_value(name)}"))
+    return list(mlflow.MlflowClient().search_model_versions(f"name = {store.quote_value(name)}"))
 
 
 def _write_stage(version: ModelVersion, stage: str) -> None:

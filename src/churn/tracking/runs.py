@@ -8,138 +8,19 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from churn import paths
 from churn.errors import UserError
-from churn.tracking import git_state, launching_run, leftovers, store, store_errors
+from churn.tracking import git_state, held_runs, launching_run, store, store_errors
 
 if TYPE_CHECKING:
     from mlflow import ActiveRun
     from mlflow.entities import Run
 
 UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
-CLOSED_LATER = "its process was killed, or an answer of the store was lost"
 LONGEST_ERROR = 5000  # characters of the tag `error`
-
-
-def workspace_tag() -> dict[str, str]:
-    """The tag that names the folder in which a stage runs.
-
-    Only the evaluation of the same folder completes a training run.
-    """
-    return {"workspace": f"{platform.node()}:{Path.cwd()}"}
-
-
-def open_runs_folder() -> Path:
-    """The folder in which each process of this project notes the runs that it works on."""
-    return paths.project_root() / ".dvc/tmp/open-runs"
-
-
-@contextmanager
-def hold_runs(start: Callable[[], list[str]]) -> Iterator[None]:
-    """Note that this process works on runs, for the time of the `with`.
-
-    A process that is killed meanwhile leaves its runs RUNNING, and so does one whose store no
-    longer answers. The next one that notes something in this folder sets them to KILLED.
-
-    Args:
-        start: opens the runs, and returns their ids; the first is this process's own.
-    """
-    with leftovers.exclusive(open_runs_folder()):
-        _close_abandoned()
-        run_ids = start()
-        noted = leftovers.note_runs(open_runs_folder(), store.tracking_uri(), run_ids)
-        _close_unnoted()
-    try:
-        yield
-    except BaseException:
-        noted.release(keep=_may_be_running(run_ids[0]))
-        raise
-    noted.release()
-
-
-def _may_be_running(run_id: str) -> bool:
-    """Whether a run is not closed, or the store does not say."""
-    import mlflow
-
-    try:
-        return bool(mlflow.get_run(run_id).info.status == "RUNNING")
-    except mlflow.MlflowException:
-        return True
-
-
-def close_abandoned() -> None:
-    """Set to KILLED the runs of this project on which no process works any more."""
-    store.connect()
-    with leftovers.exclusive(open_runs_folder()):
-        _close_abandoned()
-
-
-def _close_abandoned() -> None:
-    abandoned = leftovers.abandoned_runs(open_runs_folder(), store.tracking_uri())
-    for run_id, notes in abandoned.items():
-        _close_killed_run(run_id)
-        for note in notes:
-            note.unlink(missing_ok=True)
-
-
-def _close_unnoted() -> None:
-    """Set to KILLED the runs of this workspace that no living process has noted.
-
-    The server opened such a run and its answer was lost, so that nobody knows the run.
-    """
-    import mlflow
-
-    if not os.access(open_runs_folder(), os.W_OK):  # nothing is noted there
-        return
-    (workspace,) = workspace_tag().values()
-    if "'" in workspace and '"' in workspace:  # which MLflow cannot search for
-        return
-    running = mlflow.search_runs(
-        search_all_experiments=True,
-        filter_string=f"status = 'RUNNING' and tags.workspace = {quote_value(workspace)}",
-        output_format="list",
-    )
-    living = leftovers.living_runs(open_runs_folder()) if running else set()
-    for run in running:
-        if run.info.run_id not in living:
-            _close_killed_run(run.info.run_id)
-
-
-def finish_whole_record(run: Run) -> None:
-    """Set to FINISHED a run that has recorded everything and was not closed.
-
-    Its process was killed at the very end, or the store's last answer was lost.
-    """
-    import mlflow
-
-    if run.info.status == "FINISHED":
-        return
-    if run.info.run_id in leftovers.living_runs(open_runs_folder()):
-        return
-    client = mlflow.MlflowClient()
-    if "error" in run.data.tags:
-        client.delete_tag(run.info.run_id, "error")
-    client.set_terminated(run.info.run_id, "FINISHED")
-
-
-def _close_killed_run(run_id: str) -> None:
-    """Set one run to KILLED, unless it was closed or deleted meanwhile."""
-    import mlflow
-
-    client = mlflow.MlflowClient()
-    try:
-        if client.get_run(run_id).info.status == "RUNNING":
-            client.set_tag(run_id, "error", CLOSED_LATER)
-            client.set_terminated(run_id, "KILLED")
-    except mlflow.MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
 
 
 @contextmanager
@@ -178,7 +59,7 @@ def open_run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iter
     with (
         launching_run.kept(),
         _failed_if_interrupted(),
-        hold_runs(start),
+        held_runs.hold_runs(start),
         active_run() as opened,
         _failure_noted(),
     ):
@@ -193,7 +74,7 @@ def _name_and_tags_of_new_run(
     name: str, tags: dict[str, str], parent: str | None
 ) -> tuple[str, dict[str, str]]:
     """The name of a new run (in a DVC experiment, the experiment's) and its tags."""
-    tags = {**tags, **workspace_tag()}
+    tags = {**tags, **held_runs.workspace_tag()}
     if parent:
         tags = {**tags, "mlflow.parentRunId": parent}
     if "DVC_EXP_NAME" in os.environ:
@@ -257,27 +138,12 @@ def active_run() -> ActiveRun:
     return run
 
 
-def quote_value(value: str) -> str:
-    """A value in a filter for MLflow's search, between quotes that it does not contain.
-
-    Raises:
-        UserError: it contains both kinds, and MLflow's filters have no escape.
-    """
-    for quote in ("'", '"'):
-        if quote not in value:
-            return f"{quote}{value}{quote}"
-    raise UserError(
-        f"{value[:100]} has both kinds of quotes, which MLflow cannot search for; choose another "
-        "name"
-    )
-
-
 def find_run(**tags: str) -> Run | None:
     """The latest run with these tags in any experiment, or None."""
     store.connect()
     import mlflow
 
-    conditions = [f"tags.{key} = {quote_value(value)}" for key, value in tags.items()]
+    conditions = [f"tags.{key} = {store.quote_value(value)}" for key, value in tags.items()]
     matches = mlflow.search_runs(
         search_all_experiments=True,
         filter_string=" and ".join(conditions),

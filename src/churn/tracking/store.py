@@ -234,3 +234,18 @@ def check_artifact_root() -> None:
             f"{folder}, the folder of MLflow's artifacts, cannot be written; let it be yours and "
             "writable (`ls -ld mlartifacts` says whose it is), and try again"
         )
+
+
+def quote_value(value: str) -> str:
+    """A value in a filter for MLflow's search, between quotes that it does not contain.
+
+    Raises:
+        UserError: it contains both kinds, and MLflow's filters have no escape.
+    """
+    for sign in ("'", '"'):
+        if sign not in value:
+            return f"{sign}{value}{sign}"
+    raise UserError(
+        f"{value[:100]} has both kinds of quotes, which MLflow cannot search for; choose another "
+        "name"
+    )

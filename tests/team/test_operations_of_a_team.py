@@ -90,7 +90,7 @@ def test_batches_in_the_bucket(on_team, call, capsys):
         (
             "s3://dvc/first/x.parquet",
             "s.parquet",
-            {"AWS_SECRET_ACCESS_KEY": "wrong"},
+            {"AWS_SECRET_ACCESS_KEY": "wrong"},  # pragma: allowlist secret
             "cannot be read .*: these keys do not open it",
         ),
         (

@@ -1,6 +1,6 @@
 # What CI runs, and anybody can: the steps of .github/workflows (docs/ci.md).
 # Values come from the environment, as "$$NAME", so that no text in them is taken for a command.
-.PHONY: pull compare register push retrain secrets audit sbom
+.PHONY: pull compare committed register push retrain secrets audit sbom
 
 pull: install ## what DVC's remote has of this commit: data, outputs, the runs of its cache
 	dvc pull --run-cache --allow-missing
@@ -12,9 +12,16 @@ compare: setup ## the model against the git revision BASE (main), for a pull req
 	@echo ci-report/report.md
 
 # `evaluate` runs even if DVC knows its result: its gate compares with the production model of this store.
-register: repro ## evaluate the committed model against this store's production, register it, set staging
+# What the pipeline makes is looked at before: a server gets no model that no commit describes.
+register: committed ## evaluate the committed model against this store's production, register it, set staging
 	dvc repro --force --single-item evaluate
-	@git diff --exit-code -- dvc.lock reports/metrics.json || { echo "error: the pipeline does not make what is committed; \`dvc repro\` and commit dvc.lock" >&2; exit 1; }
+	@$(UNCHANGED)
+
+UNCHANGED = git diff --exit-code -- dvc.lock reports/metrics.json || { echo "error: the pipeline does not make what is committed; \`dvc repro\` and commit dvc.lock" >&2; exit 1; }
+
+committed: setup ## run the pipeline on this machine's own store; fails if it does not make what is committed
+	@MLFLOW_TRACKING_URI= $(MAKE) --no-print-directory repro
+	@$(UNCHANGED)
 
 push: install ## data, outputs and DVC's run cache to the remote
 	dvc push --run-cache
@@ -46,6 +53,7 @@ secrets: install-lint ## passwords and keys in the files of git (detect-secrets)
 
 audit: install-lint ## known faults of the pinned packages (asks PyPI's list: needs a network)
 	$(LINT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.txt
+	$(LINT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements-team.txt
 
 sbom: install-lint ## the pinned packages as a CycloneDX list, sbom.json
 	@PYTHONWARNINGS=ignore $(LINT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file sbom.json requirements.txt

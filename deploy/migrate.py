@@ -199,11 +199,13 @@ def change_addresses(table: str, row: Row, folders: Folders) -> None:
     columns = {"runs": ["artifact_uri"], "logged_models": ["artifact_location"]}
     columns["model_versions"] = ["source", "storage_location"]
     for column in columns.get(table, []):
-        for old, new in folders.items():
-            # A version's model may be a folder below that of its run.
-            if f"{row[column]}/".startswith(f"{old}/"):
-                row[column] = new + row[column].removeprefix(old)
-                break
+        # A version's model may be a folder below that of its run.
+        old, below = row[column] or "", ""
+        while old and old not in folders:
+            old, slash, name = old.rpartition("/")
+            below = f"{slash}{name}{below}"
+        if old:
+            row[column] = folders[old] + below
 
 
 def reset_sequences(new: Connection, tables: list[Table]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import socket
 import subprocess
 from pathlib import Path
@@ -26,7 +27,7 @@ def start(command: list[str], env: dict[str, str], log: Path) -> int:
 
 def remember(folder: Path, name: str, process_id: int) -> None:
     """Note a process with its time of creation: the number alone may become another's."""
-    created = psutil.Process(process_id).create_time()
+    created = _seconds_after_boot(psutil.Process(process_id))
     (folder / f"{name}.json").write_text(json.dumps({"process": process_id, "created": created}))
 
 
@@ -60,7 +61,13 @@ def _process(folder: Path, name: str) -> psutil.Process | None:
     if not noted or not psutil.pid_exists(noted["process"]):
         return None
     process = psutil.Process(noted["process"])
-    return process if process.create_time() == noted["created"] else None
+    is_same = abs(_seconds_after_boot(process) - noted["created"]) < 1
+    return process if is_same else None
+
+
+def _seconds_after_boot(process: psutil.Process) -> float:
+    """When a process began. The hour by the clock changes when somebody sets the clock."""
+    return process.create_time() - psutil.boot_time()
 
 
 def _noted(folder: Path, name: str) -> dict[str, Any]:
@@ -85,7 +92,7 @@ def free_port() -> str:
 
 def write_exports(path: Path, values: dict[str, str]) -> None:
     """Write variables as a file that a shell reads with `source`, and only its owner."""
-    lines = [f"export {name}={value}\n" for name, value in values.items()]
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in values.items()]
     write_private(path, "".join(lines))
 
 
@@ -94,3 +101,9 @@ def write_private(path: Path, text: str) -> None:
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_text(text)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that only its owner enters: passwords, models and customers lie below it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)

@@ -26,7 +26,16 @@ from pathlib import Path
 
 import postgresql
 import psutil
-from processes import HOST, answers, family, remember, running, start, write_private
+from processes import (
+    HOST,
+    answers,
+    family,
+    make_private,
+    remember,
+    running,
+    start,
+    write_private,
+)
 from service_settings import (
     SERVER,
     SERVICES,
@@ -77,6 +86,7 @@ def start_services(folder: Path, names: tuple[str, ...]) -> None:
     for package in PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise RuntimeError(f"{package} is not installed; `make install-team` brings it")
+    make_private(folder)
     for part in ("logs", *(f"buckets/{bucket}" for bucket in BUCKETS)):
         (folder / part).mkdir(parents=True, exist_ok=True)
     settings = load_settings(folder)

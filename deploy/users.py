@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import secrets
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
-from processes import write_exports
+from processes import make_private, write_exports
 
 from churn.console import run_command
 from churn.errors import UserError
@@ -44,7 +45,7 @@ BUCKET_VARIABLES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Give a person an account and a role.")
-    parser.add_argument("name")
+    parser.add_argument("name", type=account_name)
     parser.add_argument("role", choices=ROLES)
     options = parser.parse_args()
 
@@ -62,6 +63,13 @@ def main() -> None:
         print(f"source {FOLDER / options.name}.env")
 
 
+def account_name(text: str) -> str:
+    """A name that MLflow takes and that can be the name of a file."""
+    if not re.fullmatch(r"\w[\w.@+-]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is more than letters, digits, and . @ + - _")
+    return text
+
+
 def create_model(name: str) -> None:
     """Create the registered model: whoever does it may manage it, and that is to be the admin."""
     import mlflow
@@ -75,12 +83,6 @@ def create_user(name: str, experiment_id: str) -> bool:
     import mlflow
 
     password = secrets.token_urlsafe(24)
-    try:
-        post(CREATE, {"username": name, "password": password})
-    except mlflow.MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-        return False
     needed = {
         "MLFLOW_TRACKING_URI": store.tracking_uri(),
         "MLFLOW_TRACKING_USERNAME": name,
@@ -91,8 +93,18 @@ def create_user(name: str, experiment_id: str) -> bool:
     for variable in BUCKET_VARIABLES:
         if variable in os.environ:
             needed[variable] = os.environ[variable]
-    FOLDER.mkdir(exist_ok=True)
-    write_exports(FOLDER / f"{name}.env", needed)
+    make_private(FOLDER)
+    # Before the account is made: nobody else knows its password.
+    part = FOLDER / f"{name}.env.part"
+    write_exports(part, needed)
+    try:
+        post(CREATE, {"username": name, "password": password})
+    except mlflow.MlflowException as error:
+        part.unlink()
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return False
+    part.rename(FOLDER / f"{name}.env")
     return True
 
 

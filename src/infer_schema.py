@@ -122,7 +122,8 @@ def infer_columns(table: pq.ParquetFile, data: Data) -> tuple[dict[str, Rules], 
     """The rules of each column that suggests some, and what is wrong with the others."""
     rules: dict[str, Rules] = {}
     faults = Violations()
-    names = table.schema_arrow.names
+    schema = table.schema_arrow  # made anew at each access
+    names, index_reasons = schema.names, index_columns(schema)
     roles = {"id": data.id, "target": data.target, "time": data.time}
     for role, name in roles.items():
         if name is not None and name not in names:
@@ -133,7 +134,7 @@ def infer_columns(table: pq.ParquetFile, data: Data) -> tuple[dict[str, Rules], 
         try:
             if count > 1:
                 raise ColumnFault(MORE_THAN_ONCE)
-            rules[name] = infer_column(table, name, data)
+            rules[name] = infer_column(table, name, data, index_reasons.get(name))
         except ColumnFault as fault:
             faults.add(name, str(fault))
     if not faults and not rules.keys() - set(roles.values()):
@@ -145,8 +146,13 @@ def infer_columns(table: pq.ParquetFile, data: Data) -> tuple[dict[str, Rules], 
     return rules, faults
 
 
-def infer_column(table: pq.ParquetFile, name: str, data: Data) -> Rules:
+def infer_column(
+    table: pq.ParquetFile, name: str, data: Data, index_reason: str | None = None
+) -> Rules:
     """The rules of one column.
+
+    Args:
+        index_reason: why it is no feature but the index of a pandas table, if it is.
 
     Raises:
         ColumnFault: no contract can be made with it.
@@ -163,9 +169,8 @@ def infer_column(table: pq.ParquetFile, name: str, data: Data) -> Rules:
         return target_rules(values, data)
     if name == data.time:
         return time_rules(values)
-    index_reasons = index_columns(table.schema_arrow)
-    if name in index_reasons:
-        raise ColumnFault(index_reasons[name])
+    if index_reason is not None:
+        raise ColumnFault(index_reason)
     return feature_rules(name, values)
 
 

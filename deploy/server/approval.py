@@ -4,7 +4,8 @@ MLflow's permissions know no aliases: whoever may register a version (EDIT) may 
 The pipeline has to set `staging`, and only an approver (MANAGE) may set `production`. MLflow asks
 the function that basic_auth.ini names as `authorization_function` about each request; this one
 checks the password as MLflow does, and refuses an alias `production`, a change of the history of
-promotions and another name for the model to everybody else.
+promotions, another name for the model and a change of the tags with which a version's files are
+checked to everybody else.
 
 It runs inside the server, and uses `authorize` and `Requirement` of mlflow.server.auth, which are
 not part of MLflow's documented interface: tests/team tries the rule on a real server, with the
@@ -19,6 +20,8 @@ from mlflow.server.auth import authenticate_request_basic_auth, authorize
 from mlflow.server.auth.requirements import Requirement
 from werkzeug.datastructures import Authorization
 
+# The tags of a version that its files are compared with: src/churn/tracking/logged_model.py.
+FILES = ("files_md5", "model_md5", "schema_md5", "scoring_md5", "threshold")
 REFUSED = "only an approver (MANAGE) may change what is in production"
 
 
@@ -39,8 +42,8 @@ def authenticate() -> Authorization | Response:
 
 
 def changes_production() -> bool:
-    """Whether a request sets the alias `production`, writes into the history of promotions, or
-    gives the model another name.
+    """Whether a request sets the alias `production`, writes into the history of promotions, gives
+    the model another name, or changes a tag that says which files a version has.
     """
     if request.method == "GET":
         return False
@@ -50,6 +53,8 @@ def changes_production() -> bool:
         return str(content().get("alias", "production")).lower() == "production"
     if request.path.endswith(("/registered-models/set-tag", "/registered-models/delete-tag")):
         return str(content().get("key", "promotion")).startswith("promotion")
+    if request.path.endswith(("/model-versions/set-tag", "/model-versions/delete-tag")):
+        return str(content().get("key", FILES[0])) in FILES
     return False
 
 

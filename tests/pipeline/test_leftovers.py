@@ -91,6 +91,20 @@ def test_runs_of_killed_processes(own_store, monkeypatch):
     assert list(held_runs.open_runs_folder().iterdir()) == []
 
 
+def test_a_clone_of_the_same_name(own_store, tmp_path_factory, monkeypatch):
+    """A container with the same host name and folder opens a run in the same store: this one's
+    goes on, though only its own project has noted it.
+    """
+    mine = at_work("mine")
+    try:
+        monkeypatch.setenv("DVC_ROOT", str(tmp_path_factory.mktemp("other")))
+        with runs.open_run("other", {"stage": "other"}):
+            assert status("mine")[0] == "RUNNING"
+    finally:
+        mine.send_signal(signal.SIGINT)
+        mine.wait()
+
+
 def test_a_run_that_was_deleted_meanwhile(own_store):
     """Nothing is left to close, and nothing fails."""
     leftovers.note_runs(

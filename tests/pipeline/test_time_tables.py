@@ -147,6 +147,14 @@ FAULTS = {
         "1 row with no day of the years 1678 to 2261; leave out such rows, whose date stands for "
         "something else (row 6: '9999-12-31')",
     ),
+    "a text with a zone": (
+        MONTHS.assign(month=TEXTS + "T00:00:00Z"),
+        "with no date such as 2026-11-30, since it has a time zone; write the day alone (row 1:",
+    ),
+    "no day of the calendar": (
+        MONTHS.assign(month=TEXTS.where(MONTHS.index != 5, "2026-02-30")),
+        "1 row with no date such as 2026-11-30, of the years 1678 to 2261 (row 6: '2026-02-30')",
+    ),
     "float": (
         MONTHS.assign(month=NUMBERS.where(MONTHS.index != 8, 1.5)),
         "month: data.time must hold dates or whole numbers such as 202611; row 9 has 1.5",

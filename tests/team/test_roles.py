@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from churn.tracking import logged_model
 from conftest import Project
 
 
@@ -69,7 +70,8 @@ def test_a_scientist_does_not_promote(team, become, call):
 
 def test_the_server_itself_refuses(team, become):
     """Past promote.py, by MLflow's own client, a scientist may give any alias but `production`,
-    write no promotion into the history, rename no model and delete no version.
+    write no promotion into the history, rename no model, delete no version, and not change what a
+    version's files are compared with.
     """
     import mlflow
 
@@ -81,6 +83,10 @@ def test_the_server_itself_refuses(team, become):
     assert refused(client.rename_registered_model, "ChurnXGB", "Mine")
     assert refused(client.delete_model_version, "ChurnXGB", "1")
     assert refused(client.delete_registered_model_alias, "ChurnXGB", "challenger")
+    for tag in (*logged_model.IDENTITY, logged_model.SEAL):
+        assert refused(client.set_model_version_tag, "ChurnXGB", "1", tag, "0")
+        assert refused(client.delete_model_version_tag, "ChurnXGB", "1", tag)
+    assert not refused(client.set_model_version_tag, "ChurnXGB", "1", "note", "mine")
     assert not refused(client.set_registered_model_alias, "ChurnXGB", "challenger", "1")
     assert not refused(client.set_registered_model_tag, "ChurnXGB", "note", "mine")
 

@@ -6,6 +6,7 @@ from sqlalchemy import make_url
 
 from churn.errors import UserError
 from churn.tracking import store, store_checks
+from churn.tracking.store_errors import without_password
 
 NAMES = ["my project", "Kündigung", "100%churn", "100%20churn", "a#b?c", "{a} & 'b'"]
 
@@ -26,6 +27,14 @@ def test_a_uri_and_its_path(tmp_path, monkeypatch, name):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db?timeout=60")
     assert store.store_file() == path
     assert store.tracking_uri() == f"{store.sqlite_uri(path)}?timeout=60"
+
+
+@pytest.mark.parametrize("password", ["plain", "Ab/cd+9", "p@ss", "a:b@c/d"])
+def test_no_message_shows_a_password(password):
+    """Whatever signs it has, of those that SQLAlchemy reads."""
+    shown = without_password(f"postgresql+psycopg2://mlflow:{password}@db:5432/mlflow")
+    assert shown == "postgresql+psycopg2://mlflow:***@db:5432/mlflow"
+    assert without_password("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
 
 
 def test_an_environment_in_a_folder_with_a_percent_sign():

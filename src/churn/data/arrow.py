@@ -63,6 +63,8 @@ def convert_column(values: pa.Array, arrow_type: pa.DataType) -> pa.Array:
     """
     if types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
+    if types.is_string_view(values.type):  # which Arrow casts to nothing but other texts
+        values = values.cast(pa.string())
     if types.is_floating(arrow_type):
         return _to_doubles(values).cast(arrow_type, safe=False)
     if types.is_floating(values.type):  # a whole number that was written as a float

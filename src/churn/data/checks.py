@@ -4,6 +4,7 @@ Every violation is collected, so that one message shows all of them. For a whole
 validation.py; for rows that are scored one by one, rejection.py.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -82,11 +83,12 @@ class Violations:
 def column_violations(contract: Contract, schema: pa.Schema) -> Violations:
     """Compare the columns of a table with the contract's: missing, unknown, or of another type."""
     violations = Violations()
+    count = Counter(schema.names)
     for column in contract.columns.values():
-        if column.name not in schema.names:
+        if not count[column.name]:
             violations.add(column.name, "missing column")
             continue
-        if schema.names.count(column.name) > 1:
+        if count[column.name] > 1:
             violations.add(column.name, MORE_THAN_ONCE)
             continue
         arrow_type = schema.field(column.name).type
@@ -201,6 +203,8 @@ def duplicate_ids(read_ids: Callable[[], Iterable[list[object]]]) -> dict[int, o
         {row number, from 1: id}.
     """
     batches = [np.array([hash(value) for value in ids], np.int64) for ids in read_ids()]
+    if not batches:
+        return {}
     hashes = np.sort(np.concatenate(batches))
     is_repeated = hashes[1:] == hashes[:-1]
     repeated = set(hashes[1:][is_repeated].tolist())

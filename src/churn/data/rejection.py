@@ -92,6 +92,8 @@ def _parse_dates(values: pa.Array, target: pa.DataType) -> tuple[pa.Array, dict[
     for row in unconvertible_rows(values, target):
         value = values[row : row + 1]
         unreadable[row] = f"{short(as_texts(value)[0])} is {no_period_reason(value)}"
+    if pa.types.is_string_view(values.type):
+        values = values.cast(pa.string())  # `if_else` knows no other texts
     is_unreadable = pa.array(np.isin(np.arange(len(values)), list(unreadable)))
     readable = pc.if_else(is_unreadable, pa.scalar(None, values.type), values)
     return convert_column(readable, target), unreadable
@@ -110,7 +112,7 @@ def _parse_texts(
     if is_flag:
         parse, wanted = _parse_flag, "true or false"
     elif pa.types.is_integer(target):  # an id
-        parse, wanted = _parse_whole_number, "a whole number"
+        parse, wanted = parse_whole_number, "a whole number"
 
     parsed: list[bool | int | float | None] = []
     unreadable = {}
@@ -140,7 +142,7 @@ def _parse_number(text: str) -> float | None:
         return None
 
 
-def _parse_whole_number(text: str) -> int | None:
+def parse_whole_number(text: str) -> int | None:
     """Read an id as a 64-bit number; also 7.0, as pandas writes it where the column has a null."""
     digits, _, fraction = text.strip().partition(".")
     if not re.fullmatch(r"[+-]?[0-9]{1,40}", digits) or fraction.strip("0"):

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from churn.data import csv_table
 from churn.data.arrow import arrow_schema
 from churn.data.contract import Contract
+from churn.data.rejection import parse_whole_number
 from churn.errors import UserError
 from churn.operations.monitoring import PROBABILITY
 
@@ -118,17 +119,31 @@ def _to_type(values: list[object], wanted: pa.DataType) -> pa.Array:
     A value that has none there is null; the model refused such a feature, and ignores any id.
     """
     if pa.types.is_string(wanted):
-        return pa.array([None if value is None else str(value) for value in values], wanted)
+        return pa.array([_text(value) for value in values], wanted)
     if pa.types.is_integer(wanted):
         return pa.array([_whole_number(value) for value in values], wanted)
     numbers = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
     return pa.array(numbers, wanted, from_pandas=True)
 
 
+def _text(value: object) -> str | None:
+    """An id as a text. Beside a null, a caller's 7 has become 7.0."""
+    if value is None or _is_inexact(value):
+        return None
+    is_whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if is_whole else value)  # type: ignore[call-overload]
+
+
 def _whole_number(value: object) -> int | None:
     """An id as a number: 7, 7.0 or "7"."""
-    text = str(value).removesuffix(".0")
-    return int(text) if text.lstrip("-").isdecimal() else None
+    if value is None or _is_inexact(value):
+        return None
+    return parse_whole_number(str(value))
+
+
+def _is_inexact(value: object) -> bool:
+    """Whether a number may stand for another one: a float beyond 2**53."""
+    return isinstance(value, float) and abs(value) > 2**53
 
 
 def _lines_of_version(requests: LoggedRequests) -> Iterator[dict[str, Any]]:

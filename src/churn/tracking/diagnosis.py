@@ -62,7 +62,8 @@ def check_packages() -> list[Fault]:
     if not differing:
         return []
     listed = ", ".join(differing)
-    return [Fault(f"packages differ from their pins: {listed}", "rm -r .venv && make install")]
+    target = "install-team" if Path(sys.prefix, "requirements-team.txt").exists() else "install"
+    return [Fault(f"packages differ from their pins: {listed}", f"rm -r .venv && make {target}")]
 
 
 def check_git() -> list[Fault]:

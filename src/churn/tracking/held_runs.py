@@ -6,8 +6,10 @@ lock on its note, which a kill takes away.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +25,28 @@ CLOSED_LATER = "its process was killed, or an answer of the store was lost"
 
 
 def workspace_tag() -> dict[str, str]:
-    """The tag that names the folder in which a stage runs.
+    """The tag that names the clone and the folder in which a stage runs.
 
-    Only the evaluation of the same folder completes a training run.
+    Only the evaluation of the same clone completes a training run. Two containers may have the
+    same host name and folder; the clone's random number tells them apart.
     """
-    return {"workspace": f"{platform.node()}:{Path.cwd()}"}
+    return {"workspace": f"{platform.node()}:{Path.cwd()} {_clone_number()}".rstrip()}
+
+
+def _clone_number() -> str:
+    """A random number that this clone keeps; "" where nothing can be written."""
+    path = open_runs_folder().with_name("clone-number")
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(uuid.uuid4().hex)
+            part.write_text(part.name)
+            with contextlib.suppress(FileExistsError):  # another process was first
+                os.link(part, path)
+            part.unlink()
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def open_runs_folder() -> Path:

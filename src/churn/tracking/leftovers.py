@@ -23,13 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from churn.files import text_md5
+
 WATCH_SECONDS = 0.2
 
 
 class Note(TypedDict):
     """The content of a note: the runs on which one process works."""
 
-    store: str  # the URI of the MLflow store
+    store: str  # the md5 of the URI of the MLflow store, which may hold a password
     runs: list[str]  # run ids
 
 
@@ -110,7 +112,7 @@ def note_runs(folder: Path, store: str, run_ids: Iterable[str]) -> HeldNote:
     """
     path = folder / f"{uuid.uuid4().hex}.json"
     with contextlib.suppress(OSError):  # a read-only project: nothing is noted there
-        path.write_text(json.dumps(Note(store=store, runs=list(run_ids))))
+        path.write_text(json.dumps(Note(store=text_md5(store), runs=list(run_ids))))
     return HeldNote(path, _try_lock(path))
 
 
@@ -133,7 +135,7 @@ def abandoned_runs(folder: Path, store: str) -> dict[str, list[Path]]:
         os.close(lock)
         if not note["runs"]:
             path.unlink(missing_ok=True)
-        if note["store"] == store:
+        if note["store"] == text_md5(store):
             for run_id in note["runs"]:
                 notes_of_dead.setdefault(run_id, []).append(path)
     return {run_id: notes for run_id, notes in notes_of_dead.items() if run_id not in living}

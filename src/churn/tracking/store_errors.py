@@ -27,7 +27,7 @@ def scheme(store: str) -> str:
 
 def without_password(store: str) -> str:
     """A store's address as a message may show it: without its password."""
-    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", store)
+    return re.sub(r"(//[^/@:]*):.*@", r"\1:***@", store)
 
 
 def is_store_error(error: BaseException) -> bool:

@@ -51,6 +51,7 @@ PARTS = {
         "tests/team/test_roles.py",
         "tests/unit/test_campaign.py",
         "tests/unit/test_estimated_performance.py",
+        "tests/unit/test_logged_ids.py",
         "tests/unit/test_score_options.py",
         "tests/unit/test_urls.py",
     ),

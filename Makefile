@@ -147,7 +147,7 @@ clean: ## remove what `dvc repro` makes again (data, caches and the MLflow store
 # Commits are kept in a branch, environment, remote folder and local settings where they are.
 KEPT = --exclude=/$(VENV) --exclude=/$(LINT) --exclude=/storage --exclude=/.team --exclude=/.dvc/config.local
 reset: ## back to the state after `git clone`: data, models, runs, experiments and changes are deleted (asks; YES=1 does not)
-	@test -z "$$(git rev-parse --show-prefix)" || { echo "error: this project is a folder of a bigger repository, and \`make reset\` would take the files of others with it; \`git checkout . && dvc checkout\` undoes an experiment" >&2; exit 1; }
+	@test -z "$$(git rev-parse --show-prefix)" || { echo "error: this project is a folder of a bigger repository, and \`make reset\` would take the files of others with it; \`git checkout . && dvc checkout --force dvc.yaml\` undoes an experiment" >&2; exit 1; }
 	@git clean -ndx $(KEPT); git status --short --untracked-files=no
 	@echo "These files and changes, the MLflow store, DVC's cache and all experiments will be gone for good."
 	@echo "Commits that the upstream branch does not have stay in a branch before-reset-..."

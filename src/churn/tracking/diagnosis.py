@@ -82,10 +82,14 @@ def check_git() -> list[Fault]:
 
 
 def way_back_from_experiment() -> str:
-    """The commands that lead from what a killed `dvc exp run` left to the branch before it."""
+    """The commands that lead from what a killed `dvc exp run` left to the branch before it.
+
+    A stage may have written outputs that no lock names: only `--force` takes them away. It is for
+    what the stages make (`dvc.yaml`), not for a raw table that DVC does not have yet.
+    """
     return (
         f"git checkout {git_state.previous_branch()} && git restore --staged --worktree "
-        "params.yaml dvc.lock reports && dvc checkout"
+        "params.yaml dvc.lock reports && dvc checkout --force dvc.yaml"
     )
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from conftest import AS_COMMITTED, BIN, ROOT, SAMPLE, Project, free_port
 from pages import BLOCK, missing
+from suspended import start_suspended
 
 README = (ROOT / "README.md").read_text()
 FIRST_STEPS = (ROOT / "docs/first-steps.md").read_text()
@@ -231,20 +232,10 @@ def test_an_input_edited_while_its_stage_runs_is_an_error(project):
     its input.
     """
     project.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
-    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-    running = subprocess.Popen(
-        ["dvc", "repro", "preprocess"],
-        cwd=project.folder,
-        env=env,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 300
-    while not (project.folder / "mlflow.db").exists():
-        assert running.poll() is None and time.monotonic() < deadline, "no store appeared"
-        time.sleep(0.01)  # the store appears when the stage has hashed its inputs
+    running, process = start_suspended(project, "preprocess", "dvc", "repro", "preprocess")
     with (project.folder / "data/schema.yaml").open("a") as schema:
         schema.write("# edited meanwhile\n")
-    printed = running.communicate()[1]
+    process.resume()
+    printed = running.communicate()[0]
     assert running.returncode != 0 and "data/schema.yaml changed while preprocess ran" in printed
     assert project.out("git", "status", "--short", "dvc.lock") == ""

@@ -2,45 +2,18 @@
 started goes on writing, nothing stays RUNNING, and the next `make repro` finishes.
 """
 
-import contextlib
 import os
 import re
 import signal
-import subprocess
 import time
 
-import psutil
 import pytest
 
 from churn.tracking import leftovers
-from conftest import BIN, Project
+from conftest import Project
+from suspended import start_suspended
 
 STAGES = ("preprocess", "train", "evaluate")
-
-# Python imports this when it starts. The stage named by SUSPEND suspends itself at work: when it
-# opens its first input or output after it has noted its MLflow run. So a busy machine changes
-# nothing.
-SUSPENDING = """
-import os, signal, sys
-from pathlib import Path
-
-noted = suspended = False
-
-def suspend(event, arguments):
-    global noted, suspended
-    if event != "open" or suspended or sys.argv[0] != os.environ["SUSPEND"]:
-        return
-    path, mode, _ = arguments
-    folders = Path(path).parts if isinstance(path, str) else ()
-    if "open-runs" in folders:
-        noted = noted or mode == "w"
-    elif noted and folders[:1] in (("data",), ("models",)):
-        suspended = True
-        os.kill(os.getpid(), signal.SIGSTOP)
-
-if "SUSPEND" in os.environ:
-    sys.addaudithook(suspend)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -50,39 +23,6 @@ def killed(tiny_pipeline, tmp_path_factory) -> Project:
     project.set(seed=7)
     project.commit("another seed")
     return project
-
-
-def start(project: Project, stage: str, *command: str) -> tuple[subprocess.Popen, psutil.Process]:
-    """Start a command, and wait until a stage of it is suspended at work.
-
-    Returns:
-        The command, and the process of the stage.
-    """
-    hook = project.folder.with_name("suspending")
-    hook.mkdir(exist_ok=True)
-    (hook / "sitecustomize.py").write_text(SUSPENDING)
-    dvc = subprocess.Popen(
-        command,
-        cwd=project.folder,
-        env={
-            **os.environ,
-            "PATH": f"{BIN}:{os.environ['PATH']}",
-            "PYTHONPATH": str(hook),
-            "SUSPEND": f"src/{stage}.py",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    while dvc.poll() is None:
-        for process in psutil.Process(dvc.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):  # it has ended
-                if process.status() == psutil.STATUS_STOPPED:
-                    return dvc, process
-        time.sleep(0.1)
-    raise AssertionError(f"{stage} was not seen at work: {dvc.communicate()[0]}")
 
 
 def statuses(project: Project) -> list[str]:
@@ -97,7 +37,7 @@ def test_a_stage(killed, stage, how):
     Ctrl-C, as the terminal sends it to both: the run is FAILED, and says why.
     """
     before = killed.lock()[stage]
-    dvc, process = start(killed, stage, "dvc", "repro")
+    dvc, process = start_suspended(killed, stage, "dvc", "repro")
     if how == "kill -9":
         dvc.kill()
         time.sleep(2 * leftovers.WATCH_SECONDS)  # so that it looks as soon as it is resumed
@@ -136,7 +76,7 @@ def test_then_make_repro_finishes(killed):
 def test_an_experiment_ends_with_its_dvc(killed):
     """`kill -9` of `dvc exp run` alone: its stage ends too, and report.py names the way back."""
     killed.commit("after the faults")
-    dvc, process = start(killed, "train", "dvc", "exp", "run", "-S", "train.max_depth=3")
+    dvc, process = start_suspended(killed, "train", "dvc", "exp", "run", "-S", "train.max_depth=3")
     dvc.kill()
     time.sleep(2 * leftovers.WATCH_SECONDS)
     process.resume()

@@ -4,6 +4,7 @@ registry.
 
 import functools
 import importlib
+import importlib.util
 import os
 import shutil
 import socket
@@ -28,7 +29,7 @@ from churn.tracking.store_errors import explain_store_error
 ROOT = Path(__file__).parent.parent
 SAMPLE = (ROOT / "data/sample").exists()  # else this project has a table of its own
 BIN = Path(sys.prefix, "bin")
-WARM = Path(__file__).with_name("warm")  # its `python` comes first on a project's PATH
+WARM = Path(__file__).with_name("warm")
 
 # Nothing of the caller's MLflow, DVC or make may reach a test, and nothing of a test's may reach
 # the caller's.
@@ -102,16 +103,41 @@ def flat(tree: dict) -> dict[str, object]:
 
 
 @functools.cache
-def warm_python() -> dict[str, str]:
-    """The variables with which WARM's `python src/...` is forked from a process that has imported
-    MLflow and XGBoost already; see warm/server.py.
+def warm_environment() -> Path:
+    """This environment, but for its `python` and `dvc`: these are forked from a process that has
+    imported MLflow, XGBoost and DVC already; see warm/server.py.
+
+    Returns:
+        The folder of the environment, as .venv would be.
     """
-    address = Path(tempfile.mkdtemp(prefix="churn-tests-"), "socket")
+    folder = Path(tempfile.mkdtemp(prefix="churn-tests-"))
+    (folder / "bin").mkdir()
+    for program in BIN.iterdir():
+        (folder / "bin" / program.name).symlink_to(program)
+    address, python = folder / "socket", BIN / "python"
+    for name, program in (("python", "python"), ("python3", "python"), ("dvc", BIN / "dvc")):
+        script = folder / "bin" / name
+        script.unlink()
+        asking = f'"{python}" -IS "{WARM}/ask.py" "{address}" "{python}" {program} "$@"'
+        script.write_text(f"#!/bin/sh\nexec {asking}\n")
+        script.chmod(0o755)
+    activate = folder / "bin/activate"
+    text = activate.read_text().replace(sys.prefix, str(folder))
+    activate.unlink()
+    activate.write_text(text)
+    (folder / "lib").symlink_to(Path(sys.prefix, "lib"))
+    shutil.copy(Path(sys.prefix, "pyvenv.cfg"), folder)
+    # `make` installs nothing into an environment that notes the locks it was made from.
+    shutil.copy(ROOT / "requirements.txt", folder)
+    if importlib.util.find_spec("dvc_s3"):
+        shutil.copy(ROOT / "requirements-team.txt", folder)
+
+    command = [python, WARM / "server.py", address, folder / "bin/python"]
     # It ends when this process does, since that closes its input.
-    server = subprocess.Popen([sys.executable, WARM / "server.py", address], stdin=subprocess.PIPE)
+    server = subprocess.Popen(command, stdin=subprocess.PIPE)
     while not address.exists() and server.poll() is None:
         time.sleep(0.05)
-    return {"WARM_PYTHON": sys.executable, "WARM_SOCKET": str(address)}
+    return folder
 
 
 class Project:
@@ -192,9 +218,9 @@ class Project:
     def run(
         self, *command: str, cwd: Path | None = None, **env: str
     ) -> subprocess.CompletedProcess:
-        """Run a command in the clone, with this environment's programs first on PATH."""
-        path = f"{WARM}:{BIN}:{os.environ['PATH']}"
-        env = {**os.environ, "PATH": path, **warm_python(), **env}
+        """Run a command in the clone, with the warm environment's programs first on PATH."""
+        path = f"{warm_environment() / 'bin'}:{BIN}:{os.environ['PATH']}"
+        env = {**os.environ, "PATH": path, **env}
         return subprocess.run(
             command, cwd=cwd or self.folder, env=env, capture_output=True, text=True
         )
@@ -206,6 +232,10 @@ class Project:
             f"{command} ended with {result.returncode}:\n{result.stdout}\n{result.stderr}"
         )
         return result.stdout
+
+    def use_environment(self) -> None:
+        """Let the warm environment be the project's .venv, for `make` and for pages."""
+        (self.folder / ".venv").symlink_to(warm_environment())
 
     def commit(self, message: str) -> None:
         self.out("git", "add", "-A")

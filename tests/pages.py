@@ -2,7 +2,7 @@
 
 import re
 
-from conftest import ROOT, WARM, Project, free_port
+from conftest import ROOT, Project, free_port
 
 BLOCK = re.compile(
     r"^```shell\n(?P<command>.*?)^```\n"
@@ -40,7 +40,7 @@ def follow(page: str, clone: Project) -> None:
     shown = [block for block in found if block["shown"]]
     assert len(shown) == text.count("```text\n"), "an output that is compared with nothing"
     for block in found:
-        command = f"source .venv/bin/activate\nPATH={WARM}:$PATH\n{block['command']}"
+        command = f"source .venv/bin/activate\n{block['command']}"
         command = command.replace("5001", port)
         result = clone.run("bash", "-euc", f"exec 2>&1\n{command}")
         assert result.returncode == 0, result.stdout

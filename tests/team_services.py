@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import BIN, ROOT, Project
+from conftest import BIN, ROOT, Project, warm_environment
 
 PACKAGES = ("psycopg2", "boto3", "dvc_s3", "s3fs")
 POSTGRESQL = shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -21,15 +21,6 @@ def missing_part() -> str:
     if not POSTGRESQL:
         return "PostgreSQL is not installed: `apt-get install postgresql`"
     return ""
-
-
-def note_locks() -> None:
-    """Note in this environment which locks it was made from, as the Makefile does: else `make`
-    would install into it.
-    """
-    for lock in ("requirements.txt", "requirements-team.txt"):
-        if not Path(sys.prefix, lock).exists():
-            shutil.copy(ROOT / lock, sys.prefix)
 
 
 class Services:
@@ -80,10 +71,11 @@ class Services:
 
     def clone(self, folder: Path) -> Project:
         """A tiny clone whose remote is the bucket; its commands get `env`, or another user's."""
-        note_locks()
         project = Project.clone(folder, tiny=True)
         project.uri = self.env["MLFLOW_TRACKING_URI"]
-        project.out("make", "team-remote", f"URL=s3://dvc/{folder.name}", VENV=sys.prefix)
+        project.out(
+            "make", "team-remote", f"URL=s3://dvc/{folder.name}", VENV=str(warm_environment())
+        )
         return project
 
     def remove(self) -> None:

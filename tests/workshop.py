@@ -2,10 +2,9 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-from conftest import BIN, Project
+from conftest import BIN, Project, warm_environment
 
 
 class Workshop:
@@ -24,7 +23,7 @@ class Workshop:
         self.env = {
             **os.environ,
             "HOME": str(home),
-            "VENV": sys.prefix,
+            "VENV": str(warm_environment()),
             "PATH": f"{BIN}:{os.environ['PATH']}",
         }
 
@@ -46,7 +45,7 @@ class Workshop:
         project = Project.__new__(Project)
         project.folder = Path(cwd or self.folder, name)
         project.uri = f"sqlite:///{project.folder}/mlflow.db"
-        (project.folder / ".venv").symlink_to(sys.prefix)
+        project.use_environment()
         project.out("git", "config", "user.name", "Ann")
         project.out("git", "config", "user.email", "ann@example.com")
         return project

@@ -4,7 +4,6 @@ The features are those of src/churn/data/features.py; all of them are used.
 """
 
 import json
-import sys
 
 import numpy as np
 import pandas as pd
@@ -100,7 +99,7 @@ def check_reasons(scores: pd.DataFrame, rows: pd.DataFrame) -> int:
 
 
 def test_the_servers_answers_are_the_boosters(project, rows, expected):
-    (project.folder / ".venv").symlink_to(sys.prefix)
+    project.use_environment()
     asked = rows.drop(columns="customer_id").head(50)
     command = ["python", "src/serve.py", "--port", "<port>"]
     with started(project, *command) as server:

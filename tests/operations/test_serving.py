@@ -5,12 +5,9 @@ wrong number.
 import http.client
 import json
 import re
-import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,9 +23,7 @@ pytestmark = pytest.mark.sample
 def project(tiny_pipeline, tmp_path_factory) -> Project:
     """A quick model, which a person has put into production."""
     project = tiny_pipeline.copy(tmp_path_factory.mktemp("serving"))
-    (project.folder / ".venv").symlink_to(sys.prefix)
-    if not Path(sys.prefix, "requirements.txt").exists():
-        shutil.copy(ROOT / "requirements.txt", sys.prefix)
+    project.use_environment()
     project.client.set_registered_model_alias("ChurnXGB", "production", "1")
     return project
 

@@ -1,7 +1,5 @@
 """Steps of CI that docs/ci.md does not go through: retraining, and promotion by hand."""
 
-import sys
-
 import pandas as pd
 import pytest
 
@@ -12,7 +10,7 @@ from conftest import Project
 def project(tiny_pipeline, tmp_path) -> Project:
     """With this environment as its own."""
     project = tiny_pipeline.copy(tmp_path / "project")
-    (project.folder / ".venv").symlink_to(sys.prefix)
+    project.use_environment()
     return project
 
 

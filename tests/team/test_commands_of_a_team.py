@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from churn.files import md5
-from conftest import Project
+from conftest import Project, warm_environment
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_nothing_is_left_at_home(on_team, services):
 
 def test_a_remote_has_to_be_named(on_team):
     """`make team-remote` without a bucket says what to type, and changes nothing."""
-    refused = on_team.run("make", "team-remote", VENV=sys.prefix)
+    refused = on_team.run("make", "team-remote", VENV=str(warm_environment()))
     assert refused.returncode and "make team-remote URL=s3://BUCKET/PATH" in refused.stderr
     assert on_team.out("git", "status", "--short") == ""
 

@@ -1,12 +1,10 @@
 """docs/team.md, from the services to their backup, with what it shows."""
 
-import sys
-
 import pytest
 
 from conftest import Project
 from pages import follow
-from team_services import Services, missing_part, note_locks
+from team_services import Services, missing_part
 
 pytestmark = pytest.mark.sample
 
@@ -17,8 +15,7 @@ def test_the_page(pipeline, tmp_path):
     afterwards nothing runs any more, and git is clean.
     """
     clone: Project = pipeline.copy(tmp_path / "clone")
-    note_locks()
-    (clone.folder / ".venv").symlink_to(sys.prefix)
+    clone.use_environment()
     (clone.folder / ".dvc/config.local").unlink()  # which lets tests push to a folder
     services = Services(clone.folder / ".team")
     try:

@@ -1,7 +1,5 @@
 """docs/upkeep.md on the real services: from one person's store to the server, and `clean_up.py`."""
 
-import sys
-
 import pytest
 
 from pages import follow
@@ -14,7 +12,7 @@ def test_the_page(on_services, pipeline, tmp_path, monkeypatch):
     remote the data.
     """
     project = pipeline.copy(tmp_path / "solo")
-    (project.folder / ".venv").symlink_to(sys.prefix)
+    project.use_environment()
     (project.folder / ".team").symlink_to(on_services.folder)
     for name in on_services.env:  # the page sets them
         monkeypatch.delenv(name)

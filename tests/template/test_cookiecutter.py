@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,8 +32,6 @@ OWN = {
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory):
-    if not Path(sys.prefix, "requirements.txt").exists():
-        shutil.copy(ROOT / "requirements.txt", sys.prefix)
     return Workshop(tmp_path_factory.mktemp("workshop"))
 
 

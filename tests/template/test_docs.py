@@ -5,7 +5,6 @@ shows below it.
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
@@ -20,7 +19,7 @@ pytestmark = pytest.mark.sample
 def clone(pipeline, tmp_path) -> Project:
     """A clone after `make repro`."""
     project = pipeline.copy(tmp_path)
-    (project.folder / ".venv").symlink_to(sys.prefix)
+    project.use_environment()
     return project
 
 

@@ -1,7 +1,10 @@
-"""Run a command of src/ in a process forked by server.py; anything else starts a new Python.
+"""Run a command in a process forked by server.py; what it does not take starts a new Python.
 
-This stands as `python` first on the PATH of the tests' projects. It hands over its arguments,
-environment, folder and open files, waits for the process, and ends as that one ended.
+The `python` and `dvc` of the tests' environment (conftest.warm_environment) call this. It hands
+over its arguments, environment, folder and open files, waits for the process, and ends as that one
+ended.
+
+    python -IS ask.py SOCKET PYTHON python|DVC [argument ...]
 """
 
 import json
@@ -12,27 +15,38 @@ import sys
 
 
 def main() -> None:
-    script = sys.argv[1] if len(sys.argv) > 1 else ""
+    _, address, python, program, *arguments = sys.argv
+    if program == "python" and arguments[:2] == ["-m", "dvc"]:
+        request = ["dvc", *arguments[2:]]
+    elif program == "python":
+        request = arguments
+    else:
+        request = ["dvc", *arguments]
+
     answer = ""
-    if script.startswith("src/") and script.endswith(".py"):
-        answer = ask()
+    if request[:1] == ["dvc"]:
+        asked = request[1:3] != ["exp", "queue-worker"]  # which outlives who started it
+    else:
+        asked = bool(request) and request[0].startswith("src/")
+    if asked:
+        answer = ask(address, request)
     if not answer:
-        python = os.environ["WARM_PYTHON"]
-        os.execv(python, [python, *sys.argv[1:]])
+        command = [python] if program == "python" else [python, program]
+        os.execv(python, [*command, *arguments])
     status = int(answer)
     if os.WIFSIGNALED(status):
         os.kill(os.getpid(), os.WTERMSIG(status))
     sys.exit(os.waitstatus_to_exitcode(status))
 
 
-def ask() -> str:
+def ask(address: str, arguments: list[str]) -> str:
     """The status of the process, as os.wait gives it; "" if the server did not take the request."""
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        server.connect(os.environ["WARM_SOCKET"])
+        server.connect(address)
     except OSError:
         return ""
-    request = {"arguments": sys.argv[1:], "environment": dict(os.environ), "folder": os.getcwd()}
+    request = {"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}
     message = json.dumps(request).encode("utf-8", "surrogateescape")
     # The files travel with the first byte.
     socket.send_fds(server, [b"\n"], [0, 1, 2])

@@ -1,10 +1,13 @@
-"""Fork a process for each command of src/ that a test's project runs.
+"""Fork a process for each command of src/, and each `dvc`, that a test's project runs.
 
 Importing MLflow, XGBoost and scikit-learn takes four of the five CPU seconds of a short command,
 and the tests run hundreds of them. This process has imported those libraries, and nothing of the
 project: a process that it forks runs the project's own code, as a new Python would.
 
-It answers on the Unix socket that is its argument, and ends when its standard input is closed.
+    python server.py SOCKET PYTHON
+
+It answers on the Unix socket, and ends when its standard input is closed. PYTHON, which asks it
+first, is what the forked processes take for their own Python.
 """
 
 import contextlib
@@ -21,8 +24,18 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import threadpoolctl
+
 LIBRARIES = (
     "alembic.command",
+    "dvc.cli",
+    "dvc.commands.experiments.run",
+    "dvc.commands.experiments.show",
+    "dvc.commands.repro",
+    "dvc.repo.experiments.executor.local",
+    "dvc.repo.experiments.queue.celery",
+    "dvc.repo.experiments.queue.workspace",
+    "dvc_data.index",
     "mlflow.data.pandas_dataset",
     "mlflow.models",
     "mlflow.pyfunc",
@@ -47,7 +60,8 @@ LIBRARIES = (
     "xgboost",
 )
 # Variables that Python and these libraries read when they start.
-AT_THE_START = ("PYTHON", "OMP_", "MKL_", "OPENBLAS_", "LANG", "LC_", "MPL")
+AT_THE_START = ("PYTHON", "MKL_", "OPENBLAS_", "LANG", "LC_", "MPL")
+THREADS = "OMP_NUM_THREADS"  # of which the library can be told later
 
 
 def main() -> None:
@@ -75,13 +89,18 @@ def serve(listener: socket.socket) -> dict[str, Any] | None:
     signal.set_wakeup_fd(end.fileno())
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     while True:
-        ready, _, _ = select.select([listener, ended, sys.stdin], [], [])
+        ready, _, _ = select.select([listener, ended, sys.stdin, *children.values()], [], [])
         if sys.stdin in ready:
             shutil.rmtree(os.path.dirname(sys.argv[1]))
             return None
         if ended in ready:
             ended.recv(4096)
             report_ends(children)
+        for process, connection in list(children.items()):
+            if connection in ready and not connection.recv(1):  # who asked was killed
+                os.kill(process, signal.SIGKILL)
+                del children[process]
+                connection.close()
         if listener in ready:
             connection, _ = listener.accept()
             request = receive(connection)
@@ -120,12 +139,13 @@ def read_at_the_start(environment: Mapping[str, str]) -> dict[str, str]:
 
 def report_ends(children: dict[int, socket.socket]) -> None:
     """Tell who asked for them of the processes that have ended, and forget these."""
-    for process in list(children):
-        done, status = os.waitpid(process, os.WNOHANG)
-        if done:
-            connection = children.pop(process)
-            send(connection, status)
-            connection.close()
+    with contextlib.suppress(ChildProcessError):  # there are no others
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            process, status = ended
+            if process in children:
+                connection = children.pop(process)
+                send(connection, status)
+                connection.close()
 
 
 def send(connection: socket.socket, number: int) -> None:
@@ -148,7 +168,12 @@ def run(request: dict[str, Any]) -> None:
         os.dup2(file, number)
     close(request["files"])
     sys.stdout.reconfigure(line_buffering=os.isatty(1))
-    sys.argv = request["arguments"]
+    sys.executable, sys.argv = sys.argv[2], request["arguments"]
+    if THREADS in os.environ:
+        threadpoolctl.threadpool_limits(int(os.environ[THREADS]))
+    if sys.argv[0] == "dvc":
+        sys.path.pop(0)  # the folder of this file
+        sys.exit(importlib.import_module("dvc.cli").main())
     sys.path[0] = os.path.abspath(os.path.dirname(sys.argv[0]))
     runpy.run_path(sys.argv[0], run_name="__main__")
 

@@ -104,8 +104,8 @@ def flat(tree: dict) -> dict[str, object]:
 
 @functools.cache
 def warm_environment() -> Path:
-    """This environment, but for its `python` and `dvc`: these are forked from a process that has
-    imported MLflow, XGBoost and DVC already; see warm/server.py.
+    """This environment, but for its `python`, `dvc` and `mlflow`: these are forked from a process
+    that has imported their libraries already; see warm/server.py.
 
     Returns:
         The folder of the environment, as .venv would be.
@@ -115,7 +115,13 @@ def warm_environment() -> Path:
     for program in BIN.iterdir():
         (folder / "bin" / program.name).symlink_to(program)
     address, python = folder / "socket", BIN / "python"
-    for name, program in (("python", "python"), ("python3", "python"), ("dvc", BIN / "dvc")):
+    programs = {
+        "python": "python",
+        "python3": "python",
+        "dvc": BIN / "dvc",
+        "mlflow": BIN / "mlflow",
+    }
+    for name, program in programs.items():
         script = folder / "bin" / name
         script.unlink()
         asking = f'"{python}" -IS "{WARM}/ask.py" "{address}" "{python}" {program} "$@"'
@@ -321,7 +327,7 @@ class Server:
         command += ["--default-artifact-root", str(project.folder / "mlartifacts")]
         env = {
             **os.environ,
-            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PATH": f"{warm_environment() / 'bin'}:{BIN}:{os.environ['PATH']}",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         }
         env |= settings

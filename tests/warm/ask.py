@@ -1,10 +1,10 @@
 """Run a command in a process forked by server.py; what it does not take starts a new Python.
 
-The `python` and `dvc` of the tests' environment (conftest.warm_environment) call this. It hands
-over its arguments, environment, folder and open files, waits for the process, and ends as that one
-ended.
+The `python`, `dvc` and `mlflow` of the tests' environment (conftest.warm_environment) call this. It
+hands over its arguments, environment, folder and open files, waits for the process, and ends as
+that one ended.
 
-    python -IS ask.py SOCKET PYTHON python|DVC [argument ...]
+    python -IS ask.py SOCKET PYTHON python|.../dvc|.../mlflow [argument ...]
 """
 
 import json
@@ -16,19 +16,14 @@ import sys
 
 def main() -> None:
     _, address, python, program, *arguments = sys.argv
-    if program == "python" and arguments[:2] == ["-m", "dvc"]:
-        request = ["dvc", *arguments[2:]]
-    elif program == "python":
-        request = arguments
-    else:
-        request = ["dvc", *arguments]
+    request = arguments
+    if program != "python":
+        request = [os.path.basename(program), *arguments]
+    elif arguments[:2] in (["-m", "dvc"], ["-m", "mlflow"]):
+        request = arguments[1:]
 
     answer = ""
-    if request[:1] == ["dvc"]:
-        asked = request[1:3] != ["exp", "queue-worker"]  # which outlives who started it
-    else:
-        asked = bool(request) and request[0].startswith("src/")
-    if asked:
+    if is_taken(request):
         answer = ask(address, request)
     if not answer:
         command = [python] if program == "python" else [python, program]
@@ -37,6 +32,13 @@ def main() -> None:
     if os.WIFSIGNALED(status):
         os.kill(os.getpid(), os.WTERMSIG(status))
     sys.exit(os.waitstatus_to_exitcode(status))
+
+
+def is_taken(request: list[str]) -> bool:
+    """Whether the server is to be asked."""
+    if request[:3] == ["dvc", "exp", "queue-worker"]:  # it outlives who started it
+        return False
+    return request[:1] in (["dvc"], ["mlflow"]) or "".join(request[:1]).startswith("src/")
 
 
 def ask(address: str, arguments: list[str]) -> str:

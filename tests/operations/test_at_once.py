@@ -163,7 +163,7 @@ def test_who_may_not_take_an_alias_away(clone, versions, inside, monkeypatch, ca
     """
     config = tmp_path / "auth.ini"
     config.write_text(
-        "[mlflow]\ndefault_permission = READ\nadmin_username = admin\n"
+        "[mlflow]\ndefault_permission = READ\nadmin_username = admin\nauth_cache_ttl_seconds = 60\n"
         f"database_uri = sqlite:///{tmp_path}/auth.db\nadmin_password = {PASSWORD}\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
 import pytest
 
@@ -29,9 +28,7 @@ def clone(tmp_path_factory):
     Its .venv is this environment; .ci/run builds real ones, by uv and by pip.
     """
     clone = Project.clone(tmp_path_factory.mktemp("newcomer"))
-    (clone.folder / ".venv").symlink_to(sys.prefix)
-    if not Path(sys.prefix, "requirements.txt").exists():
-        shutil.copy(ROOT / "requirements.txt", sys.prefix)
+    clone.use_environment()
     assert "staging     ChurnXGB version 1" in clone.out("make", "repro")
     if AS_COMMITTED:
         assert clone.out("git", "status", "--short") == "", (

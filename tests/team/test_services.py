@@ -68,7 +68,8 @@ def test_only_this_machine_reaches_them(services):
 
 
 def test_passwords_are_the_owners(services):
-    """Files with a password are readable to their owner alone, and no process shows one."""
+    """Only their owner enters the folder and reads files with a password; no process shows one."""
+    assert stat.S_IMODE(services.folder.stat().st_mode) == 0o700
     secrets = [value for name, value in services.env.items() if "PASSWORD" in name or "KEY" in name]
     for path in services.folder.iterdir():
         if path.is_file() and any(secret in path.read_text() for secret in secrets):

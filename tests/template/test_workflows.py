@@ -67,6 +67,13 @@ def test_each_step_is_a_target_of_make():
     assert names <= {line.split()[0] for line in known.stdout.splitlines()}
 
 
+def test_main_looks_before_it_writes():
+    """The pipeline has to make what is committed before the bucket and the server get anything."""
+    runs = [step.get("run", "") for step in steps(FOLDER / "main.yml")]
+    looked, writes = runs.index("make committed"), ("make push", "make register")
+    assert all(looked < runs.index(command) for command in writes)
+
+
 def test_production_is_protected():
     """Only `promote` names production, and only by hand; unmerged code gets no account that writes
     to the team's server.

@@ -1,5 +1,7 @@
 """The address of a store and the file that it names; an environment that MLflow cannot use."""
 
+import sys
+
 import pytest
 from mlflow.utils.file_utils import path_to_local_sqlite_uri
 from sqlalchemy import make_url
@@ -35,6 +37,18 @@ def test_no_message_shows_a_password(password):
     shown = without_password(f"postgresql+psycopg2://mlflow:{password}@db:5432/mlflow")
     assert shown == "postgresql+psycopg2://mlflow:***@db:5432/mlflow"
     assert without_password("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
+
+
+@pytest.mark.parametrize(
+    ("driver", "way_out"),
+    [("psycopg2", "`make install-team` brings it"), ("pg8000", "add it to pyproject.toml")],
+)
+def test_a_database_without_its_driver(monkeypatch, driver, way_out):
+    """The message names the package and how to get it, and shows no password."""
+    monkeypatch.setitem(sys.modules, driver, None)
+    with pytest.raises(UserError, match=f"needs the package {driver}, .*; {way_out}") as refused:
+        store_checks.try_database(f"postgresql+{driver}://mlflow:secret@db:5432/mlflow")
+    assert "secret" not in str(refused.value)
 
 
 def test_an_environment_in_a_folder_with_a_percent_sign():

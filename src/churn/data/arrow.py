@@ -63,14 +63,22 @@ def convert_column(values: pa.Array, arrow_type: pa.DataType) -> pa.Array:
     """
     if types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    if types.is_string_view(values.type):  # which Arrow casts to nothing but other texts
-        values = values.cast(pa.string())
+    values = usual_texts(values)
     if types.is_floating(arrow_type):
         return _to_doubles(values).cast(arrow_type, safe=False)
     if types.is_floating(values.type):  # a whole number that was written as a float
         values = values.cast(pa.float64())
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
     return values.cast(arrow_type)
+
+
+def usual_texts(values: pa.Array) -> pa.Array:
+    """Texts of the type `string_view` as `string`; other values as they are.
+
+    Arrow casts a `string_view` to nothing but other texts, and many of its functions do not know
+    it.
+    """
+    return values.cast(pa.string()) if types.is_string_view(values.type) else values
 
 
 def can_convert(values: pa.Array, arrow_type: pa.DataType) -> bool:

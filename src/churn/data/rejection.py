@@ -13,7 +13,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn.data.arrow import arrow_schema, convert_column, kind_of, unconvertible_rows
+from churn.data.arrow import (
+    arrow_schema,
+    convert_column,
+    kind_of,
+    unconvertible_rows,
+    usual_texts,
+)
 from churn.data.checks import NULL_NOT_ALLOWED, failed_cells
 from churn.data.contract import Contract
 from churn.data.periods import as_texts, no_period_reason
@@ -92,8 +98,7 @@ def _parse_dates(values: pa.Array, target: pa.DataType) -> tuple[pa.Array, dict[
     for row in unconvertible_rows(values, target):
         value = values[row : row + 1]
         unreadable[row] = f"{short(as_texts(value)[0])} is {no_period_reason(value)}"
-    if pa.types.is_string_view(values.type):
-        values = values.cast(pa.string())  # `if_else` knows no other texts
+    values = usual_texts(values)
     is_unreadable = pa.array(np.isin(np.arange(len(values)), list(unreadable)))
     readable = pc.if_else(is_unreadable, pa.scalar(None, values.type), values)
     return convert_column(readable, target), unreadable

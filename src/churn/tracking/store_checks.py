@@ -153,9 +153,11 @@ def try_database(url: str) -> None:
         engine.dispose()
     except ImportError as error:
         shown = store_errors.without_password(url)
+        way_out = "add it to pyproject.toml, then `make lock` and `make install`"
+        if error.name == "psycopg2":
+            way_out = "`make install-team` brings it"
         raise UserError(
-            f"{shown} needs the package {error.name}, which is not installed; add it to "
-            "pyproject.toml, then `make lock` and `make install`"
+            f"{shown} needs the package {error.name}, which is not installed; {way_out}"
         ) from None
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise UserError(store_errors.explain_store_error(error)) from None

@@ -20,6 +20,7 @@ Exit code 4: something is above the thresholds of `monitor:` in params.yaml.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -212,10 +213,11 @@ def draw_worst(drift: pd.DataFrame, counts: Counts, url: str) -> None:
             counts.training[name],
             counts.batch.bins[name],
         )
-    with output.atomic_output(url) as part:
-        figure = plots.draw_drift(worst)
-        figure.savefig(part, dpi=100, format="png")
-        mlflow.log_figure(figure, Path(url).name, save_kwargs={"dpi": 100})
+    with tempfile.TemporaryDirectory() as folder, output.atomic_output(url) as part:
+        picture = Path(folder, Path(url).name)
+        plots.draw_drift(worst).savefig(picture, dpi=100, format="png")
+        shutil.copyfile(picture, part)
+        mlflow.log_artifact(str(picture))
 
 
 def log_monitoring(drift: pd.DataFrame, performance: Performance, alarms: list[str]) -> None:

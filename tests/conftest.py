@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -37,6 +38,8 @@ OUTER = ("MLFLOW_", "DVC_", "AWS_", "OMP_", "MAKE", "MFLAGS")
 for name in [n for n in os.environ if n.startswith(OUTER)]:
     del os.environ[name]
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+# A shell's background jobs ignore Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Drawing takes a third of an evaluation's time. Only `pipelines` and the tests of pictures draw.
 os.environ["CHURN_SKIP_PLOTS"] = "1"
 
@@ -46,18 +49,18 @@ AS_COMMITTED = (read_yaml(ROOT / "params.yaml") | PARAMETERS) == read_yaml(ROOT 
 # The modules that take longest, the longest first: the others fill what is left of the workers'
 # time.
 LONGEST = (
-    "commands_of_a_team",
-    "operations_of_a_team",
-    "team_page",
     "docs",
-    "reproduce",
     "why",
-    "cookiecutter",
-    "serving",
-    "launchers",
-    "at_once",
     "commands",
-    "promote",
+    "cookiecutter",
+    "at_once",
+    "reproduce",
+    "sweep",
+    "faults",
+    "commands_of_a_team",
+    "team_page",
+    "faults_of_a_team",
+    "launchers",
 )
 TINY = {"train.rounds": 20, "train.learning_rate": 0.3, "evaluate.bootstrap": 100}
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import time
 
@@ -60,7 +59,6 @@ def start_suspended(
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while dvc.poll() is None:
         for process in psutil.Process(dvc.pid).children(recursive=True):

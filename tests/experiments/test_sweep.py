@@ -135,9 +135,6 @@ def test_killed_and_resumed_nothing_counts_twice(clone, searched):
         "stderr": subprocess.PIPE,
         "text": True,
     }
-    options["preexec_fn"] = lambda: signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # a shell's background jobs ignore it
     for with_signal, status in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
         before = len(clone.runs("trial"))
         running = subprocess.Popen(command, **options)

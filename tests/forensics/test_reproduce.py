@@ -236,11 +236,6 @@ def test_interrupted(clone, tmp_path, number, during):
     """
     before = state_of(clone)
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
-
-    def heed_ctrl_c() -> None:
-        """Undo what a background job of a shell inherits: it ignores SIGINT."""
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
     with subprocess.Popen(
         [sys.executable, "src/reproduce.py", "3"],
         cwd=clone.folder,
@@ -248,7 +243,6 @@ def test_interrupted(clone, tmp_path, number, during):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_ctrl_c,
     ) as process:
         for line in process.stderr:
             if line == f"running {during}\n":

@@ -55,7 +55,6 @@ LONGEST = (
     "cookiecutter",
     "at_once",
     "reproduce",
-    "sweep",
     "faults",
     "commands_of_a_team",
     "team_page",

@@ -47,8 +47,8 @@ def test_the_page(clone):
 
 
 def test_the_backup_comes_back_on_another_machine(clone, monkeypatch):
-    """In another folder with an empty database: the version, its promotion, its files, and who may
-    ask for them.
+    """In another folder with an empty database: the version, its alias, its files, and who may ask
+    for them.
     """
     colleague = Project(clone.folder.with_name("colleague"))
     colleague.use_environment()
@@ -59,11 +59,15 @@ def test_the_backup_comes_back_on_another_machine(clone, monkeypatch):
             monkeypatch.setenv(name, value)
         colleague.uri = services.env["MLFLOW_TRACKING_URI"]
         mlflow.set_tracking_uri(colleague.uri)
+        (version,) = [found for found in colleague.versions() if str(found.version) == "1"]
+        assert "MLmodel" in colleague.out(
+            "ls", mlflow.artifacts.download_artifacts(f"models:/{version.name}/1")
+        )
+        # only operations
         assert colleague.alias("production") == "1"
         assert "promote" in colleague.out("python", "src/promote.py", "--history")
-        local = mlflow.artifacts.download_artifacts("models:/ChurnXGB@production")
-        assert "MLmodel" in colleague.out("ls", local)
+        # end
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "another password")
-        assert colleague.run("python", "src/promote.py", "--history").returncode != 0
+        assert colleague.run("python", "src/report.py").returncode != 0
     finally:
         services.remove()

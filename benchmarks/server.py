@@ -38,7 +38,7 @@ COMMANDS = (
     "python src/monitor.py customers.parquet scores.parquet",
     "python src/reproduce.py models:/ChurnXGB@production",
     "dvc exp run -n deeper -S train.max_depth=3",
-    "python src/why.py models:/ChurnXGB@production HEAD",
+    "python src/why.py models:/ChurnXGB@production deeper",
     "mlflow run . --env-manager local -P max_depth=5",
     "python src/sweep.py",
 )

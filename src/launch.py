@@ -22,7 +22,7 @@ from churn.console import run_command
 from churn.errors import UserError
 from churn.files import is_intact, parse_yaml, read_yaml, reading
 from churn.params import load_params, validate_params
-from churn.tracking import dvc_cache, git_state, held_runs, launching_run, store
+from churn.tracking import dvc_cache, git_state, held_runs, launching_run, leftovers, store
 from churn.tracking.store_errors import explain_store_error
 
 
@@ -38,7 +38,7 @@ def main() -> None:
             "the same"
         )
 
-    launcher_process = os.getppid()
+    launcher_has_ended = leftovers.watch_starter()
     store.connect()
     import mlflow
 
@@ -49,9 +49,9 @@ def main() -> None:
         mlflow.MlflowClient().set_tag(run_id, "error", str(error))
         raise
     finally:
-        # Where `mlflow run` was killed, nobody else closes its run. (Where it is process 1, that
-        # cannot be told; if it lives, it sets the status again.)
-        if os.getppid() != launcher_process or launcher_process == 1:
+        # Where `mlflow run` was killed, nobody else closes its run. (A child of process 1 cannot
+        # tell; if the launcher lives, it sets the status again.)
+        if launcher_has_ended() or os.getppid() == 1:
             mlflow.MlflowClient().set_terminated(run_id, "KILLED")
 
 

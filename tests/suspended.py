@@ -36,9 +36,12 @@ if "SUSPEND" in os.environ:
 
 
 def start_suspended(
-    project: Project, stage: str, *command: str
+    project: Project, stage: str, *command: str, shell: str = "bash"
 ) -> tuple[subprocess.Popen, psutil.Process]:
     """Start a command, and wait until a stage of it is suspended at work.
+
+    Args:
+        shell: the one by which DVC starts the stage.
 
     Returns:
         The command, and the process of the stage.
@@ -52,6 +55,7 @@ def start_suspended(
         env={
             **os.environ,
             "PATH": f"{BIN}:{os.environ['PATH']}",
+            "SHELL": shell,
             "PYTHONPATH": str(hook),
             "SUSPEND": f"src/{stage}.py",
         },

@@ -10,6 +10,7 @@ from mlflow.artifacts import download_artifacts
 from churn import paths
 from churn.files import md5
 from conftest import TINY, Project, free_port
+from suspended import start_suspended
 
 
 @pytest.fixture
@@ -117,6 +118,20 @@ def test_wrong_parameters(clone, wrong, says):
     experiments = [item.experiment_id for item in clone.client.search_experiments()]
     everything = clone.client.search_runs(experiments)
     assert [run.info.run_id for run in everything if run.info.status == "RUNNING"] == []
+
+
+def test_killed(clone, monkeypatch):
+    """`kill -9` of `mlflow run` alone: what it launched goes on to its end; its run is KILLED."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", clone.uri)
+    clone.set(**{"train.max_depth": 2})
+    launcher, stage = start_suspended(clone, "train", "mlflow", "run", ".", "--env-manager=local")
+    launcher.kill()
+    stage.resume()
+    printed, _ = launcher.communicate(timeout=300)
+    assert "ChurnXGB version 2" in printed
+    runs = clone.client.search_runs(["0"])
+    (parent,) = [run for run in runs if "mlflow.project.entryPoint" in run.data.tags]
+    assert parent.info.status == "KILLED"
 
 
 # only experiments

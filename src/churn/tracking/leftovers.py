@@ -18,10 +18,12 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
+
+import psutil
 
 from churn.files import text_md5
 
@@ -42,15 +44,40 @@ def end_with_dvc() -> None:
     """
     if "DVC_STAGE" not in os.environ:  # a person started it
         return
-    parent = os.getppid()
+    dvc_has_ended = watch_starter()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while not dvc_has_ended():
             time.sleep(WATCH_SECONDS)
         print("error: dvc, which started this stage, was killed", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def watch_starter() -> Callable[[], bool]:
+    """Remember which process started this command.
+
+    That is the parent, or what started the parent: `dvc` and `mlflow run` hand the command to a
+    shell. bash becomes the command; other shells, such as cron's, wait for it, and would outlive
+    the process that started them.
+
+    Returns:
+        A function that tells whether it has ended. (Of process 1 it cannot tell.)
+    """
+    child = psutil.Process()
+    parent = child.parent()
+    if parent is not None and "-c" in parent.cmdline() and sys.argv[0] in parent.cmdline()[-1]:
+        child = parent
+    starter = child.ppid()
+
+    def has_ended() -> bool:
+        try:
+            return child.ppid() != starter
+        except psutil.NoSuchProcess:  # the shell
+            return True
+
+    return has_ended
 
 
 @contextlib.contextmanager

@@ -62,9 +62,8 @@ def measure(base: Path, trials: int, experiments: int, rounds: int) -> dict[str,
         call(folder, "dvc", "repro", "-q")
         call(folder, "git", "add", "-A")
         call(folder, "git", "commit", "-qm", "reproduced")
-    ENV["OMP_WAIT_POLICY"] = (
-        "PASSIVE"  # churn.model sets it: without it, the comparators are slower on a busy machine
-    )
+    # As src/churn/__init__.py: without it, the comparators are slower on a busy machine.
+    ENV["GOMP_SPINCOUNT"] = "1000"
     times = defaultdict(list)
     for _ in tqdm(range(rounds), unit="round", disable=not sys.stderr.isatty()):
         bare = (sys.executable, str(HERE / "bare_sweep.py"), str(trials))

@@ -6,8 +6,11 @@ Reads data/prepared/{train,valid}.parquet; writes models/churn.ubj and the learn
 reports/training.csv; logs the model run to MLflow, which evaluate resumes.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pandas as pd
-import xgboost as xgb
 
 from churn import paths
 from churn.console import progress, run_command
@@ -18,6 +21,9 @@ from churn.modeling.encoding import labelled_matrix
 from churn.params import Params, load_params, parameters_digest, seed_global_generators
 from churn.tracking import dvc_lock, held_runs, launching_run, leftovers, lineage, run_log, runs
 from churn.tracking.store_errors import explain_store_error
+
+if TYPE_CHECKING:
+    import xgboost as xgb
 
 
 def main() -> None:

@@ -14,3 +14,12 @@ forensics   rebuild a model, compare two models, explain a change of a metric
 A package imports only from those above it, and those below `tracking` do not import one another.
 `make lint` checks this.
 """
+
+import os
+
+# While OpenMP's threads wait for one another, they keep their cores busy: where another process
+# needs a core, a fit of half a second takes ten or more. So they spin as briefly as libgomp lets
+# them where it knows that cores are shared; other libraries let them sleep. They read this when
+# XGBoost or scikit-learn is imported: no command may do that before `churn`.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -3,12 +3,17 @@ DVC by md5.
 """
 
 import json
+import os
+import re
+import subprocess
+import sys
 
 import pytest
 
 from churn.files import md5
 from churn.params import load_params, parameter_names
 from churn.tracking import mlflow_page, store
+from conftest import ROOT
 
 
 def model_run(pipeline):
@@ -142,6 +147,32 @@ def test_telemetry_is_off_when_mlflow_is_imported(tiny_pipeline, tmp_path, comma
     unset = ("env", "--unset=MLFLOW_DISABLE_TELEMETRY")
     printed = clone.out(*unset, "python", "-c", WATCHED, *command.split())
     assert "telemetry disabled: true" in printed and "telemetry disabled: None" not in printed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have another OpenMP library")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train",
+        "evaluate",
+        # only experiments
+        "sweep",
+        # end
+    ],
+)
+def test_threads_that_wait_give_their_cores_to_others(command):
+    """OpenMP reads its settings when XGBoost is imported, and prints what it has read."""
+    loading = f"import sys; sys.path.insert(0, 'src'); import {command}; import xgboost"
+    env = {name: value for name, value in os.environ.items() if "OMP" not in name}
+    result = subprocess.run(
+        [sys.executable, "-c", loading],
+        cwd=ROOT,
+        env=env | {"OMP_DISPLAY_ENV": "VERBOSE"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(re.findall("GOMP_SPINCOUNT = '(.*)'", result.stderr)) == {"1000"}
 
 
 @pytest.mark.sample

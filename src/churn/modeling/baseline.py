@@ -45,6 +45,7 @@ def fit_baseline(rows: pd.DataFrame, contract: Contract) -> Pipeline:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
+    from threadpoolctl import threadpool_limits
 
     texts = [column.name for column in contract.model_columns if column.kind == "text"]
     numbers = [column.name for column in contract.model_columns if column.kind != "text"]
@@ -57,7 +58,10 @@ def fit_baseline(rows: pd.DataFrame, contract: Contract) -> Pipeline:
     )
     regression = LogisticRegression(max_iter=MOST_ITERATIONS, tol=TOLERANCE)
     model = make_pipeline(columns, regression)
-    return model.fit(_features(rows, contract), encode_labels(rows, contract))
+    # The sums of several threads differ in their last digits from one iteration to the next, so that
+    # it takes more of them to get below the tolerance: a large table takes twice as long.
+    with threadpool_limits(1, "blas"):
+        return model.fit(_features(rows, contract), encode_labels(rows, contract))
 
 
 def baseline_probabilities(model: Pipeline, rows: pd.DataFrame, contract: Contract) -> np.ndarray:

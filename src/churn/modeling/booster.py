@@ -3,20 +3,12 @@
 Customer rows are encoded by encoding.py. What a version does when it scores is scoring.py.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-
-# While they wait for one another, XGBoost's threads keep their cores busy: where another process
-# has one of the cores, a fit of half a second takes ten. Passive threads sleep, which costs nothing
-# that can be measured. OpenMP reads this once, when XGBoost is loaded: so it stands before the
-# import.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import xgboost as xgb
 
 from churn.data.contract import Contract, free_name

@@ -58,8 +58,8 @@ def fit_baseline(rows: pd.DataFrame, contract: Contract) -> Pipeline:
     )
     regression = LogisticRegression(max_iter=MOST_ITERATIONS, tol=TOLERANCE)
     model = make_pipeline(columns, regression)
-    # The sums of several threads differ in their last digits from one iteration to the next, so that
-    # it takes more of them to get below the tolerance: a large table takes twice as long.
+    # The sums of several threads differ in their last digits from one iteration to the next, and it
+    # takes more iterations to get below the tolerance: a large table takes twice as long.
     with threadpool_limits(1, "blas"):
         return model.fit(_features(rows, contract), encode_labels(rows, contract))
 

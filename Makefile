@@ -59,9 +59,7 @@ LINT_FILES = $(wildcard src tests deploy benchmarks cookiecutter)
 .PHONY: install-lint
 install-lint: install
 	@cmp -s requirements-lint.txt $(LINT)/requirements-lint.txt || { \
-	  $(PYTHON) -m venv $(LINT); \
-	  $(LINT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-lint.txt; \
-	  cp requirements-lint.txt $(LINT)/requirements-lint.txt; }
+	  $(MAKE) --no-print-directory install-$(INSTALLER) LOCK=requirements-lint.txt VENV=$(LINT); }
 
 lint: install-lint ## check style (ruff), direction of imports (import-linter), workflows (zizmor)
 	$(LINT)/bin/ruff check $(LINT_FILES)

@@ -49,16 +49,13 @@ PARTS = {
         "tests/team/test_migrate.py",
         "tests/team/test_operations_of_a_team.py",
         "tests/team/test_roles.py",
-        "tests/unit/test_campaign.py",
-        "tests/unit/test_estimated_performance.py",
-        "tests/unit/test_logged_ids.py",
-        "tests/unit/test_score_options.py",
-        "tests/unit/test_urls.py",
+        "tests/unit/operations/",
     ),
     "experiments": (
         "src/churn/experiments/",
         "src/sweep.py",
         "tests/experiments/",
+        "tests/unit/experiments/",
     ),
     "forensics": (
         "docs/tuesday-friday.md",

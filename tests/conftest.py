@@ -491,8 +491,11 @@ def inside(monkeypatch):
 @pytest.fixture
 def call(monkeypatch) -> Callable[..., str]:
     """Call a command of src/ in this process, in the current folder: its message, or its exit code
-    as text.
+    as text. What it starts is forked, as what a Project runs.
     """
+    programs = warm_environment() / "bin"
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
 
     def called(command: str, *arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", [f"src/{command}.py", *arguments])

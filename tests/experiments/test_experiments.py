@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
+from conftest import warm_environment
+
 METRICS = "reports/metrics.json"
-SWEEP = [sys.executable, "src/sweep.py"]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def queue_run(clone) -> tuple[subprocess.CompletedProcess, Run]:
     plain = ":".join(p for p in os.environ["PATH"].split(":") if not Path(p, "dvc").exists())
     env = {**os.environ, "PATH": plain, "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
     env["CHURN_SKIP_PLOTS"] = "0"
-    command = [*SWEEP, "--queue", "--jobs", "2"]
+    command = [warm_environment() / "bin/python", "src/sweep.py", "--queue", "--jobs", "2"]
     result = subprocess.run(command, cwd=clone.folder, env=env, capture_output=True, text=True)
     return result, clone.runs("queue")[0]
 
@@ -92,7 +93,7 @@ def test_a_dead_worker_is_noticed(clone):
     """kill -9 of a queue's only worker is reported, with the experiment it left; exit code 1."""
     clone.out("dvc", "exp", "run", "--queue", "-n", "orphan", "-S", "train.max_depth=6")
     running = subprocess.Popen(
-        [*SWEEP, "--queue"],
+        [sys.executable, "src/sweep.py", "--queue"],
         cwd=clone.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

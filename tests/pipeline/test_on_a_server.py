@@ -1,7 +1,5 @@
 """Every command works with a real MLflow server as it does with the project's SQLite file."""
 
-import sys
-
 import pytest
 
 from conftest import Project, Server
@@ -60,7 +58,7 @@ def test_an_experiment_by_the_launcher(on_server, address):
     child.
     """
     command = ("mlflow", "run", ".", "--env-manager", "local", "-P", "max_depth=2")
-    on_server.out(sys.executable, "-m", *command, MLFLOW_TRACKING_URI=address)
+    on_server.out(*command, MLFLOW_TRACKING_URI=address)
     (name,) = on_server.out("dvc", "exp", "list", "--name-only").split()
     run = on_server.runs("train")[0]
     assert run.info.run_name == name and "mlflow.parentRunId" in run.data.tags

@@ -1,7 +1,6 @@
 """Training and what surrounds it on the real services: PostgreSQL, S3, and MLflow's server."""
 
 import shutil
-import sys
 
 import pytest
 
@@ -74,8 +73,7 @@ def test_a_search_and_a_queue(on_team, call):
 # end
 def test_the_launcher(on_team):
     """`mlflow run . -P max_depth=5` logs the runs of its pipeline on the server."""
-    command = (sys.executable, "-m", "mlflow", "run", ".", "--env-manager", "local")
-    on_team.out(*command, "-P", "max_depth=5")
+    on_team.out("mlflow", "run", ".", "--env-manager", "local", "-P", "max_depth=5")
     on_team.out("git", "checkout", "-q", ".")
     on_team.out("dvc", "checkout", "-q")
     depths = {run.data.params["train.max_depth"] for run in on_team.runs("train")}

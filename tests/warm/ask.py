@@ -13,13 +13,15 @@ import signal
 import socket
 import sys
 
+PROGRAMS = ("dvc", "mlflow", "uvicorn")
+
 
 def main() -> None:
     _, address, python, program, *arguments = sys.argv
     request = arguments
     if program != "python":
         request = [os.path.basename(program), *arguments]
-    elif arguments[:2] in (["-m", "dvc"], ["-m", "mlflow"]):
+    elif arguments[:1] == ["-m"] and arguments[1] in PROGRAMS:
         request = arguments[1:]
 
     answer = ""
@@ -36,9 +38,10 @@ def main() -> None:
 
 def is_taken(request: list[str]) -> bool:
     """Whether the server is to be asked."""
-    if request[:3] == ["dvc", "exp", "queue-worker"]:  # it outlives who started it
+    if not request or request[:3] == ["dvc", "exp", "queue-worker"]:  # it outlives who started it
         return False
-    return request[:1] in (["dvc"], ["mlflow"]) or "".join(request[:1]).startswith("src/")
+    command = request[0]
+    return command in PROGRAMS or command.startswith("src/") or command.endswith("/rerun.py")
 
 
 def ask(address: str, arguments: list[str]) -> str:

@@ -64,7 +64,11 @@ LIBRARIES = (
 # Variables that Python and these libraries read when they start.
 AT_THE_START = ("PYTHON", "MKL_", "OPENBLAS_", "LANG", "LC_", "MPL")
 THREADS = "OMP_NUM_THREADS"  # of which the library can be told later
-PROGRAMS = {"dvc": ("dvc.cli", "main"), "mlflow": ("mlflow.cli", "cli")}
+PROGRAMS = {
+    "dvc": ("dvc.cli", "main"),
+    "mlflow": ("mlflow.cli", "cli"),
+    "uvicorn": ("uvicorn.main", "main"),  # by which `mlflow server` serves
+}
 
 
 def main() -> None:

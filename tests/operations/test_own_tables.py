@@ -60,7 +60,10 @@ class Own:
         self.frame, self.folder = frame, folder
         frame.to_parquet(folder / "all.parquet")
         tree = read_yaml(ROOT / "params.yaml")
-        tree["train"]["rounds"], tree["evaluate"]["bootstrap"] = 10, 100
+        tree["train"]["rounds"] = 10
+        tree["split"] |= {"by": "customer", "gap": 0}
+        tree["evaluate"] |= {"bootstrap": 100, "backtest": None}
+        tree["gate"]["min_backtest_auc"] = None
         tree["data"] = {
             "id": id_column,
             "time": None,

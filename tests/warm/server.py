@@ -1,4 +1,5 @@
-"""Fork a process for each command of src/, `dvc` and `mlflow` that a test's project runs.
+"""Fork a process for each command of src/, `dvc` and `mlflow` that a test's project runs, and for
+the servers (uvicorn) and reruns (rerun.py) that these start.
 
 Importing MLflow, XGBoost and scikit-learn takes four of the five CPU seconds of a short command,
 and the tests run hundreds of them. This process has imported those libraries, and nothing of the

@@ -25,6 +25,7 @@ import pytest
 
 from churn.console import run_command
 from churn.files import read_yaml
+from churn.tracking import store
 from churn.tracking.store_errors import explain_store_error
 
 ROOT = Path(__file__).parent.parent
@@ -146,6 +147,20 @@ def warm_environment() -> Path:
     while not address.exists() and server.poll() is None:
         time.sleep(0.05)
     return folder
+
+
+def place_empty_store(folder: Path) -> None:
+    """Give a folder an MLflow store without experiments of its own, as a first command would make
+    it: MLflow's migrations take longer than most commands.
+    """
+    shutil.copy(empty_store(), folder / "mlflow.db")
+
+
+@functools.cache
+def empty_store() -> Path:
+    path = warm_environment() / "empty.db"
+    store.create_store(path)
+    return path
 
 
 class Project:

@@ -4,9 +4,10 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from conftest import warm_environment
 
 # Imports once, then forks one process for each piece; they all begin at one moment.
 FORKING = """
@@ -53,7 +54,7 @@ def starter(address: str, folder: Path) -> Iterator[Callable[..., tuple[list[int
         "PYTHONPATH": os.pathsep.join([str(folder / "src"), os.environ.get("PYTHONPATH", "")]),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-c", FORKING]
+    command = [warm_environment() / "bin/python", "-c", FORKING]
     with subprocess.Popen(
         command, cwd=folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as one:

@@ -7,13 +7,12 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 
 import pytest
 
-from conftest import AS_COMMITTED, BIN, ROOT, SAMPLE, Project, free_port
+from conftest import AS_COMMITTED, BIN, ROOT, SAMPLE, Project, free_port, warm_environment
 from pages import BLOCK, missing
 from suspended import start_suspended
 
@@ -212,10 +211,9 @@ def test_stores_made_at_once_are_whole(project):
         "import sys; sys.path.insert(0, 'src'); "
         "from churn.tracking import store; print(store.connect())"
     )
-    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-    command = [sys.executable, "-c", code]
+    command = [warm_environment() / "bin/python", "-c", code]
     started = [
-        subprocess.Popen(command, cwd=project.folder, env=env, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(command, cwd=project.folder, stdout=subprocess.PIPE, text=True)
         for _ in range(5)
     ]
     answers = {process.communicate()[0].strip() for process in started}

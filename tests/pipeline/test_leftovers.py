@@ -11,7 +11,7 @@ import pytest
 
 from churn.errors import UserError
 from churn.tracking import held_runs, leftovers, runs, store
-from conftest import BIN, ROOT
+from conftest import BIN, ROOT, place_empty_store
 
 WORKS = """
 import sys, time
@@ -41,6 +41,7 @@ def own_store(tmp_path, monkeypatch):
         "MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db"
     )  # which MLflow sets, too
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    place_empty_store(tmp_path)
     store.connect()
     return tmp_path
 

@@ -2,8 +2,6 @@
 
 import importlib
 import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -232,7 +230,7 @@ def test_tests_and_launcher_repeat_no_value(tmp_path):
     project = Project.clone(tmp_path, committed=True)
     turn_every_knob(project)
     command = [
-        sys.executable,
+        "python",
         "-m",
         "pytest",
         "-q",
@@ -243,5 +241,5 @@ def test_tests_and_launcher_repeat_no_value(tmp_path):
         f"not ({SLOW})",
     ]
     tests = [f"tests/{name}" for name in FAST]
-    result = subprocess.run([*command, *tests], cwd=project.folder, capture_output=True, text=True)
+    result = project.run(*command, *tests)
     assert result.returncode == 0, result.stdout

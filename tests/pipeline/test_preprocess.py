@@ -15,6 +15,7 @@ from churn.data.split import write_splits
 from churn.errors import UserError
 from churn.files import md5
 from churn.params import load_params
+from conftest import place_empty_store
 
 pytestmark = pytest.mark.sample
 
@@ -25,6 +26,7 @@ def clone(project, inside, monkeypatch):
     several.
     """
     project.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
+    place_empty_store(project.folder)
     monkeypatch.setattr(parquet, "BATCH_ROWS", 1000)
     return inside(project)
 

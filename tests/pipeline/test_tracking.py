@@ -145,7 +145,8 @@ def test_telemetry_is_off_when_mlflow_is_imported(tiny_pipeline, tmp_path, comma
     """MLflow reads its switch at that moment, and never again."""
     clone = tiny_pipeline.copy(tmp_path)
     unset = ("env", "--unset=MLFLOW_DISABLE_TELEMETRY")
-    printed = clone.out(*unset, "python", "-c", WATCHED, *command.split())
+    # By a Python that has imported nothing, as `python` of the tests' environment has.
+    printed = clone.out(*unset, sys.executable, "-c", WATCHED, *command.split())
     assert "telemetry disabled: true" in printed and "telemetry disabled: None" not in printed
 
 

@@ -14,6 +14,7 @@ import socket
 import sys
 
 PROGRAMS = ("dvc", "mlflow", "uvicorn")
+SCRIPTS = ("/rerun.py", "cookiecutter/table.py", "deploy/users.py")
 
 
 def main() -> None:
@@ -41,7 +42,9 @@ def is_taken(request: list[str]) -> bool:
     if not request or request[:3] == ["dvc", "exp", "queue-worker"]:  # it outlives who started it
         return False
     command = request[0]
-    return command in PROGRAMS or command.startswith("src/") or command.endswith("/rerun.py")
+    if command == "-m":
+        return request[1] == "pytest"
+    return command in (*PROGRAMS, "-c") or command.startswith("src/") or command.endswith(SCRIPTS)
 
 
 def ask(address: str, arguments: list[str]) -> str:

@@ -1,5 +1,5 @@
-"""Fork a process for each command of src/, `dvc` and `mlflow` that a test's project runs, and for
-the servers (uvicorn) and reruns (rerun.py) that these start.
+"""Fork a process for each command of src/, `dvc`, `mlflow`, `pytest` and `python -c` that a test's
+project runs, and for the servers (uvicorn) and scripts that these start.
 
 Importing MLflow, XGBoost and scikit-learn takes four of the five CPU seconds of a short command,
 and the tests run hundreds of them. This process has imported those libraries, and nothing of the
@@ -24,6 +24,7 @@ import signal
 import socket
 import sys
 import tempfile
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,7 +38,11 @@ LIBRARIES = (
     "dvc.repo.experiments.executor.local",
     "dvc.repo.experiments.queue.celery",
     "dvc.repo.experiments.queue.workspace",
+    "dvc.repo.datasets",
+    "dvc.repo.plots",
     "dvc_data.index",
+    "git",
+    "matplotlib.figure",
     "mlflow.cli",
     "mlflow.data.pandas_dataset",
     "mlflow.models",
@@ -45,14 +50,19 @@ LIBRARIES = (
     "mlflow.store.db.utils",
     "mlflow.store.model_registry.sqlalchemy_store",
     "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.tracing.processor.base_mlflow",
+    "networkx",
     "pandas",
     "pandera.pandas",
     "pydantic",
     "pyarrow.compute",
+    "pyarrow.dataset",
     "pyarrow.parquet",
+    "pygit2",
     "ruamel.yaml",
     "scipy.stats",
     "sklearn.compose",
+    "sklearn.impute",
     "sklearn.linear_model",
     "sklearn.metrics",
     "sklearn.model_selection",
@@ -62,8 +72,9 @@ LIBRARIES = (
     "tqdm",
     "xgboost",
 )
-# Variables that Python and these libraries read when they start.
+# Variables that Python and these libraries read when they start, but for those that `run` follows.
 AT_THE_START = ("PYTHON", "MKL_", "OPENBLAS_", "LANG", "LC_", "MPL")
+FOLLOWED = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
 THREADS = "OMP_NUM_THREADS"  # of which the library can be told later
 PROGRAMS = {
     "dvc": ("dvc.cli", "main"),
@@ -80,6 +91,7 @@ def main() -> None:
         for name in LIBRARIES:
             importlib.import_module(name)
         use_a_store()
+        save_a_model()
         gc.freeze()
         request = serve(listener)
     if request is not None:
@@ -104,6 +116,18 @@ def use_a_store() -> None:
     client.search_registered_models("name = 'warm'")
     shutil.rmtree(folder)
     logging.disable(logging.NOTSET)
+
+
+def save_a_model() -> None:
+    """Let MLflow list the installed packages, which it compares the requirements of each model that
+    is logged or loaded with.
+    """
+    import mlflow
+
+    with tempfile.TemporaryDirectory() as folder:
+        mlflow.pyfunc.save_model(
+            f"{folder}/model", loader_module="json", pip_requirements=["numpy"]
+        )
 
 
 def serve(listener: socket.socket) -> dict[str, Any] | None:
@@ -163,7 +187,11 @@ def is_same_start(environment: dict[str, str]) -> bool:
 
 
 def read_at_the_start(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(AT_THE_START)}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(AT_THE_START) and name not in FOLLOWED
+    }
 
 
 def report_ends(children: dict[int, socket.socket]) -> None:
@@ -200,12 +228,25 @@ def run(request: dict[str, Any]) -> None:
     sys.executable, sys.argv = sys.argv[2], request["arguments"]
     if THREADS in os.environ:
         threadpoolctl.threadpool_limits(int(os.environ[THREADS]))
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+    folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[1:1] = [os.path.abspath(folder) for folder in folders if folder]
     if sys.argv[0] in PROGRAMS:
         sys.path.pop(0)  # the folder of this file
         module, main = PROGRAMS[sys.argv[0]]
         sys.exit(getattr(importlib.import_module(module), main)())
-    sys.path[0] = os.path.abspath(os.path.dirname(sys.argv[0]))
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    if sys.argv[0] == "-m":
+        sys.path[0] = os.getcwd()
+        module, *sys.argv[1:] = sys.argv[1:]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    elif sys.argv[0] == "-c":
+        sys.path[0] = ""
+        code, *sys.argv[1:] = sys.argv[1:]
+        sys.modules["__main__"] = main_module = types.ModuleType("__main__")
+        exec(compile(code, "<string>", "exec"), vars(main_module))
+    else:
+        sys.path[0] = os.path.abspath(os.path.dirname(sys.argv[0]))
+        runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 if __name__ == "__main__":

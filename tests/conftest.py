@@ -38,6 +38,8 @@ WARM = Path(__file__).with_name("warm")
 OUTER = ("MLFLOW_", "DVC_", "AWS_", "OMP_", "MAKE", "MFLAGS")
 for name in [n for n in os.environ if n.startswith(OUTER)]:
     del os.environ[name]
+# A clone's modules are compiled once, not by each command that a test runs.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # A shell's background jobs ignore Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -64,6 +64,8 @@ LONGEST = (
     "faults_of_a_team",
     "launchers",
 )
+# Unit tests, by parts of their names, that simulate for seconds and read nothing of the project.
+SIMULATIONS = "estimated_rightly or cover_the_truth or false_alarms"
 TINY = {"train.rounds": 20, "train.learning_rate": 0.3, "evaluate.bootstrap": 100}
 
 

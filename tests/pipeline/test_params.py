@@ -21,7 +21,7 @@ from churn.params import (
     load_params,
     parameter_names,
 )
-from conftest import Project, flat
+from conftest import SIMULATIONS, Project, flat
 from customer_months import customer_months
 
 # Values that are not "a bit more", the first that is not the one there; the rest follow from
@@ -238,7 +238,7 @@ def test_tests_and_launcher_repeat_no_value(tmp_path):
         "-p",
         "no:cacheprovider",
         "-k",
-        f"not ({SLOW})",
+        f"not ({SLOW} or {SIMULATIONS})",
     ]
     tests = [f"tests/{name}" for name in FAST]
     result = project.run(*command, *tests)

@@ -56,6 +56,25 @@ def test_the_tree_is_the_repository():
     assert set(re.findall(r"^    (\w+)/ ", tree, re.M)) == packages
 
 
+def test_the_core_can_be_read_in_an_afternoon():
+    """The minutes of the reading order are those of 40 lines a minute, and those of the core are
+    three hours at most.
+    """
+    text = ARCHITECTURE.read_text()
+    rows = re.findall(r"^\| (.*`) \|.*\| (\d+) \|", text[text.index("## Reading order") :], re.M)
+    core = 0
+    for listed, minutes in rows:
+        lines = 0
+        for name in re.findall(r"`([^`]+)`", listed):
+            path = ROOT / name
+            for file in path.glob("*.py") if path.is_dir() else [path]:
+                lines += len(file.read_text().splitlines())
+        assert abs(lines / 40 - int(minutes)) < 5, listed
+        if not listed.startswith(("later", "last")):
+            core += int(minutes)
+    assert 60 < core <= 180
+
+
 def test_the_diagram_names_what_exists():
     """Each file and each stage of the Mermaid diagram exists, and each arrow joins known nodes."""
     diagram = re.search(r"^```mermaid\n(.*?)^```", ARCHITECTURE.read_text(), re.M | re.S)[1]

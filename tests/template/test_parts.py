@@ -102,6 +102,16 @@ def test_every_import_is_there(generated, combination):
                 assert is_package or files[0].exists(), f"{path}: {node.module}"
 
 
+def test_the_page_says_how_large_the_smallest_is(generated):
+    """docs/start-a-project.md gives the lines of src/ in a project without the three parts."""
+    lines = 0
+    for path in (generated["no", "no", "no"].folder / "src").rglob("*.py"):
+        lines += len(path.read_text().splitlines())
+    page = (ROOT / "docs/start-a-project.md").read_text()
+    stated = int(re.search(r"([\d,]+) lines, since", page)[1].replace(",", ""))
+    assert abs(stated - lines) <= 100, lines
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_each_part_works_alone(generated, part):
     """Without the other two parts, its entry points, pages and unit tests are whole."""

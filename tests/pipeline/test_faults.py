@@ -4,6 +4,7 @@ computed stays, the message says what to do, and afterwards everything is there 
 
 import re
 import resource
+import sys
 import time
 
 import mlflow
@@ -147,8 +148,10 @@ def test_away_before_and_after_training(clone, front, proxy, monkeypatch):
 
 
 @pytest.fixture
-def full_disk():
+def full_disk(monkeypatch):
     """Files can grow to so many bytes, as on a disk that has only them left."""
+    # Python would keep the half of a compiled module that it could write, and fail to import it.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limit(size: int) -> None:

@@ -62,7 +62,7 @@ def estimate_performance(
     policy = Policy(threshold, costs)
     everybody = Scored(probabilities, np.ones(len(probabilities)))
     point = _measure(everybody, probabilities, policy)
-    groups = group_customers(probabilities)
+    groups = _group(probabilities)
     generator = np.random.default_rng(resampling.seed)
     resamples = np.array([_resample(groups, policy, generator) for _ in range(resampling.count)])
 
@@ -75,23 +75,6 @@ def estimate_performance(
         estimates[f"estimated_{name}_low"] = float(low)
         estimates[f"estimated_{name}_high"] = float(high)
     return estimates
-
-
-def group_customers(probabilities: np.ndarray) -> Scored:
-    """Put customers with similar probabilities into groups, in order; equal ones stay together.
-
-    Args:
-        probabilities: of churn, shape (rows,).
-
-    Returns:
-        At most GROUPS groups, and one of the customers with the highest probability.
-    """
-    edges = np.unique(np.quantile(probabilities, np.linspace(0, 1, GROUPS + 1)))
-    numbers = np.searchsorted(edges, probabilities, side="right")
-    _, group = np.unique(numbers, return_inverse=True)
-    customers = np.bincount(group)
-    means = np.bincount(group, probabilities) / customers
-    return Scored(np.clip(means, 0, 1), customers)
 
 
 def estimate_report(
@@ -116,6 +99,16 @@ def estimate_report(
             row["labelled customers"] = labelled[name]
         rows.append(row)
     return "\n".join([text_table(rows), ASSUMPTION])
+
+
+def _group(probabilities: np.ndarray) -> Scored:
+    """Put customers with similar probabilities into groups, in order; equal ones stay together."""
+    edges = np.unique(np.quantile(probabilities, np.linspace(0, 1, GROUPS + 1)))
+    numbers = np.searchsorted(edges, probabilities, side="right")
+    _, group = np.unique(numbers, return_inverse=True)
+    customers = np.bincount(group)
+    means = np.bincount(group, probabilities) / customers
+    return Scored(np.clip(means, 0, 1), customers)
 
 
 def _resample(

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from churn.modeling.bootstrap import Resampling
+from churn.modeling.bootstrap import Resampling, WeightedRanking
 from churn.modeling.metrics import gain_per_customer, point_metrics
+from churn.operations import estimated_performance
 from churn.operations.estimated_performance import (
     ASSUMPTION,
     GROUPS,
     estimate_performance,
     estimate_report,
-    group_customers,
 )
 from churn.params import Costs
 
@@ -103,11 +103,21 @@ def test_groups_change_no_interval():
         assert estimated[f"estimated_{name}_high"] == pytest.approx(high, abs=tolerance)
 
 
-def test_a_large_table_is_resampled_as_few_groups():
+def test_a_large_table_is_resampled_as_few_groups(monkeypatch):
     """The time of an interval does not grow with the table."""
-    groups = group_customers(customers(5, 0.0, 1.5, rows=1_000_000))
-    assert len(groups.customers) <= GROUPS + 1 and groups.customers.sum() == 1_000_000
-    assert (np.diff(groups.probabilities) > 0).all()
+    ranked = []
+
+    class Noted(WeightedRanking):
+        def __init__(self, labels, probabilities):
+            ranked.append(len(probabilities))
+            super().__init__(labels, probabilities)
+
+    monkeypatch.setattr(estimated_performance, "WeightedRanking", Noted)
+    probabilities = customers(5, 0.0, 1.5, rows=1_000_000)
+    estimate_performance(probabilities, THRESHOLD, COSTS, Resampling(3, 0))
+    everybody, *resamples = ranked
+    assert everybody == 1_000_000 and len(resamples) == 3
+    assert max(resamples) <= GROUPS + 1  # one more for the highest probability
 
 
 @pytest.mark.parametrize("probabilities", [[0.5], [1e-9, 1e-9], [0.2, 0.2, 0.2], [0.0, 1.0]])

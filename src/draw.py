@@ -10,7 +10,7 @@ from pathlib import Path
 
 from churn.console import run_command
 from churn.files import reading
-from churn.modeling.plot_data import plot_files, read_plot_table
+from churn.modeling.plot_files import plot_files, read_plot_table
 from churn.modeling.plots import draw_plot
 
 

@@ -457,16 +457,24 @@ def tiny_pipeline(once) -> Project:
 @pytest.fixture(scope="session")
 def pipelines(once) -> list[Project]:
     """Two clones in different folders after `dvc repro --force` with the committed parameters, run
-    at once: one with one thread, the other with two and another order of Python's sets. To be
-    looked at or copied.
+    at once: one with one thread, the other with two, another order of Python's sets, and the
+    instructions of an old processor. To be looked at or copied.
     """
     folder = once("pipelines", fill_pipelines)
     return [Project(folder / threads) for threads in ("1", "2")]
 
 
+# What the libraries take for their processor: one of 2008, without AVX.
+OLD_PROCESSOR = {
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
+    "ARROW_USER_SIMD_LEVEL": "NONE",
+}
+
+
 def fill_pipelines(folder: Path) -> None:
     running = []
-    for threads in ("1", "2"):
+    for threads, processor in (("1", {}), ("2", OLD_PROCESSOR)):
         clone = Project.clone(folder / threads)
         clone.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
         env = {
@@ -475,6 +483,7 @@ def fill_pipelines(folder: Path) -> None:
             "OMP_NUM_THREADS": threads,
             "PYTHONHASHSEED": threads,
             "CHURN_SKIP_PLOTS": "0",
+            **processor,
         }
         command = ["dvc", "repro", "--force"]
         running.append(

@@ -25,7 +25,7 @@ from churn.data.project_contract import load_project_contract
 from churn.data.split import write_splits
 from churn.errors import UserError
 from churn.files import read_yaml
-from churn.modeling import plot_data, plots
+from churn.modeling import plot_data, plot_files, plots
 from churn.modeling.booster import feature_contributions, fit_booster, predict_probabilities
 from churn.modeling.encoding import encode_labels, labelled_matrix
 from churn.params import load_params
@@ -511,7 +511,7 @@ def test_column_names_of_every_kind(place, tmp_path):
             name, pd.read_csv(path, keep_default_na=False, dtype={"feature": str})
         ).savefig("plot.png")
     (paths.CURVES).write_text("round,train_logloss,valid_logloss\n0,1,1\n")
-    assert set(plot_data.read_plot_table(plot_data.plot_files()["importance"])["feature"]) == set(
+    assert set(plot_files.read_plot_table(plot_files.plot_files()["importance"])["feature"]) == set(
         names
     )
     # only operations

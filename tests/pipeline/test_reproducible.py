@@ -1,5 +1,5 @@
-"""The same inputs give the same bytes, on any path, with any number of threads; other inputs give
-others.
+"""The same inputs give the same bytes, on any path, with any number of threads, on old and new
+processors; other inputs give others.
 """
 
 import pandas as pd
@@ -9,8 +9,8 @@ from conftest import AS_COMMITTED, Project
 
 
 def test_two_clones_make_the_same_bytes(pipelines):
-    """Another folder, another number of threads, another order of Python's sets: every output has
-    the same md5.
+    """Another folder, another number of threads, another order of Python's sets, another processor's
+    instructions: every output has the same md5.
     """
     one, two = (clone.outs() for clone in pipelines)
     assert one == two

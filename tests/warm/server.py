@@ -75,7 +75,7 @@ LIBRARIES = (
     "xgboost",
 )
 # Variables that Python and these libraries read when they start, but for those that `run` follows.
-AT_THE_START = ("PYTHON", "MKL_", "OPENBLAS_", "LANG", "LC_", "MPL")
+AT_THE_START = ("PYTHON", "MKL_", "OPENBLAS_", "NPY_", "ARROW_", "LANG", "LC_", "MPL")
 FOLLOWED = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
 THREADS = "OMP_NUM_THREADS"  # of which the library can be told later
 PROGRAMS = {

@@ -1,12 +1,9 @@
 """The data behind every plot of the test split, as small tables that DVC tracks as CSV files."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from sklearn import metrics as sklearn_metrics
 
-from churn import paths
 from churn.modeling.bootstrap import INTERVAL, Resampling, bootstrap_weights
 from churn.modeling.metrics import calibration_bins, gain_per_customer
 from churn.params import Costs
@@ -125,17 +122,6 @@ def explanation_table(contributions: pd.Series) -> pd.DataFrame:
     table = contributions.rename_axis("feature").reset_index(name="log_odds")
     order = table["log_odds"].abs().argsort(kind="stable")
     return table.iloc[order[::-1]]
-
-
-def plot_files() -> dict[str, Path]:
-    """The files of plot data that DVC tracks, with the learning curves, by the name of the plot."""
-    files = {path.stem: path for path in sorted(paths.PLOTS.glob("*.csv"))}
-    return files | {"training": paths.CURVES}
-
-
-def read_plot_table(path: Path) -> pd.DataFrame:
-    """Read one plot table. A feature may be called 1, or NA."""
-    return pd.read_csv(path, keep_default_na=False, dtype={"feature": str})
 
 
 def _thin_out(curve: pd.DataFrame) -> pd.DataFrame:

@@ -56,7 +56,7 @@ def draw_plot(name: str, table: pd.DataFrame) -> Figure:
     """Draw one plot table.
 
     Args:
-        name: a key of plot_data.plot_files().
+        name: a key of plot_files.plot_files().
     """
     from matplotlib.figure import Figure
 

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from churn import paths
 from churn.data.contract import Contract
 from churn.modeling.encoding import encode_features, encode_labels
-from churn.modeling.plot_data import read_plot_table
+from churn.modeling.plot_files import read_plot_table
 
 BINS = 20  # of a number with more different values
 NULL = -1  # the group of the nulls

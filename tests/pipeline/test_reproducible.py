@@ -9,8 +9,8 @@ from conftest import AS_COMMITTED, Project
 
 
 def test_two_clones_make_the_same_bytes(pipelines):
-    """Another folder, another number of threads, another order of Python's sets, another processor's
-    instructions: every output has the same md5.
+    """Another folder, number of threads, order of Python's sets and processor: every output has the
+    same md5.
     """
     one, two = (clone.outs() for clone in pipelines)
     assert one == two

@@ -99,7 +99,7 @@ def count_round(call, clones: list[Project], number: int, counts: Counter[str]) 
     if len(history) - before != codes.count(0) or codes.count(0) > 1:
         counts["moves: history is wrong"] += 1
     for code, text in zip(codes, said, strict=True):
-        if code and not any(words in text for words in ("is in hand", "since you were asked")):
+        if code and not any(words in text for words in ("is under way", "since you were asked")):
             counts["moves: refused for no reason"] += 1
             print(text[-600:])
     if promotion.pending(NAME):

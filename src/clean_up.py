@@ -33,7 +33,8 @@ def main() -> None:
     garbage.check_unchanged(found, database)
     if database and found.deleted:
         garbage.delete_from_mlflow(database)
-    garbage.delete_files(found.files)
+    for path in found.files:
+        path.unlink(missing_ok=True)
     print(f"{len(found.files)} files of DVC's cache deleted")
 
 

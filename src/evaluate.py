@@ -49,22 +49,25 @@ METRICS_ARE_GONE = (
 
 def main() -> None:
     leftovers.end_with_dvc()
-    # What this run is made of, noted before anything is read.
+    # What this run is made of, noted before contract, splits and model are read.
     params = load_params()
     seed_global_generators(params.seed)
-    table_contract = load_table_contract(params)
     data_tags = dvc_lock.data_tags()
     stage_tags = lineage.stage_tags("evaluate")
     dvc_lock.check_outputs("train", paths.MODEL, paths.CURVES)
 
+    table_contract = load_table_contract(params)
     splits = {name: pd.read_parquet(path) for name, path in paths.SPLITS.items()}
     check_settings(params, table_contract, pd.concat(splits.values()))
     contract = with_derived(table_contract, params.features or [])
-    results, probabilities = measure(params, contract, splits)
+    results, tables, probabilities = measure(params, contract, splits)
+    write_outputs(params, contract, splits, results, tables)
+
     evaluation = registration.Evaluation(
         params, contract, data_tags, stage_tags, results, splits["test"], probabilities
     )
 
+    # The pictures are drawn on another core while MLflow starts.
     with pictures.drawing() as finish_drawing:
         launching_run.note_stage_executed("evaluate")
         store.connect()
@@ -73,19 +76,24 @@ def main() -> None:
             outcome = registration.record_evaluation(evaluation, finish_drawing)
         finish_drawing()
 
+    print_outcome(params, results, outcome)
     version = outcome.version
-    interval = f"{results['roc_auc_low']:.4f} to {results['roc_auc_high']:.4f}"
-    print(f"test ROC AUC {results['roc_auc']:.4f} ({interval}); {baseline.in_words(results)}")
-    suspicion = single_columns.read_suspicion(params.evaluate.suspicious_auc)
-    if suspicion:
-        print(f"warning: {suspicion}")
-    print(f"gate {outcome.gate}")
     if version is None:
         print("not registered")
         notification.notify(params, "gate", f"not registered, gate {outcome.gate}")
     else:
         stage = registration.stage_version(version, evaluation_record.is_experiment())
         print(f"{version.name} version {version.version} is {stage}")
+
+
+def print_outcome(params: Params, results: dict[str, float], outcome: registration.Outcome) -> None:
+    """Print how good the model is, what is suspicious, and what the gate decided."""
+    interval = f"{results['roc_auc_low']:.4f} to {results['roc_auc_high']:.4f}"
+    print(f"test ROC AUC {results['roc_auc']:.4f} ({interval}); {baseline.in_words(results)}")
+    suspicion = single_columns.read_suspicion(params.evaluate.suspicious_auc)
+    if suspicion:
+        print(f"warning: {suspicion}")
+    print(f"gate {outcome.gate}")
 
 
 def check_settings(params: Params, contract: Contract, rows: pd.DataFrame) -> None:
@@ -106,18 +114,16 @@ def check_settings(params: Params, contract: Contract, rows: pd.DataFrame) -> No
 
 def measure(
     params: Params, contract: Contract, splits: dict[str, pd.DataFrame]
-) -> tuple[dict[str, float], np.ndarray]:
-    """Measure the model on the test split, beside a baseline, and write the DVC outputs.
-
-    The decision threshold is the one with the highest value on the validation split. The baseline
-    is fitted on the training split.
+) -> tuple[dict[str, float], dict[str, pd.DataFrame], np.ndarray]:
+    """Measure the model on the test split, beside a baseline.
 
     Returns:
-        The metrics, and the probabilities of the test rows, shape (rows,).
+        The metrics, the data of the plots by name, and the probabilities of the test rows, shape
+        (rows,).
     """
-    columns = params.evaluate.segments or []
     booster = load_booster(paths.MODEL)
     costs = params.evaluate.costs
+    # The threshold is chosen on other rows than those that measure what it is worth.
     valid, test = splits["valid"], splits["test"]
     threshold = best_threshold(
         encode_labels(valid, contract), predict_probabilities(booster, valid, contract), costs
@@ -131,9 +137,9 @@ def measure(
     )
     tables["value"] = value_table(labels, probabilities, costs, resampling)
     tables["single_columns"] = single_columns.separation_table(splits["train"], test, contract)
-    if columns:
+    if params.evaluate.segments:
         tables["segments"] = segments.segment_table(
-            test, contract, columns, probabilities, threshold, resampling
+            test, contract, params.evaluate.segments, probabilities, threshold, resampling
         )
     if params.evaluate.backtest:
         tables["backtest"] = backtest.backtest_table(pd.concat(splits.values()), contract, params)
@@ -147,8 +153,7 @@ def measure(
     metrics["suspicious_columns"] = single_columns.count_suspicious(tables["single_columns"], limit)
     # Six digits: what a float holds beyond them differs from one processor to the next.
     metrics = {name: round(float(value), 6) for name, value in metrics.items()}
-    write_outputs(params, contract, splits, metrics, tables)
-    return metrics, probabilities
+    return metrics, tables, probabilities
 
 
 def measure_baseline(
@@ -157,7 +162,7 @@ def measure_baseline(
     probabilities: np.ndarray,
     resampling: Resampling,
 ) -> dict[str, float]:
-    """Fit the baseline, and measure it on the test split beside the model's probabilities."""
+    """Fit the baseline on the training split, and measure it on the test split beside the model."""
     train, test = splits["train"], splits["test"]
     model = baseline.fit_baseline(train, contract)
     return baseline.baseline_metrics(

@@ -79,7 +79,8 @@ def with_values(dockerfile: str, values: dict[str, str]) -> str:
 def make_readable(folder: Path) -> None:
     """Let everybody read a folder: the server is not the user who builds the image."""
     for path in (folder, *folder.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+        mode = 0o755 if path.is_dir() else 0o644
+        path.chmod(mode)
 
 
 if __name__ == "__main__":

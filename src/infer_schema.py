@@ -33,6 +33,7 @@ from churn.data.row_keys import check_row_keys
 from churn.data.time_split import describe_periods, doubt_about_periods
 from churn.data.validation import Findings, validated_batches
 from churn.errors import UserError
+from churn.files import write_whole
 from churn.params import Data, load_params
 
 ESCAPED_SIGNS = set("\x85\u2028\u2029\ufeff")  # YAML would take them for line ends, or lose them
@@ -142,7 +143,8 @@ def infer_columns(table: pq.ParquetFile, data: Data) -> tuple[dict[str, Rules], 
     key = [name for name in (data.id, data.time) if name is not None]
     if faults and all(name in rules for name in key):  # without faults, validate_with does it
         has_dates = rules[key[-1]]["dtype"] == "datetime64[ns]"
-        check_row_keys(table, key, TYPES["time"] if has_dates else None, faults)
+        time_type = TYPES["time"] if has_dates else None
+        check_row_keys(table, key, time_type, faults)
     return rules, faults
 
 
@@ -188,18 +190,6 @@ def validate_with(contract: str, table: pq.ParquetFile, data: Data) -> tuple[Vio
         for _ in validated_batches(table, loaded, data.unlabelled, findings):
             pass
     return findings.violations, findings.describe_labels(loaded)
-
-
-def write_whole(text: str, path: Path) -> None:
-    """Write a text file whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        if part.is_file():
-            part.unlink()
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 class Dumper(yaml.SafeDumper):

@@ -6,6 +6,7 @@ python src/init.py    (part of every `make` target that needs it; does nothing t
 from pathlib import Path
 
 from churn.console import run_command
+from churn.files import write_whole
 from churn.tracking import store
 from churn.tracking.store_errors import explain_store_error
 
@@ -43,9 +44,7 @@ def write_plots_page(path: Path) -> None:
 
     scripts = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     scripts = scripts.replace("</script", "<\\/script")  # which would end the page's own element
-    part = path.with_suffix(".part")
-    part.write_text(PAGE.replace("SCRIPTS", scripts), encoding="utf-8")
-    part.replace(path)
+    write_whole(PAGE.replace("SCRIPTS", scripts), path)
 
 
 if __name__ == "__main__":

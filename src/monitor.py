@@ -48,12 +48,12 @@ from churn.operations.version_costs import costs_of_version
 from churn.params import Params, load_params
 from churn.tracking import (
     environment,
-    evaluation_record,
     git_state,
     notification,
     run_log,
     runs,
     store,
+    version_metrics,
 )
 from churn.tracking.store_errors import explain_store_error
 
@@ -96,7 +96,7 @@ def monitor(batch: Batch, labels: str | None, params: Params) -> None:
             performance = measure_performance(batch, labels, params)
 
         drift = monitoring.drift_table(counts.training, counts.batch)
-        registered = evaluation_record.registered_metrics(model.version)
+        registered = version_metrics.registered_metrics(model.version)
         alarms = monitoring.find_alarms(drift, performance.labelled, registered, params.monitor)
         if not len(batch.scores):
             alarms.append(NOBODY_SCORED)
@@ -107,7 +107,7 @@ def monitor(batch: Batch, labels: str | None, params: Params) -> None:
     print_performance(performance, registered)
     print_changed_metrics(model, counts.test_scores, registered, params)
     version = f"{model.version.name} version {model.version.version}"
-    rows = amount(counts.batch.rows, "customer" if model.contract.time is None else "row")
+    rows = amount(counts.batch.rows, model.contract.row_noun)
     print(f"\n{rows} against {len(model.training):,} training rows of {version}; {batch.picture}")
     if alarms:
         print("\n".join(f"alarm: {alarm}" for alarm in alarms), file=sys.stderr)
@@ -196,7 +196,7 @@ def print_changed_metrics(
         model.scorer.threshold,
         params.evaluate.costs,
     )
-    changes = evaluation_record.metric_changes(registered, today, MONITORED_METRICS)
+    changes = version_metrics.metric_changes(registered, today, MONITORED_METRICS)
     if changes:
         text = "on the same test split, today's code does not give what was recorded"
         print(f"\nnote: {text}: {'; '.join(changes)}")

@@ -30,56 +30,71 @@ LONGEST_TAG = 5000  # characters that MLflow takes
 
 def main() -> None:
     leftovers.end_with_dvc()
-    # What this run is made of, noted before anything is read.
+    # What this run is made of, noted before contract and table are read.
     params = load_params()
     seed_global_generators(params.seed)
-    contract = load_table_contract(params)
     stage_tags = lineage.stage_tags("preprocess")
+    contract = load_table_contract(params)
 
     launching_run.note_stage_executed("preprocess")
     with runs.open_run("preprocess", stage_tags):
         # The splits are moved into place when the whole table has been read.
         with leftovers.scratch_folder(Path("data"), ".prepared-") as folder:
             counts, findings = write_splits(open_table(paths.RAW), contract, params, folder)
-            lineage.check_inputs_unchanged(stage_tags)
+            lineage.check_inputs_unchanged(stage_tags, params.flat())
             for path in paths.SPLITS.values():
                 path.parent.mkdir(exist_ok=True)
                 (folder / path.name).replace(path)
 
         run_log.log_parameters(params.flat())
         run_log.log_dataset(paths.RAW, md5(paths.RAW), "raw", "preprocessing")
-        log_counts(counts, findings, contract)
+        periods = read_periods(contract)
+        log_counts(counts, periods, findings, contract)
+        print_counts(counts, periods, findings, contract)
 
 
-def log_counts(counts: SplitCounts, findings: Findings, contract: Contract) -> None:
-    """Log into the active run, and print, how many customers each split and each label has."""
+def log_counts(
+    counts: SplitCounts, periods: dict[str, pd.Series], findings: Findings, contract: Contract
+) -> None:
+    """Log into the active run how many rows each split and each label has."""
     import mlflow
 
-    labels = findings.describe_labels(contract)
-    mlflow.set_tag("labels", labels[:LONGEST_TAG])
-    print(labels)
-
+    mlflow.set_tag("labels", findings.describe_labels(contract)[:LONGEST_TAG])
     metrics: dict[str, float] = {"unlabelled": findings.count_unlabelled(contract)}
-    in_splits = sum(count["rows"] for count in counts.values())
-    in_gap = findings.labels.total() - findings.count_unlabelled(contract) - in_splits
+    in_gap = rows_in_gap(counts, findings, contract)
     if in_gap:
-        print(f"{amount(in_gap, 'row')} in the gaps between the splits (split.gap)")
         metrics["gap.rows"] = in_gap
-
-    periods = read_periods(contract)
     for split, count in counts.items():
-        churn_rate = count["churned"] / count["rows"]
-        metrics[f"{split}.churn_rate"] = churn_rate
+        metrics[f"{split}.churn_rate"] = count["churned"] / count["rows"]
         for name, number in count.items():
             metrics[f"{split}.{name}"] = number
-        rows, when = amount(count["rows"], "customer"), ""
+    for split, of_split in periods.items():
+        metrics[f"{split}.periods"] = of_split.nunique()
+    run_log.log_metrics(metrics)
+
+
+def print_counts(
+    counts: SplitCounts, periods: dict[str, pd.Series], findings: Findings, contract: Contract
+) -> None:
+    """Print how many rows each label and each split has, and of which periods."""
+    print(findings.describe_labels(contract))
+    in_gap = rows_in_gap(counts, findings, contract)
+    if in_gap:
+        print(f"{amount(in_gap, 'row')} in the gaps between the splits (split.gap)")
+    for split, count in counts.items():
+        rows = amount(count["rows"], contract.row_noun)
+        line = f"{split:>5}: {rows}, {count['churned'] / count['rows']:.1%} churned"
         if split in periods:
-            metrics[f"{split}.periods"] = periods[split].nunique()
-            rows, when = amount(count["rows"], "row"), f", {describe_periods(periods[split])}"
-        print(f"{split:>5}: {rows}, {churn_rate:.1%} churned{when}")
+            line += f", {describe_periods(periods[split])}"
+        print(line)
     if periods:
         print(doubt_about_periods(pd.concat(periods.values())), end="")
-    run_log.log_metrics(metrics)
+
+
+def rows_in_gap(counts: SplitCounts, findings: Findings, contract: Contract) -> int:
+    """How many labelled rows are in no split."""
+    in_splits = sum(count["rows"] for count in counts.values())
+    return findings.labels.total() - findings.count_unlabelled(contract) - in_splits
 
 
 def read_periods(contract: Contract) -> dict[str, pd.Series]:

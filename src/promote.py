@@ -28,12 +28,12 @@ from churn.modeling.metrics import COMPARED_METRICS
 from churn.operations import comparison, decider, eligibility, promotion, status
 from churn.params import Params, load_params
 from churn.tracking import (
-    evaluation_record,
     launching_run,
     logged_model,
     notification,
     registry,
     store,
+    version_metrics,
 )
 from churn.tracking.store_errors import explain_store_error
 
@@ -146,7 +146,7 @@ def promote(name: str, params: Params, request: PromotionRequest) -> promotion.M
 
 
 def roll_back(name: str, request: PromotionRequest) -> promotion.Move | None:
-    """Ask, and make the version production again that was it before.
+    """Ask, and make the previous production version production again.
 
     Raises:
         UserError: there is no such version any more, or it is not what was registered.
@@ -191,7 +191,7 @@ def change_production(
         return None
 
     confirm(f"Make {description} production{in_place_of}?", request.yes)
-    metrics = evaluation_record.registered_metrics(version)
+    metrics = version_metrics.registered_metrics(version)
     compared = {metric: metrics[metric] for metric in COMPARED_METRICS if metric in metrics}
     move = promotion.Move(
         promotion.now(), kind, request.by, request.reason, old, str(version.version), compared

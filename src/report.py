@@ -69,7 +69,6 @@ def main() -> None:
     check_experiment()
     workspace_check.check_workspace(parameters)
     results = read_metrics(paths.METRICS)
-    results.pop("gate_thresholds", None)
     base = revision.read_revision(options.against) if options.markdown else None
 
     # Make what is missing, then look again.
@@ -121,7 +120,8 @@ def print_report(
         print(f"\nwarning     {suspicion}")
     print(f"\ngate        {record.data.tags['gate_reason']}")
     print(version_lines(params.registry.model, versions) + left_out_line(params.split.gap))
-    print(f"\nNext: {TRY_A_CHANGE if version else NOT_REGISTERED}")
+    advice = TRY_A_CHANGE if version else NOT_REGISTERED
+    print(f"\nNext: {advice}")
 
 
 def more_tables() -> dict[str, list[dict[str, str]]]:
@@ -150,11 +150,12 @@ def against_revision(
 
     what_changed = summarize_differences(base.commit, record.info.run_id)
     # end
+    registered = f"{version.name} version {version.version}" if version else "not registered"
     report = markdown_report.Report(
         results=results,
         parameters=revision.file_parameters(),
         gate=record.data.tags["gate_reason"],
-        version=f"{version.name} version {version.version}" if version else "not registered",
+        version=registered,
         changed_outputs=revision.uncommitted_outputs(),
         warning=single_columns.read_suspicion(params.evaluate.suspicious_auc),
         tables=more_tables(),
@@ -202,11 +203,12 @@ def fill_launching_run(
 ) -> None:
     """Log the outcome into the run that launched the pipeline, also if every stage was cached."""
     executed = launching_run.executed_stages(run_id)
+    cached = "false" if executed else "true"
     tags = {
         "model_run": record.info.run_id,
         "gate": record.data.tags["gate"],
         "executed": ", ".join(executed) or "nothing",
-        "cached": "false" if executed else "true",
+        "cached": cached,
     }
     launching_run.log_pipeline_run(run_id, parameters, results, tags)
 

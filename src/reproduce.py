@@ -65,7 +65,8 @@ def main() -> None:
         print("its run is gone, so no metric is recorded that could be compared", file=sys.stderr)
     if recipe.version:
         tag_version(recipe, verdict, rebuilt.machine)
-    sys.exit(0 if verdict.identical else DIFFERS)
+    if not verdict.identical:
+        sys.exit(DIFFERS)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -31,10 +31,11 @@ from churn.data import output, urls
 from churn.data.customer_table import CustomerTable, file_md5
 from churn.errors import UserError, amount
 from churn.operations.campaign import CONTACT, CONTROL, Campaign, affordable_contacts
+from churn.operations.scorer import load_scorer
 from churn.operations.scoring import ScoreCounts, Scorer, score_table
 from churn.operations.version_costs import costs_of_version
 from churn.params import Costs, load_params
-from churn.tracking import environment, git_state, model_loading, registry, runs, store
+from churn.tracking import environment, git_state, registry, runs, store
 from churn.tracking.store_errors import explain_store_error
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def main() -> None:
     version = registry.require_alias(params.registry.model, options.alias)
     costs = costs_of_version(version, params.evaluate.costs)
     campaign = campaign_of(options, costs)
-    model, contract = model_loading.load_scorer(version)
+    model, contract = load_scorer(version)
     scorer = Scorer(model, contract, options.explain, costs, campaign)
     wanted = [*contract.key, *(column.name for column in contract.features)]
     table = CustomerTable(options.customers, contract, wanted)
@@ -77,7 +78,8 @@ def main() -> None:
             counts = score_table(table, scorer, (scores, rejected), lineage, show)
         log_scoring(options, counts, time.monotonic() - start)
 
-    print_counts(counts, version, model.threshold, "customer" if len(table.key) == 1 else "row")
+    noun = "customer" if len(table.key) == 1 else "row"
+    print_counts(counts, version, model.threshold, noun)
     print_actions(counts)
     if counts.rejected:
         print(f"{rejected_path} says why each row was rejected")

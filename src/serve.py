@@ -62,7 +62,8 @@ def main() -> None:
     )
     try:
         headers = {"x-model-version": str(version.version), "x-model-md5": digest}
-        serve(LoggedModel(model, log) if log else model, options.port, headers)
+        served = LoggedModel(model, log) if log else model
+        serve(served, options.port, headers)
     finally:
         if log and log.missing:
             print(f"{options.log}: {log}", file=sys.stderr)

@@ -42,9 +42,10 @@ from churn.experiments.study import (
     study_cache_key,
 )
 from churn.experiments.workers import worker_processes
+from churn.files import read_metrics
 from churn.params import Params, load_params
 from churn.signals import delayed_interrupt
-from churn.tracking import dvc_lock, environment, git_state, registration, runs, store
+from churn.tracking import dvc_lock, environment, git_state, registry, runs, store
 from churn.tracking.store_errors import explain_store_error
 
 if TYPE_CHECKING:
@@ -64,7 +65,16 @@ def main() -> None:
     if arguments.apply:
         experiment.run_experiment({f"train.{name}": value for name, value in best.items()}, run)
         # An experiment by itself moves no alias; --apply asks for it.
-        registration.stage_workspace(parameters.registry.model)
+        stage_workspace(parameters.registry.model)
+
+
+def stage_workspace(name: str) -> None:
+    """Let `staging` name the version of the workspace's model, if it passed and so has one."""
+    threshold = read_metrics(paths.METRICS)["threshold"]
+    version = registry.find_version(name, registry.workspace_identity(threshold))
+    if version:
+        stage = registry.set_staging(name, version.version)
+        print(f"{name} version {version.version} is {stage}")
 
 
 def parse_arguments() -> argparse.Namespace:

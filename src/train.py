@@ -19,7 +19,7 @@ from churn.data.project_contract import load_project_contract
 from churn.modeling.booster import fit_booster, save_booster
 from churn.modeling.encoding import labelled_matrix
 from churn.params import Params, load_params, parameters_digest, seed_global_generators
-from churn.tracking import dvc_lock, held_runs, launching_run, leftovers, lineage, run_log, runs
+from churn.tracking import dvc_lock, launching_run, leftovers, lineage, run_log, runs
 from churn.tracking.store_errors import explain_store_error
 
 if TYPE_CHECKING:
@@ -28,23 +28,19 @@ if TYPE_CHECKING:
 
 def main() -> None:
     leftovers.end_with_dvc()
-    # What this run is made of, noted before anything is read.
+    # What this run is made of, noted before contract and splits are read.
     params = load_params()
     seed_global_generators(params.seed)
-    contract = load_project_contract(params)
     parameters = params.flat()
     data_tags = dvc_lock.data_tags()
     stage_tags = lineage.stage_tags("train")
-    tags = {
-        **stage_tags,
-        **held_runs.workspace_tag(),
-        "params_md5": parameters_digest(parameters),
-    }
+    tags = {**stage_tags, "params_md5": parameters_digest(parameters)}
+    contract = load_project_contract(params)
 
     launching_run.note_stage_executed("train")
     with runs.open_run("train", tags):
         booster, curves = fit(params, contract)
-        lineage.check_inputs_unchanged(stage_tags)
+        lineage.check_inputs_unchanged(stage_tags, parameters)
         write_outputs(booster, curves)
         run_log.log_training(parameters, data_tags, contract, booster)
 

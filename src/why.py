@@ -59,7 +59,9 @@ def main() -> None:
             log_answer(answer, (a, b), text, options.output)
             count = f"{answer['combinations']} combinations, {answer['run_now']} of them run now"
             print_progress(f"{count}; {options.output}")
-    print(json.dumps(answer, indent=2) if options.json else text)
+    if options.json:
+        text = json.dumps(answer, indent=2)
+    print(text)
 
 
 def parse_arguments() -> argparse.Namespace:

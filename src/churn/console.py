@@ -38,7 +38,8 @@ def run_command(main: Callable[[], None], *explainers: Callable[[Exception], str
         sys.exit(f"error: {shlex.join(map(str, error.cmd))} failed: {bounded(reason)}")
     except Exception as error:
         for explain in (*explainers, explain_dvc_error, explain_full_disk):
-            if message := explain(error):
+            message = explain(error)
+            if message:
                 sys.exit(f"error: {bounded(message)}")
         raise
 
@@ -88,24 +89,28 @@ def progress(total: int | None, unit: str, line_every: int, done: int = 0) -> Ca
     return show
 
 
-def text_table(rows: Sequence[Mapping[str, object]], number_format: str = ".4f") -> str:
+def text_table(rows: Sequence[Mapping[str, object]]) -> str:
     """Rows as an aligned text table: numbers to the right, texts to the left, "-" for what is
     missing.
 
     Args:
         rows: one mapping per row, {column: value}; a row may lack columns that others have.
-        number_format: of floating-point numbers; other values are shown as they are.
     """
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    alignment = []
-    for name in names:
-        is_number = all(isinstance(row.get(name), int | float | None) for row in rows)
-        alignment.append("right" if is_number else "left")
-    cells = [[_cell(row.get(name), number_format) for name in names] for row in rows]
-    return tabulate(cells, names, tablefmt="plain", colalign=alignment, disable_numparse=True)
+    names: dict[str, str] = {}
+    for row in rows:
+        names.update(dict.fromkeys(row, "right"))
+    for row in rows:
+        for name in names:
+            if not isinstance(row.get(name), int | float | None):
+                names[name] = "left"
+    cells = []
+    for row in rows:
+        cells.append([_cell(row.get(name)) for name in names])
+    alignment = list(names.values())
+    return tabulate(cells, list(names), tablefmt="plain", colalign=alignment, disable_numparse=True)
 
 
-def _cell(value: object, number_format: str) -> str:
+def _cell(value: object) -> str:
     if value is None or value != value:  # NaN
         return "-"
-    return format(value, number_format) if isinstance(value, float) else str(value)
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,18 +103,35 @@ def parse_yaml(text: str) -> Any:
     return YAML(typ="safe").load(text)
 
 
-def read_metrics(path: Path) -> dict[str, Any]:
-    """Read the metrics of an evaluation, and what the gate says of them (`gate_thresholds`).
+def numbers_only(metrics: Mapping[str, object]) -> dict[str, float]:
+    """The metrics of an evaluation without what the gate says of them (`gate_thresholds`)."""
+    return {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+
+
+def read_metrics(path: Path) -> dict[str, float]:
+    """Read the metrics of an evaluation.
 
     Raises:
         UserError: the file cannot be read, or lacks the main ones.
     """
     with reading(path):
-        metrics = _require_mapping(json.loads(path.read_text()))
+        metrics = numbers_only(_require_mapping(json.loads(path.read_text())))
         for name in ("threshold", "roc_auc"):
-            if not isinstance(metrics.get(name), int | float):
+            if name not in metrics:
                 raise ValueError(f"it has no number {name}")
         return metrics
+
+
+def write_whole(text: str, path: Path) -> None:
+    """Write a text file whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        if part.is_file():
+            part.unlink()
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def md5(path: str | Path) -> str:

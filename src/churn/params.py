@@ -76,8 +76,8 @@ class Costs(Section):
 class Evaluate(Section):
     bootstrap: int = Field(ge=100)
     backtest: int | None = Field(ge=2)
-    suspicious_auc: float = Field(gt=0.5, le=1)
     segments: list[str] | None = Field(min_length=1)
+    suspicious_auc: float = Field(gt=0.5, le=1)
     costs: Costs
 
 
@@ -88,7 +88,7 @@ class Gate(Section):
     min_gain_over_baseline: float | None = Field(ge=-1, le=1)
     min_backtest_auc: float | None = Field(ge=0, le=1)
     max_segment_auc_drop: float | None = Field(ge=0, le=1)
-    min_segment_rows: int = Field(ge=1)
+    min_segment_rows: int = Field(ge=100)  # smaller ones are not measured (modeling/segments.py)
     refuse_leakage: bool
     # only operations and forensics
     require_reproduced: bool = Field(exclude=True)  # read at promotion: no parameter of a model
@@ -159,7 +159,7 @@ def parameter_names(
     """The dotted name of every parameter of a model, in the order of params.yaml.
 
     Args:
-        with_excluded: those too that make no model.
+        with_excluded: also those that do not influence a model.
     """
     names = []
     for key, field in section.model_fields.items():

@@ -146,7 +146,7 @@ def test_promotion_and_rollback_at_once(clone, other, versions, monkeypatch):
             history = promotion.history("ChurnXGB")
             assert (len(history) - moves) == codes.count(0) == 1, said
             assert all(
-                re.search("is in hand|since you were asked", text)
+                re.search("is under way|since you were asked", text)
                 for text, code in zip(said, codes)
                 if code
             ), said

@@ -359,7 +359,8 @@ def test_a_move_in_hand_keeps_others_out(project):
         "ChurnXGB", f"{promotion.PENDING}.x", json.dumps(move.__dict__)
     )
     with pytest.raises(
-        verb.UserError, match=re.escape("a promote of version 1 by Bob (his) is in hand")
+        verb.UserError,
+        match=re.escape("another change is under way: promote of version 1 by Bob (his)"),
     ):
         promote_staging()
     assert list(promotion.pending("ChurnXGB").values()) == [move]

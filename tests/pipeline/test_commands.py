@@ -223,14 +223,49 @@ def test_stores_made_at_once_are_whole(project):
 
 
 def test_an_input_edited_while_its_stage_runs_is_an_error(project):
-    """DVC hashes dependencies after a stage: what was edited meanwhile must not enter dvc.lock as
-    its input.
+    """DVC reads dependencies and parameters after a stage: what was edited meanwhile must not enter
+    dvc.lock as its input. What the stage does not read may be edited.
     """
     project.out("dvc", "pull", "-q", "data/raw.parquet.dvc")
     running, process = start_suspended(project, "preprocess", "dvc", "repro", "preprocess")
     with (project.folder / "data/schema.yaml").open("a") as schema:
         schema.write("# edited meanwhile\n")
+    project.set(**{"split.test": 0.25, "split.valid": 0.15, "train.learning_rate": 0.07})
     process.resume()
     printed = running.communicate()[0]
-    assert running.returncode != 0 and "data/schema.yaml changed while preprocess ran" in printed
+    assert running.returncode != 0
+    changed = "data/schema.yaml, split.valid in params.yaml, split.test in params.yaml"
+    assert f"{changed} changed while preprocess ran; run `dvc repro` again" in printed
     assert project.out("git", "status", "--short", "dvc.lock") == ""
+
+
+@pytest.mark.parametrize(
+    ("stage", "not_read"),
+    [("train", {"evaluate.costs.contact": 42.0}), ("evaluate", {"data.unlabelled": "drop"})],
+)
+def test_a_parameter_edited_while_its_stage_runs_is_an_error(
+    tiny_pipeline, tmp_path, stage, not_read
+):
+    """The next experiment's parameters, written while this one still runs, are not this one's. A
+    parameter that the stage does not read may be edited.
+    """
+    project = tiny_pipeline.copy(tmp_path / "project")
+    project.set(**{"evaluate.costs.contact": 41.0})  # an evaluation that has no record yet
+    path, command = project.folder / "params.yaml", ("dvc", "repro", "-f", "-s", stage)
+    parameters, lock = path.read_text(), project.lock()
+
+    running, process = start_suspended(project, stage, *command)
+    project.set(**{"train.learning_rate": 0.07}, **not_read)
+    process.resume()
+    printed = running.communicate()[0]
+    assert running.returncode != 0
+    changed = f"train.learning_rate in params.yaml changed while {stage} ran"
+    assert f"error: {changed}; run `dvc repro` again" in printed
+    assert project.lock() == lock
+
+    path.write_text(parameters)
+    running, process = start_suspended(project, stage, *command)
+    project.set(**not_read)
+    process.resume()
+    printed = running.communicate()[0]
+    assert running.returncode == 0, printed

@@ -97,7 +97,7 @@ def test_two_clones_at_once(clones, on_services, monkeypatch):
         codes, said = call(*pieces)
         assert sorted(codes) == [0, 1], said
         refused = said[codes.index(1)]
-        assert "is in hand" in refused or "since you were asked" in refused
+        assert "is under way" in refused or "since you were asked" in refused
         (made,) = promotion.history("ChurnXGB")
         assert made.new == first.alias("production") == staged
         assert promotion.pending("ChurnXGB") == {}

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from churn.files import md5, read_yaml
+from churn.params import parameter_names
 from conftest import ROOT, SAMPLE, Project
 
 LOCKED = r"^([\w.-]+)==([\w.]+)(?: ;[^\\]*)? \\\n    --hash=sha256:"  # a line of a lock
@@ -50,6 +51,15 @@ def test_deps_name_every_module(stage):
     ran = {str(path.relative_to(ROOT)) for path in modules(ROOT / "src" / f"{stage}.py", set())}
     assert {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")} == ran
     assert STAGES[stage]["desc"]
+
+
+def test_a_stage_reads_each_parameter():
+    """What influences a model is a parameter of a stage in dvc.yaml: else a change of it would run
+    nothing, and would not be in dvc.lock. (`evaluate` names the thresholds of the gate singly.)
+    """
+    declared = [f"{name}." for stage in STAGES.values() for name in stage["params"]]
+    read = [f"{name}.".startswith(tuple(declared)) for name in parameter_names()]
+    assert [name for name, known in zip(parameter_names(), read, strict=True) if not known] == []
 
 
 def test_lock_conda_and_pyproject_agree():

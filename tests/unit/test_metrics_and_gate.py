@@ -154,7 +154,7 @@ def test_gate(results, difference, reasons):
     """Every missed threshold is a reason; "not worse than production" is decided by the interval,
     not the point.
     """
-    decision = gate.decide(results, LIMITS, difference, "no production model")
+    decision = gate.decide(results, LIMITS, gate.Comparison(difference, "no production model"))
     assert decision.passed == (not reasons)
     assert len(decision.failures) == len(reasons)
     assert all(reason in failure for reason, failure in zip(reasons, decision.failures))
@@ -201,9 +201,7 @@ def test_a_segment_that_became_worse_is_refused_on_request(limits, customers, in
     decision = gate.decide(
         {"roc_auc": 0.85, "calibration_error": 0.03},
         LIMITS.model_copy(update=limits),
-        (0.0, -0.001, 0.001),
-        "",
-        pd.DataFrame([segment]),
+        gate.Comparison((0.0, -0.001, 0.001), "", pd.DataFrame([segment])),
     )
     assert decision.passed == passes
     if not passes:

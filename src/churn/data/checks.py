@@ -202,7 +202,9 @@ def duplicate_ids(read_ids: Callable[[], Iterable[list[object]]]) -> dict[int, o
     Returns:
         {row number, from 1: id}.
     """
-    batches = [np.array([hash(value) for value in ids], np.int64) for ids in read_ids()]
+    batches = []
+    for ids in read_ids():
+        batches.append(np.array([hash(value) for value in ids], np.int64))
     if not batches:
         return {}
     hashes = np.sort(np.concatenate(batches))

@@ -82,12 +82,9 @@ class Contract:
         return [self.id] if self.time is None else [self.id, self.time]
 
     @property
-    def not_scored(self) -> set[str]:
-        """The columns that a table of customers to be scored need not have: target and period.
-
-        The period is carried into the scores, where the table has it.
-        """
-        return {self.target} if self.time is None else {self.target, self.time}
+    def row_noun(self) -> str:
+        """What messages call a row: a "customer", or a "row" where a customer has several."""
+        return "customer" if self.time is None else "row"
 
     @property
     def model_columns(self) -> list[Column]:

@@ -59,7 +59,8 @@ def infer_type(texts: pa.ChunkedArray, dates: bool = True) -> pa.ChunkedArray:
         return texts
     if all(NUMBER.fullmatch(value) and value.strip(" -") for value in values):
         are_whole = pc.all(pc.match_substring_regex(distinct, WHOLE_NUMBER)).as_py()
-        return pc.utf8_trim(texts, " ").cast(pa.int64() if are_whole else pa.float64())
+        number_type = pa.int64() if are_whole else pa.float64()
+        return pc.utf8_trim(texts, " ").cast(number_type)
     if FLAGS.issuperset(values):
         return pc.utf8_lower(texts).cast(pa.bool_())
     if dates:

@@ -14,6 +14,10 @@ def assign_splits(
     The seed is the key. A customer keeps its split when the table grows or is reordered, and
     nothing has to be shuffled.
 
+    This is also how the gate finds out which rows an older version was trained on
+    (tracking/unseen_rows.py). So another way to split needs a `split.by` of its own: this function
+    must go on giving the splits of registered versions.
+
     Returns:
         The names of the splits, shape (rows,).
     """

@@ -46,8 +46,9 @@ def target_rules(values: pa.ChunkedArray, data: Data) -> Rules:
             f"{LEAVE_OUT_UNLABELLED} to leave them out of training"
         )
 
-    dtypes = {"text": "str", "flag": "bool", "number": "int64" if are_whole else "float64"}
-    return {"dtype": dtypes[kind], "isin": known}
+    dtypes = {"text": "str", "flag": "bool", "number": "float64"}
+    dtype = "int64" if are_whole else dtypes[kind]
+    return {"dtype": dtype, "isin": known}
 
 
 def known_labels(counts: Counter[Label], data: Data) -> list[Label]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fsspec.implementations.local import LocalFileSystem
+
 from churn.data.urls import bucket_errors, locate
 from churn.errors import UserError
 
@@ -63,8 +65,7 @@ def _upload(target: Target, url: str) -> None:
 
 def _open_target(url: str) -> Target:
     file_system, path = locate(url)
-    protocols = file_system.protocol  # one name, or several
-    is_local = "file" in ((protocols,) if isinstance(protocols, str) else protocols)
+    is_local = isinstance(file_system, LocalFileSystem)
     folder = Path(path).parent if is_local else Path(tempfile.gettempdir())
     if not folder.is_dir():
         raise UserError(f"{url}: the folder {folder} does not exist")

@@ -43,10 +43,12 @@ def period_texts(periods: pa.Array) -> list[str | None]:
         periods: whole numbers or timestamps in nanoseconds.
     """
     if not pa.types.is_timestamp(periods.type):
-        return [None if value is None else str(value) for value in periods.to_pylist()]
-    texts = np.datetime_as_string(np.asarray(periods))
-    days = np.char.replace(texts, MIDNIGHT, "").tolist()
-    return [None if day == "NaT" else day for day in days]
+        return periods.cast(pa.string()).to_pylist()
+    if not len(periods):  # which NumPy's `replace` does not take
+        return []
+    times = np.datetime_as_string(np.asarray(periods))
+    days = np.char.replace(times, MIDNIGHT, "")
+    return pa.array(days, mask=days == "NaT").to_pylist()
 
 
 def row_keys(ids: list[object], periods: pa.Array) -> list[object]:
@@ -136,8 +138,11 @@ def _read_keys(
             continue
         periods = batch[key[1]]
         if time_type is None:
-            pairs = zip(ids, periods.to_pylist(), strict=True)
-            yield [None if pair[0] is None else pair for pair in pairs]
+            keys: list[object] = []
+            for id_, period in zip(ids, periods.to_pylist(), strict=True):
+                row_key = None if id_ is None else (id_, period)
+                keys.append(row_key)
+            yield keys
         elif can_convert(periods, time_type):
             yield row_keys(ids, convert_column(periods, time_type))
         else:

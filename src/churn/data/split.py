@@ -47,7 +47,7 @@ def write_splits(
             raise
         raise UserError(f"{error}\n{listed_faults(unfit)}") from None
 
-    if contract.time is not None:
+    if contract.time is not None and params.evaluate.backtest is not None:
         unfit += _backtest_faults(contract, params, folder)
     if unfit:
         raise UserError(listed_faults(unfit))
@@ -126,8 +126,8 @@ def _assign_by_time(
     The rows wait in a file of the folder until it is known which periods there are.
 
     Args:
-        findings: of the batches. With a violation there are no splits: the periods may be those of
-            some batches alone.
+        findings: of the batches. With a violation nothing is yielded: only the batches before it
+            were seen, so that not every period is known.
 
     Raises:
         UserError: as `cut_periods`.
@@ -181,7 +181,7 @@ def _faults_of_splits(
     for name, count in counts.items():
         if 0 < count["churned"] < count["rows"]:
             continue
-        where, noun = name, "customer" if contract.time is None else "row"
+        where, noun = name, contract.row_noun
         way_out = f"a model needs {noun}s of both kinds in each split"
         if params.split.by == "time":
             periods = pd.read_parquet(folder / paths.SPLITS[name].name, columns=[contract.time])

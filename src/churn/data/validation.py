@@ -13,7 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from churn.data.arrow import arrow_schema, convert_column, unconvertible_rows
+from churn.data.arrow import (
+    arrow_schema,
+    convert_column,
+    plain_values,
+    unconvertible_rows,
+    value_counts,
+)
 from churn.data.checks import (
     UNKNOWN_COLUMN,
     Violations,
@@ -119,13 +125,13 @@ def check_labels(contract: Contract, data: Data) -> None:
         )
     elif data.negative is None and len(others) > 1:
         fault = (
-            f"{first_values(others)} are not {contract.positive!r}; say under data.negative in "
-            "params.yaml which mean: stayed"
+            f"{first_values(others)} could all mean that a customer stayed; list those that do "
+            "under data.negative in params.yaml"
         )
     elif data.negative is not None and set(others) != set(data.negative):
         fault = (
-            f"beside {contract.positive!r} it lists {first_values(others)}, and data.negative in "
-            f"params.yaml {first_values(data.negative)}"
+            f"it lists {first_values(others)} beside {contract.positive!r}, but data.negative in "
+            f"params.yaml lists {first_values(data.negative)}; make them agree"
         )
     else:
         return
@@ -172,7 +178,9 @@ def validated_batches(
     fields = [f for f in arrow_schema(contract) if f.name not in violations.columns]
     schema = pa.schema(fields)
     is_dropping = unlabelled == "drop"
-    unchecked = violations.columns | ({contract.target} if is_dropping else set())
+    unchecked = set(violations.columns)
+    if is_dropping:
+        unchecked.add(contract.target)
     checks = pandera_schema(contract, without=unchecked)
 
     first_row = 1
@@ -181,7 +189,7 @@ def validated_batches(
         check_rows(checks, rows.select(list(checks.columns)), first_row, violations)
         first_row += len(rows)
         if contract.target in schema.names:
-            findings.labels.update(_count_labels(rows[contract.target]))
+            findings.labels.update(value_counts(plain_values(rows[contract.target])))
         if violations:  # nothing will be kept
             continue
         if is_dropping:
@@ -224,13 +232,3 @@ def _convert_batch(
         # Any values do: nothing of this table is kept.
         columns[wanted.name] = pa.array(range(len(batch)), wanted.type)
     return pa.table(columns)
-
-
-def _count_labels(labels: pa.ChunkedArray) -> Counter[Label | None]:
-    if pa.types.is_floating(labels.type):
-        null = pa.scalar(None, labels.type)
-        labels = pc.if_else(pc.is_nan(labels), null, labels)
-    counts: Counter[Label | None] = Counter()
-    for entry in pc.value_counts(labels).to_pylist():
-        counts[entry["values"]] = entry["counts"]
-    return counts

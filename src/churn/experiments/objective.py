@@ -174,12 +174,13 @@ class Objective:
         train = parameters.train.model_copy(update=drawn)
 
         scores, pruned = self._score(trial, train)
+        state = "pruned" if pruned else "complete"
 
         trials.log_trial(
             self.search.run,
             trials.TrialRecord(
                 number=trial.number,
-                state="pruned" if pruned else "complete",
+                state=state,
                 started=started,
                 parameters=flatten({"seed": parameters.seed, "train": train.model_dump()}),
                 metrics=summarize_scores(scores),

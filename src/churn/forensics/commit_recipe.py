@@ -4,8 +4,8 @@ import json
 
 from churn import paths
 from churn.errors import UserError
-from churn.files import parse_yaml, reading, text_md5
-from churn.forensics.recipe import Recipe, code_and_contract, numbers_only
+from churn.files import numbers_only, parse_yaml, reading, text_md5
+from churn.forensics.recipe import Recipe, code_and_contract
 from churn.params import flatten, parameters_digest
 from churn.tracking import git_state
 

@@ -67,11 +67,13 @@ class Comparison:
         def model(axis: str) -> Snapshot:
             return self.b if steps.get(axis) else self.a
 
+        if seed is None:
+            seed = model("randomness").seed
         combination = Combination(
             model("code"),
             (tables or self.tables)[steps.get("data", 0)],
             model("parameters"),
-            model("randomness").seed if seed is None else seed,
+            seed,
             model("environment"),
         )
         return self.measure(combination)
@@ -168,7 +170,8 @@ class Comparison:
 
     def contributions(self, axes: list[str], seed: int | None) -> dict[str, list[float]]:
         """The Shapley values of the steps of these axes; the other axes stay at A."""
-        steps = [len(self.tables) - 1 if axis == "data" else 1 for axis in axes]
+        steps_of = dict.fromkeys(axes, 1) | {"data": len(self.tables) - 1}
+        steps = [steps_of[axis] for axis in axes]
 
         def value(position: attribution.Position) -> float:
             return self.metric_at(dict(zip(axes, position, strict=True)), seed)
@@ -212,8 +215,9 @@ class Comparison:
     def noise(self) -> float:
         """The standard deviation of the whole change over seeds."""
         has_other_seed = "randomness" in self.axes
+        seeds = self.seeds if has_other_seed else self.draws
         changes = []
-        for seed in self.seeds if has_other_seed else self.draws:
+        for seed in seeds:
             metric_a, metric_b = self.metric_of_both(seed)
             changes.append(metric_b - metric_a)
         own = self.seed_noise() if has_other_seed else 0.0

@@ -133,13 +133,14 @@ class CombinationRunner:
 
     def _result(self, combination: Combination, with_splits: bool) -> Path:
         """The folder with the results of a combination, which is run if there are none."""
+        test_md5 = md5(combination.test) if combination.test else None
         key = json_md5(
             [
                 combination.code.code,
                 combination.table.identity,
                 self.parameters(combination),
                 combination.packages.packages,
-                md5(combination.test) if combination.test else None,
+                test_md5,
             ]
         )
         folder = self.results / key

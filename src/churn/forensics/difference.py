@@ -71,7 +71,9 @@ def _marked(log: str) -> list[str]:
     lines = []
     for line in log.splitlines():
         side, commit = line[0], line[2:]
-        lines.append(commit if side == ">" else f"- {commit}")
+        if side == "<":
+            commit = f"- {commit}"
+        lines.append(commit)
     return lines
 
 

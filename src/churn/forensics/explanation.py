@@ -39,8 +39,7 @@ def sentence(metric: str, both: tuple[float, float], noise: float, causes: list[
     along, against = [], []
     for cause in real:
         size = f"{abs(cause.contribution):.{digits}f}"
-        is_along = cause.contribution * (1 if change > 0 else -1) > 0
-        if is_along:
+        if (cause.contribution > 0) == (change > 0):
             along.append(f"{size} of it because {cause.names.clause}")
         else:
             against.append(f"{size} the other way because {cause.names.clause}")
@@ -56,6 +55,7 @@ def causes_table(causes: list[Cause], both: tuple[float, float], reruns: int) ->
     rows = []
     for cause in causes:
         share = f"{cause.contribution / change:.0%}" if change else "-"
+        verdict = "within noise" if cause.within_noise else "a cause"
         rows.append(
             {
                 "": cause.what,
@@ -63,16 +63,17 @@ def causes_table(causes: list[Cause], both: tuple[float, float], reruns: int) ->
                 "contribution": f"{cause.contribution:+.4f}",
                 "share": share,
                 "noise": f"± {cause.noise:.4f}",
-                "verdict": "within noise" if cause.within_noise else "a cause",
+                "verdict": verdict,
             }
         )
     total = sum(cause.contribution for cause in causes)
+    whole = "100%" if change else "-"
     rows.append(
         {
             "": "A to B",
             "axis": "",
             "contribution": f"{total:+.4f}",
-            "share": "100%" if change else "-",
+            "share": whole,
             "noise": "",
             "verdict": f"{both[0]:.4f} to {both[1]:.4f}",
         }

@@ -1,8 +1,6 @@
 """A recipe: everything that a model was made of."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from churn import paths
 
@@ -27,11 +25,6 @@ class Recipe:
     model: str | None = None  # the name in the registry
     version: str | None = None
     run_id: str | None = None
-
-
-def numbers_only(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of reports/metrics.json that are numbers."""
-    return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
 
 
 def code_and_contract(md5s: dict[str, str]) -> dict[str, str]:

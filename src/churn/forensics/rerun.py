@@ -83,7 +83,9 @@ def paths_of(entries: list[Any] | None) -> list[str]:
     """The paths of a stage's deps or outs; one with settings is written as {path: settings}."""
     paths = []
     for entry in entries or []:
-        paths.append(entry if isinstance(entry, str) else next(iter(entry)))
+        if not isinstance(entry, str):
+            (entry,) = entry
+        paths.append(entry)
     return paths
 
 

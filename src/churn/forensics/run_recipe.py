@@ -13,7 +13,7 @@ from churn.errors import UserError
 from churn.files import parse_yaml, text_md5
 from churn.forensics.recipe import Recipe, code_and_contract
 from churn.params import flatten
-from churn.tracking import evaluation_record, registry
+from churn.tracking import registry, version_metrics
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -107,11 +107,15 @@ def _recipe_of_tags(
             inputs |= json.loads(value)
 
     run, version = source.run, source.version
+    model = version.name if version else None
+    number = str(version.version) if version else None
+    run_id = run.info.run_id if run else None
+    patch = _logged_patch(run, tags) if tags["git_dirty"] == "true" else ""
     return Recipe(
         name=name,
         label=label,
         commit=tags["git_commit"],
-        patch=_logged_patch(run, tags) if tags["git_dirty"] == "true" else "",
+        patch=patch,
         data_md5=tags["data_md5"],
         schema_md5=tags["schema_md5"],
         params=parameters,
@@ -121,9 +125,9 @@ def _recipe_of_tags(
         metrics=_recorded_metrics(source),
         deps=code_and_contract(inputs),
         machine={tag: tags[tag] for tag in MACHINE_TAGS if tag in tags},
-        model=version.name if version else None,
-        version=str(version.version) if version else None,
-        run_id=run.info.run_id if run else None,
+        model=model,
+        version=number,
+        run_id=run_id,
     )
 
 
@@ -176,7 +180,7 @@ def _logged_patch(run: Run | None, tags: Mapping[str, str]) -> str | None:
 def _recorded_metrics(source: _Source) -> dict[str, float]:
     """The recorded test metrics: the version's own, else those of the run."""
     if source.version:
-        return evaluation_record.registered_metrics(source.version)
+        return version_metrics.registered_metrics(source.version)
     if source.run:
-        return evaluation_record.test_metrics(source.run.data.metrics)
+        return version_metrics.test_metrics(source.run.data.metrics)
     return {}

@@ -218,10 +218,13 @@ def verdict_table(rows: list[Row]) -> str:
 
     # The name of a processor is long, and sets no width.
     measured = [line for line in lines if line[1] != "processor"]
-    widths = [max(len(line[column]) for line in measured) for column in range(4)]
+    widths = []
+    for column in zip(*measured, strict=True):
+        widths.append(max(map(len, column)))
+    widths[-1] = 0  # nothing stands behind the last column
     padded = []
     for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=True)]
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
         padded.append("  ".join(cells).rstrip())
     return "\n".join(padded)
 

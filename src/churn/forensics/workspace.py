@@ -20,7 +20,7 @@ from churn import paths
 from churn.errors import UserError
 from churn.files import md5, read_metrics
 from churn.forensics.commit_recipe import project_folder_in
-from churn.forensics.recipe import Recipe, numbers_only
+from churn.forensics.recipe import Recipe
 from churn.signals import interruptible
 from churn.tracking import dvc_cache, git_state, leftovers, store
 
@@ -197,4 +197,4 @@ def read_outcome(folder: Path) -> Outcome:
     outs = {}
     for path in (*paths.SPLITS.values(), paths.MODEL):
         outs[str(path)] = md5(folder / path)
-    return {"outs": outs, "metrics": numbers_only(read_metrics(folder / paths.METRICS))}
+    return {"outs": outs, "metrics": read_metrics(folder / paths.METRICS)}

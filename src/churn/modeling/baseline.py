@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 PREFIX = "baseline_"  # of the names of its metrics
 CHURN_RATE_PREFIX = "churn_rate_"  # of those of the churn rate alone
 MOST_ITERATIONS = 1000
-# The last digits of a sum depend on the processor and on the number of threads. Newton's method
-# gets so near to the solution with this tolerance (1e-12) that the ranks of customers do not;
-# L-BFGS, scikit-learn's default, ends at some point 1e-6 from it. It is no slower.
+# The last digits of a sum depend on the processor and on the number of threads. With this
+# tolerance Newton's method ends within about 1e-12 of the solution, so that customers rank equally
+# everywhere. L-BFGS, scikit-learn's default, ends about 1e-6 from it, and is no faster.
 SOLVER = "newton-cg"
 TOLERANCE = 1e-10
 DIGITS = 9  # of the probabilities: equal customers then have equal ones
@@ -112,7 +112,7 @@ def in_words(metrics: Mapping[str, float]) -> str:
 
 
 def _features(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """Encoded features, texts as Python objects: the one-hot encoder takes their nulls so."""
+    """Encoded features, texts as Python objects, since the one-hot encoder takes nulls only so."""
     features = encode_features(rows, contract)
     texts = {column.name: object for column in contract.features if column.kind == "text"}
     return features.astype(texts)

@@ -87,7 +87,7 @@ def booster_settings(train: "Train", seed: int) -> dict[str, object]:
     return {
         "objective": "binary:logistic",
         "tree_method": "hist",
-        "eval_metric": ["auc", "logloss"],  # the last one decides when to stop
+        "eval_metric": ["auc", "logloss"],  # early stopping watches logloss, by its name
         "seed": seed,
         "nthread": train.threads,
         **settings,

@@ -1,23 +1,35 @@
-"""Decide whether a model may be registered. Pure: metrics in, a decision with its reasons out."""
+"""Decide whether a model may be registered: metrics in, a decision with its reasons out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
+from churn.errors import amount
 from churn.params import Gate
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a model compares with the one in production, on test rows that neither was trained on."""
+
+    # Its ROC AUC minus production's, with the 95 % interval of a paired bootstrap; None if they
+    # cannot be compared.
+    difference: tuple[float, float, float] | None
+    note: str  # why they cannot be compared; or which rows were left out, "" for none
+    by_segment: pd.DataFrame | None = None  # segments.segment_differences, where it is asked for
 
 
 @dataclass(frozen=True)
 class Decision:
     """Whether a model passes, and why."""
 
-    failures: list[str]  # every threshold that was missed
+    failures: list[str]  # why it does not
     comparison: str  # how the model compares with the one in production
 
     @property
     def passed(self) -> bool:
-        """Whether nothing was missed."""
+        """Whether there is nothing against it."""
         return not self.failures
 
     def __str__(self) -> str:
@@ -26,7 +38,7 @@ class Decision:
 
 
 def missed_thresholds(metrics: Mapping[str, float], gate: Gate) -> list[str]:
-    """The absolute thresholds of the section `gate` that these test metrics miss."""
+    """The thresholds of the section `gate`, but for those on production, that test metrics miss."""
     failures = []
     if metrics["roc_auc"] < gate.min_roc_auc:
         failures.append(
@@ -50,18 +62,16 @@ def missed_thresholds(metrics: Mapping[str, float], gate: Gate) -> list[str]:
             f"is below gate.min_backtest_auc {worst:g}"
         )
     if gate.refuse_leakage and metrics["suspicious_columns"]:
-        failures.append(
-            f"{metrics['suspicious_columns']:.0f} columns may know the future, or be an id "
-            "(gate.refuse_leakage)"
-        )
+        columns = amount(int(metrics["suspicious_columns"]), "column")
+        failures.append(f"{columns} may know the future, or be an id (gate.refuse_leakage)")
     return failures
 
 
 def worse_segments(segments: pd.DataFrame, gate: Gate) -> list[str]:
     """The segments that lose more than `gate.max_segment_auc_drop`, and more than chance explains.
 
-    Not non-inferiority, as for all customers together: of many small segments one always may be
-    worse by that much.
+    This is no test of non-inferiority, as `decide` makes for all customers together: of many small
+    segments, the interval of one would always reach below the limit, and no model would pass.
 
     Args:
         segments: segments.segment_differences between the model and production.
@@ -81,38 +91,28 @@ def worse_segments(segments: pd.DataFrame, gate: Gate) -> list[str]:
     return failures
 
 
-def decide(
-    metrics: Mapping[str, float],
-    gate: Gate,
-    difference: tuple[float, float, float] | None,
-    note: str,
-    segments: pd.DataFrame | None = None,
-) -> Decision:
+def decide(metrics: Mapping[str, float], gate: Gate, comparison: Comparison) -> Decision:
     """Judge a model by its test metrics and by its comparison with production.
 
     The comparison is a test of non-inferiority: the whole interval must lie above
     -gate.max_auc_drop. A lucky point estimate does not pass, and neither does a series of small
-    losses that each look like noise.
+    losses that each look like noise. Where the two cannot be compared, only the thresholds decide.
 
     Args:
         metrics: of the test split.
         gate: the section of params.yaml.
-        difference: its ROC AUC minus production's on the same test rows, with the 95 % interval of
-            a paired bootstrap; None if they cannot be compared: then only the thresholds decide.
-        note: why they cannot be compared; or which rows were left out, "" for none.
-        segments: the same by segment (segments.segment_differences), if segments are asked for.
     """
     failures = missed_thresholds(metrics, gate)
-    if difference is None:
-        return Decision(failures, note)
-    point, low, high = difference
+    if comparison.difference is None:
+        return Decision(failures, comparison.note)
+    point, low, high = comparison.difference
     if low < -gate.max_auc_drop:
         failures.append(
             f"may be worse than production by more than gate.max_auc_drop {gate.max_auc_drop:g}"
         )
-    if segments is not None:
-        failures += worse_segments(segments, gate)
-    comparison = f"roc_auc {point:+.4f} against production, 95 % interval {low:+.4f} to {high:+.4f}"
-    if note:
-        comparison += f", {note}"
-    return Decision(failures, comparison)
+    if comparison.by_segment is not None:
+        failures += worse_segments(comparison.by_segment, gate)
+    text = f"roc_auc {point:+.4f} against production, 95 % interval {low:+.4f} to {high:+.4f}"
+    if comparison.note:
+        text += f", {comparison.note}"
+    return Decision(failures, text)

@@ -19,14 +19,17 @@ def metrics_table(results: dict[str, float]) -> str:
         digits = 2 if name.startswith(MONEY) else 4
         line = f"{name:<20} {value:>10,.{digits}f}   {_interval(results, name):<16}"
         for prefix, width in zip(columns, (19, 10), strict=True):
-            other = results.get(prefix + name)
-            line += "   " + ("" if other is None else f"{other:.4f}").rjust(width)
+            other = ""
+            if prefix + name in results:
+                other = f"{results[prefix + name]:.4f}"
+            line += f"   {other:>{width}}"
         lines.append(line.rstrip())
     return "\n".join(lines)
 
 
 def _interval(results: dict[str, float], name: str) -> str:
     """The 95 % interval of a metric, "" where it has none."""
-    if f"{name}_low" not in results:
+    low, high = f"{name}_low", f"{name}_high"
+    if low not in results:
         return ""
-    return f"{results[f'{name}_low']:.4f} to {results[f'{name}_high']:.4f}"
+    return f"{results[low]:.4f} to {results[high]:.4f}"

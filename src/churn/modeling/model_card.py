@@ -45,6 +45,11 @@ def render_model_card(
     """
     separation = tables["single_columns"]
     limit = params.evaluate.suspicious_auc
+    by_period, by_segment = [], []
+    if "backtest" in tables:
+        by_period = backtest.readable_rows(tables["backtest"])
+    if "segments" in tables:
+        by_segment = readable_rows(tables["segments"])
     values = {
         "model": params.registry.model,
         "model_md5": md5(paths.MODEL),
@@ -55,7 +60,7 @@ def render_model_card(
         "seed": params.seed,
         "time": contract.time,
         "split": params.split,
-        "backtest": backtest.readable_rows(tables["backtest"]) if "backtest" in tables else [],
+        "backtest": by_period,
         "splits": {name: _describe_split(name, rows, contract) for name, rows in splits.items()},
         "features": [column.name for column in contract.features],
         "derived": [f"{column.title} (`{column.name}`)" for column in contract.derived],
@@ -63,7 +68,7 @@ def render_model_card(
         "suspicious_auc": limit,
         "strongest": "{feature} with {roc_auc:.3f}".format(**separation.iloc[0]),
         "metrics_table": metrics_table(metrics),
-        "segments": readable_rows(tables["segments"]) if "segments" in tables else [],
+        "segments": by_segment,
         "threshold": metrics["threshold"],
         "costs": params.evaluate.costs,
         "gate": "; ".join(missed_thresholds) or "passed",
@@ -72,8 +77,9 @@ def render_model_card(
 
 
 def _describe_split(name: str, rows: pd.DataFrame, contract: Contract) -> dict[str, object]:
+    periods = describe_periods(rows[contract.time]) if contract.time else ""
     return {
-        "periods": describe_periods(rows[contract.time]) if contract.time else "",
+        "periods": periods,
         "rows": len(rows),
         "churn_rate": float(np.mean(encode_labels(rows, contract))),
         "md5": md5(paths.SPLITS[name]),
@@ -84,7 +90,7 @@ def fill_in(template: Path, values: dict[str, object]) -> str:
     """Fill in a Jinja template.
 
     Raises:
-        UserError: it cannot be read, is no valid Jinja, or names something that there is not.
+        UserError: it cannot be read, is no valid Jinja, or uses a name that does not exist.
     """
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     try:

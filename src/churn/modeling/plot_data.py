@@ -16,7 +16,9 @@ DECISIONS = ("contact", "no contact")
 def plot_tables(
     labels: np.ndarray, probabilities: np.ndarray, threshold: float, contributions: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
-    """Make the table of every plot, by the name of the plot.
+    """Make the tables of the plots that need no more than this, by the name of the plot.
+
+    evaluate.py adds those of value, single columns, segments and backtest.
 
     Args:
         labels: 1.0 for a customer who churned, else 0.0; shape (rows,).

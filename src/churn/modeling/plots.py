@@ -20,12 +20,12 @@ RAISES, LOWERS = "tab:red", "tab:blue"  # the risk of churn
 
 
 class Curve(NamedTuple):
-    """How the table of a curve is drawn: its columns x and y, and the line to compare it with."""
+    """How the table of a curve is drawn, of which the first two columns are x and y."""
 
     title: str
     x_label: str
     y_label: str
-    reference: str = ""
+    reference: str = ""  # what a diagonal stands for
     marker: str = ""
 
 

@@ -99,8 +99,6 @@ def readable_rows(table: pd.DataFrame) -> list[dict[str, str]]:
     """The segments as people read them, one row each; "-" is what a small one lacks."""
     rows = []
     for row in table.to_dict("records"):
-        is_small = pd.isna(row["roc_auc"])
-        interval = f"{row['roc_auc_low']:.4f} to {row['roc_auc_high']:.4f}"
         shown = {
             "segment": f"{row['column']} = {row['segment']}",
             "customers": f"{row['customers']:,}",
@@ -108,10 +106,14 @@ def readable_rows(table: pd.DataFrame) -> list[dict[str, str]]:
             "contacted": _percent(row["contact_rate"]),
             "precision": _percent(row["precision"]),
             "recall": _percent(row["recall"]),
-            "calibration error": "-" if is_small else f"{row['calibration_error']:.4f}",
-            "ROC AUC": "-" if is_small else f"{row['roc_auc']:.4f}",
-            "95 % interval": "too small" if is_small else interval,
+            "calibration error": "-",
+            "ROC AUC": "-",
+            "95 % interval": "too small",
         }
+        if not pd.isna(row["roc_auc"]):
+            shown["calibration error"] = f"{row['calibration_error']:.4f}"
+            shown["ROC AUC"] = f"{row['roc_auc']:.4f}"
+            shown["95 % interval"] = f"{row['roc_auc_low']:.4f} to {row['roc_auc_high']:.4f}"
         rows.append(shown)
     return rows
 
@@ -169,12 +171,14 @@ def _measure(
     labels: np.ndarray, probabilities: np.ndarray, contacted: np.ndarray, resampling: Resampling
 ) -> dict[str, float]:
     churners, found = labels.sum(), labels[contacted].sum()
+    precision = found / contacted.sum() if contacted.any() else np.nan
+    recall = found / churners if churners else np.nan
     measured = {
         "customers": len(labels),
         "churn_rate": labels.mean(),
         "contact_rate": contacted.mean(),
-        "precision": found / contacted.sum() if contacted.any() else np.nan,
-        "recall": found / churners if churners else np.nan,
+        "precision": precision,
+        "recall": recall,
     }
     if is_small(labels):
         return measured

@@ -19,7 +19,8 @@ def model_signature(contract: Contract) -> ModelSignature:
     for column in contract.features:
         # A flag is a double too: for a boolean MLflow's server makes true of 2 and of "false", and
         # false of null.
-        inputs.append(ColSpec("string" if column.kind == "text" else "double", column.name))
+        kind = "string" if column.kind == "text" else "double"
+        inputs.append(ColSpec(kind, column.name))
     probability, decision = SCORE_COLUMNS
     outputs = [ColSpec("double", probability), ColSpec("boolean", decision)]
     return ModelSignature(Schema(list(inputs)), Schema(list(outputs)))

@@ -58,7 +58,7 @@ def comparison_table(
             note = f"no comparison with production: {error}"
 
     ours = _measure(staging, test, contract, params)
-    rows = amount(len(test), "test customer" if contract.time is None else "test row")
+    rows = amount(len(test), f"test {contract.row_noun}")
     title = f"{rows:<22} {f'staging {staging.version}':>12}"
     if theirs is None or production is None:
         lines = [f"{name:<22} {ours.metrics[name]:>12.4f}" for name in COMPARED_METRICS]

@@ -130,8 +130,9 @@ def _text(value: object) -> str | None:
     """An id as a text. Beside a null, a caller's 7 has become 7.0."""
     if value is None or _is_inexact(value):
         return None
-    is_whole = isinstance(value, float) and value.is_integer()
-    return str(int(value) if is_whole else value)  # type: ignore[call-overload]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value)
 
 
 def _whole_number(value: object) -> int | None:

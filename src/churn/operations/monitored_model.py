@@ -13,8 +13,9 @@ from churn.data import csv_table
 from churn.data.contract import Contract
 from churn.data.customer_table import file_md5
 from churn.errors import UserError
+from churn.operations.scorer import load_scorer
 from churn.operations.scoring import LINEAGE
-from churn.tracking import dvc_cache, model_loading, registry
+from churn.tracking import dvc_cache, registry
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -69,7 +70,7 @@ def load_model(lineage: dict[str, str], scores: str) -> MonitoredModel:
     version = registry.version_by_number(name, number)
     if version is None or version.tags["model_md5"] != lineage["model_md5"]:
         raise UserError(f"the registry has no {name} version {number} that made {scores}")
-    scorer, contract = model_loading.load_scorer(version)
+    scorer, contract = load_scorer(version)
     training = dvc_cache.fetch_to_cache(version.tags["train_md5"], "the training split")
     test = dvc_cache.fetch_to_cache(version.tags["test_md5"], "the test split")
     return MonitoredModel(

@@ -50,7 +50,7 @@ def count_batch(
         show_progress: called with the number of rows so far after each batch.
         derive: computes the derived features, if there are some, of rows that fit the contract.
     """
-    schema = pandera_schema(contract, without={contract.id} | contract.not_scored)
+    schema = pandera_schema(contract, without={*contract.key, contract.target})
     counts = BatchCounts({name: np.zeros(len(b.labels), int) for name, b in bins.items()})
     for batch in table.batches():
         rows, faults = to_contract_types(batch, contract)
@@ -144,7 +144,8 @@ def drift_report(
     lines = [f"{'labelled customers':<20} {'test split':>10} {'now':>10}   95 % interval"]
     for name in MONITORED_METRICS:
         line = f"{name:<20} {registered.get(name, np.nan):>10.4f} {labelled[name]:>10.4f}"
-        if f"{name}_low" in labelled:
-            line += f"   {labelled[f'{name}_low']:.4f} to {labelled[f'{name}_high']:.4f}"
+        low, high = f"{name}_low", f"{name}_high"
+        if low in labelled:
+            line += f"   {labelled[low]:.4f} to {labelled[high]:.4f}"
         lines.append(line)
     return "\n".join([text, "", *lines])

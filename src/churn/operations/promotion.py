@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from churn.errors import UserError
 from churn.tracking import registry
+from churn.tracking.write_conflicts import retry_write
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -126,7 +127,7 @@ def _wait_for_turn(name: str, tag: str) -> None:
             return
         if tag != next(iter(noted)) or time.monotonic() > deadline:
             raise UserError(
-                f"a {others[0]} is in hand at this moment; look at --status, and try again"
+                f"another change is under way: {others[0]}; look at --status, and try again"
             )
         time.sleep(0.1)
 
@@ -187,7 +188,7 @@ def _carry_out(name: str, move: Move, tag: str) -> None:
         "promoted_because": move.why,
     }
     for key, value in version_tags.items():
-        registry.retry_write(client.set_model_version_tag, name, move.new, key, value)
+        retry_write(client.set_model_version_tag, name, move.new, key, value)
     client.set_registered_model_tag(name, DONE + move.when, json.dumps(asdict(move)))
     registry.update_stage_tags(name)
     client.delete_registered_model_tag(name, tag)
@@ -249,7 +250,7 @@ def _version_in_production(name: str) -> str | None:
 
 def _moves(name: str, prefix: str) -> dict[str, Move]:
     tags = _client().get_registered_model(name).tags
-    names = sorted(tag for tag in tags if tag.startswith(prefix))  # which begin with the time
+    names = sorted(tag for tag in tags if tag.startswith(prefix))  # after the prefix comes the time
     return {tag: Move(**json.loads(tags[tag])) for tag in names}
 
 

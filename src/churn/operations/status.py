@@ -14,7 +14,7 @@ from churn.console import text_table
 from churn.files import md5, read_metrics
 from churn.modeling.metrics import COMPARED_METRICS
 from churn.operations import promotion
-from churn.tracking import evaluation_record, git_state, registry
+from churn.tracking import git_state, registry, version_metrics
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -53,9 +53,11 @@ def status_table(name: str) -> str:
     rows: list[Row] = [{name: "workspace", **_workspace_row(name)}]
     notes = set()
     for stage, version in versions.items():
-        rows.append({name: stage, **(_version_row(version) if version else {})})
+        row: Row = {name: stage}
         if version:
+            row |= _version_row(version)
             notes.add(changed_metrics_note(name, version))
+        rows.append(row)
     lines = [text_table(rows), *sorted(notes - {""})]
     return "\n".join(lines).rstrip("\n")
 
@@ -72,8 +74,8 @@ def changed_metrics_note(name: str, version: ModelVersion) -> str:
     in_workspace = registry.find_version(name, registry.workspace_identity(today["threshold"]))
     if in_workspace is None or in_workspace.version != version.version:
         return ""
-    recorded = evaluation_record.registered_metrics(version)
-    changes = evaluation_record.metric_changes(recorded, today, COMPARED_METRICS)
+    recorded = version_metrics.registered_metrics(version)
+    changes = version_metrics.metric_changes(recorded, today, COMPARED_METRICS)
     if not changes:
         return ""
     difference = (
@@ -98,9 +100,10 @@ def _workspace_row(name: str) -> Row:
     if not metrics:
         return {}
     version = registry.find_version(name, registry.workspace_identity(metrics["threshold"]))
+    number = str(version.version) if version else "not registered"
     modified = datetime.fromtimestamp(paths.MODEL.stat().st_mtime, UTC)
     return {
-        "version": str(version.version) if version else "not registered",
+        "version": number,
         "model": md5(paths.MODEL)[:8],
         **_compared(metrics),
         "age": _age(modified),
@@ -113,7 +116,7 @@ def _version_row(version: ModelVersion) -> Row:
     return {
         "version": str(version.version),
         "model": version.tags["model_md5"][:8],
-        **_compared(evaluation_record.registered_metrics(version)),
+        **_compared(version_metrics.registered_metrics(version)),
         "age": _age(created),
         "commit": _commit(version.tags),
     }

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from churn.params import Costs
+from churn.tracking.unseen_rows import recorded_parameters
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -30,25 +29,11 @@ def registered_costs(version: ModelVersion) -> Costs | None:
     They are in the version's own tags, or, of a version that an earlier release registered, in its
     run.
     """
-    parameters = _registered_parameters(version)
+    parameters = recorded_parameters(version)
     values = {}
     for name in Costs.model_fields:
         value = parameters.get(f"evaluate.costs.{name}")
         if value is None:
             return None
-        values[name] = float(value)
+        values[name] = float(str(value))
     return Costs(**values)
-
-
-def _registered_parameters(version: ModelVersion) -> Mapping[str, float | str]:
-    import mlflow
-
-    if "params" in version.tags:
-        parameters: dict[str, float | str] = json.loads(version.tags["params"])
-        return parameters
-    if version.run_id is None:
-        return {}
-    try:
-        return dict(mlflow.get_run(version.run_id).data.params)
-    except mlflow.MlflowException:  # the run has been deleted for good
-        return {}

@@ -64,6 +64,18 @@ def stage_inputs(stage: str) -> dict[str, str]:
     return {path: md5(path) for path in dependencies}
 
 
+def stage_parameters(stage: str, parameters: dict[str, object]) -> dict[str, object]:
+    """The parameters that a stage reads, as dvc.yaml names them or their sections.
+
+    Args:
+        parameters: every parameter by its dotted name.
+    """
+    with reading("dvc.yaml"):
+        sections = read_yaml("dvc.yaml")["stages"][stage]["params"]
+    names = tuple(f"{section}." for section in sections)
+    return {name: value for name, value in parameters.items() if f"{name}.".startswith(names)}
+
+
 def data_tags(*splits: str) -> dict[str, str]:
     """md5 tags of the raw table, the contract and the splits, as dvc.lock chains them.
 

@@ -22,9 +22,10 @@ def environment_tags() -> dict[str, str]:
     with reading("requirements.txt"):
         lock_md5 = md5("requirements.txt")
     differing = differing_packages()
+    environment = f"differs: {', '.join(differing)}" if differing else "as pinned"
     return {
         "lock_md5": lock_md5,
-        "environment": f"differs: {', '.join(differing)}" if differing else "as pinned",
+        "environment": environment,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor(),

@@ -95,8 +95,7 @@ def compared_with_tag(
 ) -> dict[str, str]:
     """The tag that names the production model with which a model was compared.
 
-    The model in production itself is compared with nothing new, so any earlier record of it counts:
-    it has no such tag.
+    The model in production itself has no such tag: any earlier record of it matches.
 
     Args:
         model_identity: registry.workspace_identity of the model.
@@ -171,7 +170,6 @@ def evaluation_run(evaluation: Evaluation) -> Iterator[None]:
         **lineage.stage_tags("train"),
         **evaluation.stage_tags,
         **tags_of_model,
-        **held_runs.workspace_tag(),
     }
     if runs.find_run(stage="train", **tags_of_model):
         with runs.open_run("evaluate", tags):
@@ -183,59 +181,6 @@ def evaluation_run(evaluation: Evaluation) -> Iterator[None]:
         booster = load_booster(paths.MODEL)
         run_log.log_training(parameters, evaluation.data_tags, evaluation.contract, booster)
         yield
-
-
-def registered_metrics(version: ModelVersion) -> dict[str, float]:
-    """The test metrics with which a version was registered; empty if they are lost.
-
-    A version without them in its tags was registered by an earlier release, in which a later
-    evaluation could write into the version's run. Of such a run, the last values before the
-    registration count.
-    """
-    import mlflow
-
-    if "metrics" in version.tags:
-        metrics: dict[str, float] = json.loads(version.tags["metrics"])
-        return metrics
-    if version.run_id is None:
-        return {}
-    try:
-        run = mlflow.get_run(version.run_id)
-        names = test_metrics(run.data.metrics)
-        return {name: _value_at_registration(run, name, version) for name in names}
-    except mlflow.MlflowException:  # the run has been deleted for good
-        return {}
-
-
-def _value_at_registration(run: Run, name: str, version: ModelVersion) -> float:
-    import mlflow
-
-    history = mlflow.MlflowClient().get_metric_history(run.info.run_id, name)
-    before = [point for point in history if point.timestamp <= version.creation_timestamp]
-    last = max(before or history, key=lambda point: point.timestamp)
-    return float(last.value)
-
-
-def test_metrics(metrics: dict[str, float]) -> dict[str, float]:
-    """The metrics of a run without the learning curves."""
-    curves = ("train_", "valid_")
-    return {name: value for name, value in metrics.items() if not name.startswith(curves)}
-
-
-def metric_changes(
-    recorded: dict[str, float], today: dict[str, float], names: tuple[str, ...]
-) -> list[str]:
-    """One line for each of these metrics whose value today is not the recorded one."""
-    lines = []
-    for name in names:
-        before, now = recorded.get(name), today.get(name)
-        if before is None and now is not None:
-            lines.append(f"{name} was not measured when it was registered")
-        elif before is not None and now is None:
-            lines.append(f"{name} is no longer measured")
-        elif before is not None and now is not None and abs(before - now) > TOLERANCE:
-            lines.append(f"{name} is {now:.4f} today and was {before:.4f} when it was registered")
-    return lines
 
 
 def is_experiment() -> bool:

@@ -11,16 +11,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from churn.errors import UserError
 from churn.tracking import git_state, store
-
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
 
 IDENTIFIER = re.compile("(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")  # an md5, or an id of MLflow
 CACHED = re.compile(r"([0-9a-f]{2})/([0-9a-f]{30})(\.dir)?$")
@@ -96,23 +91,21 @@ def named_by_versions() -> dict[str, str]:
 
     named: dict[str, str] = {}
     for version in mlflow.search_model_versions():
-        text = " ".join([*_texts(version), *_texts_of_run(version.run_id)])
+        texts = [str(version.run_id), str(version.source), *version.tags.values()]
+        text = " ".join([*texts, *_tags_of_run(version.run_id)])
         for identifier in IDENTIFIER.findall(text):
             named[identifier] = f"{version.name} version {version.version}"
     return named
 
 
-def _texts(version: ModelVersion) -> list[str]:
-    """Every text of a version that may name something."""
-    return [str(version.run_id), str(version.source), *version.tags.values()]
-
-
-def _texts_of_run(run_id: str | None) -> list[str]:
+def _tags_of_run(run_id: str | None) -> list[str]:
     """The tags of a run; none if it is gone."""
     import mlflow
 
+    if not run_id:
+        return []
     try:
-        return list(mlflow.get_run(run_id).data.tags.values()) if run_id else []
+        return list(mlflow.get_run(run_id).data.tags.values())
     except mlflow.MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
@@ -206,9 +199,3 @@ def delete_from_mlflow(database: str) -> None:
 
     options = ["--backend-store-uri", database, "--tracking-uri", store.tracking_uri()]
     gc.main(options, standalone_mode=False)
-
-
-def delete_files(paths: Iterable[Path]) -> None:
-    """Delete files of DVC's cache."""
-    for path in paths:
-        path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Which runs a process works on, so that none of a killed process stays RUNNING.
 
-A process notes its runs in a folder of the project for as long as it works on them, and holds a
-lock on its note, which a kill takes away.
+A process notes its runs in a folder of the project for as long as it works on them, and locks its
+note. The system releases the lock when the process ends, however it ends.
 """
 
 from __future__ import annotations

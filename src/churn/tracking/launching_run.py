@@ -70,7 +70,9 @@ def name_launching_run() -> None:
 def launched_name(run: Run) -> str:
     """What a run of `mlflow run` launched: "pipeline", "train max_depth=6"."""
     entry_point = run.data.tags.get("mlflow.project.entryPoint", "main")
-    words = ["pipeline" if entry_point == "main" else entry_point]
+    if entry_point == "main":
+        entry_point = "pipeline"
+    words = [entry_point]
     for name, value in sorted(run.data.params.items()):
         if value:
             words.append(f"{name}={value}")

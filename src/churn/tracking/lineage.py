@@ -3,6 +3,7 @@
 import json
 
 from churn.errors import UserError
+from churn.params import load_params
 from churn.tracking import dvc_lock, environment, git_state
 
 
@@ -22,21 +23,27 @@ def stage_tags(stage: str) -> dict[str, str]:
     }
 
 
-def check_inputs_unchanged(tags: dict[str, str]) -> None:
-    """End a stage whose inputs are no longer those with which it started.
+def check_inputs_unchanged(tags: dict[str, str], parameters: dict[str, object]) -> None:
+    """End a stage whose files or parameters are no longer those with which it started.
 
-    DVC hashes a stage's dependencies after it ran: a file edited meanwhile would be recorded in
-    dvc.lock as the input of an output that was not made from it.
+    DVC reads both for dvc.lock after the stage ran: what was edited meanwhile would be recorded as
+    the input of an output that was not made from it.
 
     Args:
         tags: stage_tags of the start.
+        parameters: every parameter by its dotted name, as the stage read them.
 
     Raises:
-        UserError: an input was edited.
+        UserError: something was edited.
     """
     stage = tags["stage"]
     at_start = json.loads(tags[f"{stage}.inputs"])
     now = dvc_lock.stage_inputs(stage)
     changed = [path for path in now if now[path] != at_start.get(path)]
+
+    parameters_now = load_params().flat()
+    for name, value in dvc_lock.stage_parameters(stage, parameters).items():
+        if parameters_now.get(name) != value:
+            changed.append(f"{name} in params.yaml")
     if changed:
         raise UserError(f"{', '.join(changed)} changed while {stage} ran; run `dvc repro` again")

@@ -229,6 +229,7 @@ def verified_version_copy(version: ModelVersion) -> Iterator[Path]:
         yield folder
 
 
+# only operations
 def check_version(version: ModelVersion) -> None:
     """Check the files of a registered version.
 
@@ -237,3 +238,6 @@ def check_version(version: ModelVersion) -> None:
     """
     with verified_version_copy(version):
         pass
+
+
+# end

@@ -86,8 +86,9 @@ def _with_interval(metrics: dict[str, float], name: str) -> str:
     if name not in metrics:
         return MISSING
     text = _number(name, metrics[name])
-    if f"{name}_low" in metrics:
-        text += f" ({metrics[f'{name}_low']:.4f} to {metrics[f'{name}_high']:.4f})"
+    low, high = f"{name}_low", f"{name}_high"
+    if low in metrics:
+        text += f" ({metrics[low]:.4f} to {metrics[high]:.4f})"
     return text
 
 
@@ -124,7 +125,8 @@ def markdown_table(rows: Sequence[Row]) -> str:
     """Rows as a Markdown table, with the columns of the first row."""
     names = list(rows[0])
     lines = [names, ["---"] * len(names)]
-    lines += [[escape(str(row[name])) for name in names] for row in rows]
+    for row in rows:
+        lines.append([escape(str(row[name])) for name in names])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 

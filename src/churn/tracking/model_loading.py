@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from churn.data.contract import Contract, load_contract
 from churn.errors import UserError
 from churn.tracking import logged_model, model_code
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.pyfunc import PyFuncModel
-
-    from churn.modeling.scoring import ChurnModel
 
 LONGEST_REASON = 500  # characters of MLflow's message; it becomes part of the gate's reason
 
@@ -42,21 +38,6 @@ def load_predictor(version: ModelVersion) -> PyFuncModel:
     """
     with logged_model.verified_version_copy(version) as folder:
         return load_scoring_model(folder)
-
-
-def load_scorer(version: ModelVersion) -> tuple[ChurnModel, Contract]:
-    """The scoring model of a version for callers that check the rows themselves, and its contract.
-
-    Raises:
-        UserError: it is not what was registered.
-    """
-    with logged_model.verified_version_copy(version) as folder:
-        model = load_scoring_model(folder).unwrap_python_model()
-        own = model.contract  # an object of the model's own code
-        # Release 0.2 had neither periods nor derived features. The model's own code computes these.
-        time = getattr(own, "time", None)
-        contract = load_contract(own.path, own.id, own.target, own.positive, time)
-        return model, replace(contract, derived=getattr(own, "derived", ()))
 
 
 def score_rows(version: ModelVersion, predictor: PyFuncModel, rows: pd.DataFrame) -> pd.DataFrame:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from churn.errors import UserError
 from churn.modeling import segments
 from churn.modeling.bootstrap import Resampling, paired_differences
 from churn.modeling.encoding import encode_labels
+from churn.modeling.gate import Comparison
 from churn.tracking import model_loading
 from churn.tracking.evaluation_record import Evaluation
 from churn.tracking.unseen_rows import find_unseen_rows
@@ -21,27 +20,20 @@ if TYPE_CHECKING:  # MLflow takes two seconds to import, and evaluate has other 
 RESTORE_PRODUCTION = "another version that gets the alias `production` replaces it"
 # only operations
 RESTORE_PRODUCTION += (
-    ": `python src/promote.py --rollback` takes production back, `--stage VERSION` and a promotion "
-    "make another version production"
+    ": `python src/promote.py --rollback` makes the previous one production; or stage another with "
+    "`--stage VERSION`, and promote that"
 )
 # end
 
 
-def compare_with_production(
-    evaluation: Evaluation, production: ModelVersion | None
-) -> tuple[tuple[float, float, float] | None, str, pd.DataFrame | None]:
+def compare_with_production(evaluation: Evaluation, production: ModelVersion | None) -> Comparison:
     """Compare the model with the one in production on the same test rows.
-
-    Returns:
-        The difference in ROC AUC with its interval (bootstrap.paired_differences), or None if they
-        cannot be compared; a note on the rows that are left out, or the reason why they cannot be;
-        and the difference by segment, where segments are asked for (segments.segment_differences).
 
     Raises:
         UserError: the production model is not what was registered.
     """
     if production is None:
-        return None, "no production model to compare with", None
+        return Comparison(None, "no production model to compare with")
     predictor = _production_predictor(production)
     params, contract = evaluation.params, evaluation.contract
     try:
@@ -49,18 +41,20 @@ def compare_with_production(
         test = evaluation.test[unseen.is_unseen]
         scores = model_loading.score_rows(production, predictor, test)
     except UserError as error:  # a person decides at promotion
-        return None, str(error), None
+        return Comparison(None, str(error))
 
     ours = evaluation.probabilities[unseen.is_unseen]
     probabilities = (ours, scores["churn_probability"].to_numpy())
     resampling = Resampling(params.evaluate.bootstrap, params.seed)
     labels = encode_labels(test, contract)
     difference = paired_differences(labels, *probabilities, resampling)["roc_auc"]
+    by_segment = None
     columns = params.evaluate.segments
-    if not columns:
-        return difference, unseen.note, None
-    by_segment = segments.segment_differences(test, contract, columns, probabilities, resampling)
-    return difference, unseen.note, by_segment
+    if columns:
+        by_segment = segments.segment_differences(
+            test, contract, columns, probabilities, resampling
+        )
+    return Comparison(difference, unseen.note, by_segment)
 
 
 def _production_predictor(version: ModelVersion) -> PyFuncModel:

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from churn import paths
-from churn.files import read_metrics
 from churn.modeling import gate, single_columns
 from churn.tracking import (
     evaluation_record,
@@ -45,7 +44,12 @@ class Outcome:
 
 
 def find_outcome(evaluation: Evaluation) -> Outcome | None:
-    """The outcome of an equal evaluation that was recorded before, if nothing is missing of it."""
+    """The outcome of an equal evaluation that was recorded before, if nothing is missing of it.
+
+    Raises:
+        UserError: an input of the stage changed meanwhile.
+    """
+    lineage.check_inputs_unchanged(evaluation.stage_tags, evaluation.params.flat())
     name, identity = evaluation.model_name, evaluation.model_identity
     production = registry.version_with_alias(name, "production")
     record = evaluation_record.find_record(
@@ -56,8 +60,10 @@ def find_outcome(evaluation: Evaluation) -> Outcome | None:
 
     held_runs.finish_whole_record(record)
     text = f"{record.data.tags['gate_reason']}, as recorded before in run {record.info.run_name}"
-    passed = record.data.tags["gate"] == "passed"
-    return Outcome(text, registry.find_version(name, identity) if passed else None)
+    version = None
+    if record.data.tags["gate"] == "passed":
+        version = registry.find_version(name, identity)
+    return Outcome(text, version)
 
 
 def record_evaluation(evaluation: Evaluation, finish_drawing: FinishDrawing) -> Outcome:
@@ -72,9 +78,9 @@ def record_evaluation(evaluation: Evaluation, finish_drawing: FinishDrawing) -> 
     with evaluation_record.evaluation_run(evaluation):
         scoring_model = _verified_scoring_model(evaluation)
         comparison = production_comparison.compare_with_production(evaluation, production)
-        lineage.check_inputs_unchanged(evaluation.stage_tags)
+        lineage.check_inputs_unchanged(evaluation.stage_tags, evaluation.params.flat())
 
-        decision = gate.decide(evaluation.results, evaluation.params.gate, *comparison)
+        decision = gate.decide(evaluation.results, evaluation.params.gate, comparison)
         run_log.log_evaluation(evaluation.results, finish_drawing())
         suspicion = single_columns.read_suspicion(evaluation.params.evaluate.suspicious_auc)
         if suspicion:
@@ -175,18 +181,9 @@ def stage_version(version: ModelVersion, is_experiment: bool) -> str:
     for alias in ("staging", "production"):
         holder = registry.version_with_alias(version.name, alias)
         if holder and holder.version == version.version:
-            return "where it was"
+            return f"{alias} already"
     stage = "registered, and not staged, as an experiment"
     # only operations
     stage += f": `python src/promote.py --stage {version.version}` does that"
     # end
     return stage
-
-
-def stage_workspace(name: str) -> None:
-    """Let `staging` name the version of the workspace's model, if it passed and so has one."""
-    threshold = read_metrics(paths.METRICS)["threshold"]
-    version = registry.find_version(name, registry.workspace_identity(threshold))
-    if version:
-        stage = registry.set_staging(name, version.version)
-        print(f"{name} version {version.version} is {stage}")

@@ -6,24 +6,22 @@ It never sets the alias `production`.
 from __future__ import annotations
 
 import contextlib
-import time
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 from churn import paths
+
+# only operations or forensics
 from churn.errors import UserError
+
+# end
 from churn.files import text_md5
 from churn.tracking import logged_model, store, turns
+from churn.tracking.write_conflicts import retry_write
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-TRIES = 5  # of a write that failed because another process wrote
-WRITE_CONFLICTS = ("IntegrityError", "UniqueViolation", "database is locked")
 PRODUCTION_STAGES = ("Production", "Archived")  # of a version that is or was in production
 
 
@@ -48,6 +46,7 @@ def version_with_alias(name: str, alias: str) -> ModelVersion | None:
     return mlflow.MlflowClient().get_model_version(name, number) if number else None
 
 
+# only operations or forensics
 def require_alias(name: str, alias: str) -> ModelVersion:
     """The version that an alias names.
 
@@ -78,6 +77,7 @@ def version_by_number(name: str, number: str) -> ModelVersion | None:
     return None
 
 
+# end
 def workspace_identity(threshold: float) -> dict[str, str]:
     """The identity of the workspace's model (`logged_model.identity_tags`)."""
     return logged_model.identity_tags(paths.MODEL, paths.SCHEMA, logged_model.CODE, threshold)
@@ -129,25 +129,6 @@ def _delete_double(version: ModelVersion) -> None:
 
     with contextlib.suppress(mlflow.MlflowException):
         mlflow.MlflowClient().delete_model_version(version.name, version.version)
-
-
-def retry_write(
-    write: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
-) -> Result:
-    """Call a write of MLflow, and again if it failed because another process wrote meanwhile.
-
-    MLflow's stores look for a row and then insert it, so two processes may both insert it.
-    """
-    import mlflow
-
-    for attempt in range(TRIES - 1):
-        try:
-            return write(*arguments, **named)
-        except mlflow.MlflowException as error:
-            if not any(sign in str(error) for sign in WRITE_CONFLICTS):
-                raise
-            time.sleep(0.1 * 2**attempt)
-    return write(*arguments, **named)
 
 
 def has_no_stage(name: str) -> bool:

@@ -6,14 +6,13 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from churn import paths
 from churn.data.contract import Contract
 from churn.errors import UserError
-from churn.files import parse_yaml, reading
+from churn.files import numbers_only, parse_yaml, reading
 from churn.modeling.booster import load_booster, predict_probabilities
 from churn.modeling.bootstrap import Resampling, paired_differences
 from churn.modeling.encoding import encode_labels
@@ -88,11 +87,6 @@ def file_parameters(commit: str | None = None) -> dict[str, object]:
     return flatten(dvc.api.params_show(rev=commit))
 
 
-def numbers_only(metrics: dict[str, object]) -> dict[str, float]:
-    """The metrics that are numbers; `gate_thresholds` is a text."""
-    return {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
-
-
 def compare_models(revision: Revision, contract: Contract, params: Params) -> Comparison:
     """Measure the revision's model beside the workspace's, on the workspace's test rows.
 
@@ -116,14 +110,8 @@ def compare_models(revision: Revision, contract: Contract, params: Params) -> Co
     if abs(roc_auc_score(labels, theirs) - revision.metrics["roc_auc"]) > TOLERANCE:
         return Comparison(reason=f"today's code measures the model of {revision.name} otherwise")
     ours = predict_probabilities(load_booster(paths.MODEL), test, contract)
-    return Comparison(_differences(labels, ours, theirs, params))
-
-
-def _differences(
-    labels: np.ndarray, ours: np.ndarray, theirs: np.ndarray, params: Params
-) -> Differences:
     resampling = Resampling(params.evaluate.bootstrap, params.seed)
-    return paired_differences(labels, ours, theirs, resampling)
+    return Comparison(paired_differences(labels, ours, theirs, resampling))
 
 
 def _obstacle(revision: Revision) -> str:

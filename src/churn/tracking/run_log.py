@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from churn.data.contract import Contract
 from churn.files import md5, text_md5
 from churn.modeling.signature import model_signature
 from churn.tracking import environment, runs
+from churn.tracking.write_conflicts import retry_write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,10 +24,8 @@ REFUSED = re.compile(r"[^\w.\- ]")
 LONGEST_KEY = 250
 LARGEST_BATCH = 1000  # metrics in one call
 SPLIT_CONTEXTS = {"train": "training", "valid": "validation", "test": "testing"}
-TRIES = 5
-# How SQLite and PostgreSQL say that a row is there already; that a table is an input of this run is
-# said where the answer to a call was lost, and MLflow's client has sent it again.
-WRITE_CONFLICT = re.compile("IntegrityError|UniqueViolation")
+# How SQLite and PostgreSQL report that a table is an input of this run already: the call succeeded,
+# its answer was lost, and MLflow's client sent it again.
 IS_INPUT = re.compile(r"UNIQUE constraint failed: inputs\.|unique constraint \"inputs_pk\"")
 
 
@@ -51,17 +49,15 @@ def log_dataset(path: Path, digest: str, name: str, context: str) -> None:
         warnings.simplefilter("ignore")
         source = resolve_dataset_source(str(path))
     dataset = MetaDataset(source, name=name, digest=digest)  # type: ignore[abstract]
-    for attempt in range(TRIES):
+
+    def log() -> None:
         try:
             mlflow.log_input(dataset, context=context)
-            return
         except mlflow.MlflowException as error:
-            if IS_INPUT.search(str(error)):
-                return
-            # Another process has just logged the same table for the first time.
-            if not WRITE_CONFLICT.search(str(error)) or attempt == TRIES - 1:
+            if not IS_INPUT.search(str(error)):
                 raise
-            time.sleep(0.1 * 2**attempt)
+
+    retry_write(log)  # another process may log the same table for the first time
 
 
 def metric_key(name: str) -> str:
@@ -120,7 +116,7 @@ def log_training(
 ) -> None:
     """Log a training into the active run: parameters, tables, learning curves and the booster.
 
-    The curves are read from the file that training wrote.
+    The curves are read from the file, so that a model from DVC's cache has them too.
 
     Args:
         parameters: every parameter by its dotted name.
@@ -148,7 +144,7 @@ def log_training(
 
 
 def log_evaluation(results: dict[str, float], pictures: Path | None) -> None:
-    """Log an evaluation into the active run: test metrics, plots, and the files of the model.
+    """Log an evaluation into the active run: test metrics, plots, and the files that DVC tracks.
 
     Args:
         results: the numbers of reports/metrics.json.

@@ -1,7 +1,8 @@
-"""The only module that opens MLflow runs.
+"""Open the MLflow runs of the commands, and find them again.
 
-MLFLOW_TRACKING_URI decides where they go; without it, to SQLite in the project's root. A run is
-found again by the md5 of the model it made, never by an id that one process hands to another.
+MLFLOW_TRACKING_URI decides where they go; without it, to SQLite in the project's root. The run of a
+model is found by the model's md5, never by an id that one process hands to another. (The parent of
+a run, which launched it, is known by its id: launching_run.py.)
 """
 
 from __future__ import annotations
@@ -40,15 +41,16 @@ def open_run(name: str, tags: dict[str, str], run_id: str | None = None) -> Iter
     import mlflow
 
     parent = launching_run.launching_run_id()
+    new_name = None  # a run that is resumed keeps its own
     if run_id is None:
-        name, tags = _name_and_tags_of_new_run(name, tags, parent)
+        new_name, tags = _name_and_tags_of_new_run(name, tags, parent)
 
     def start() -> list[str]:
         with launching_run.hidden_from_mlflow():
             opened = mlflow.start_run(
                 run_id=run_id,
                 experiment_id=experiment_id,
-                run_name=None if run_id else name,
+                run_name=new_name,
                 tags={key: str(value) for key, value in tags.items()},  # a server refuses numbers
             )
         held = [opened.info.run_id]
@@ -153,6 +155,7 @@ def find_run(**tags: str) -> Run | None:
     return matches[0] if matches else None
 
 
+# only experiments or forensics
 def run_exists(run_id: str) -> bool:
     """Whether the store has a run of this id."""
     store.connect()
@@ -164,8 +167,9 @@ def run_exists(run_id: str) -> bool:
         return False
 
 
+# end
 def lineage_of_active_run() -> dict[str, str]:
-    """The tags of the active run that a version carries too: neither MLflow's own nor its stage."""
+    """The tags of the active run that a version carries too: without MLflow's own and `stage`."""
     import mlflow
 
     tags = mlflow.get_run(active_run().info.run_id).data.tags

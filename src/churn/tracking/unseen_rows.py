@@ -66,7 +66,7 @@ def find_unseen_rows(
         UserError: with the reason why the version cannot be compared: too few rows are left, or it
             cannot be told which rows it has seen.
     """
-    recorded = _recorded_parameters(version)
+    recorded = recorded_parameters(version)
     is_seen = _seen_rows(version, recorded, test, contract)
     if not is_seen.any():
         return UnseenRows(~is_seen, "")
@@ -87,7 +87,7 @@ def find_unseen_rows(
     return UnseenRows(~is_seen, f"on {left:,} of {everything:,} test rows: {reason}")
 
 
-def _recorded_parameters(version: ModelVersion) -> dict[str, object]:
+def recorded_parameters(version: ModelVersion) -> dict[str, object]:
     """The parameters with which a version was made, by dotted name; some may be missing."""
     if "params" in version.tags:
         tagged: dict[str, object] = json.loads(version.tags["params"])

@@ -25,6 +25,7 @@ from churn.modeling.booster import feature_contributions, load_booster, predict_
 from churn.modeling.bootstrap import Resampling, bootstrap_intervals
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import best_threshold, point_metrics
+from churn.modeling.metrics_table import interval_text
 from churn.modeling.model_card import render_model_card
 from churn.modeling.plot_data import plot_tables, value_table
 from churn.params import Params, load_params, seed_global_generators
@@ -88,7 +89,7 @@ def main() -> None:
 
 def print_outcome(params: Params, results: dict[str, float], outcome: registration.Outcome) -> None:
     """Print how good the model is, what is suspicious, and what the gate decided."""
-    interval = f"{results['roc_auc_low']:.4f} to {results['roc_auc_high']:.4f}"
+    interval = interval_text(results, "roc_auc")
     print(f"test ROC AUC {results['roc_auc']:.4f} ({interval}); {baseline.in_words(results)}")
     suspicion = single_columns.read_suspicion(params.evaluate.suspicious_auc)
     if suspicion:

@@ -19,23 +19,6 @@ CONFIDENCE = 0.95
 Position = tuple[int, ...]
 
 
-def positions(steps: list[int]) -> list[Position]:
-    """Every position whose value `shapley` needs.
-
-    Each axis is at its start or its end, and at most one is between them.
-
-    Args:
-        steps: the number of steps of each axis.
-    """
-    start_or_end = [{0, count} for count in steps]
-    needed = set(itertools.product(*start_or_end))
-    for axis, count in enumerate(steps):
-        reachable: list[Sequence[int] | set[int]] = list(start_or_end)
-        reachable[axis] = range(count + 1)
-        needed |= set(itertools.product(*reachable))
-    return sorted(needed)
-
-
 def shapley(value: Callable[[Position], float], steps: list[int]) -> list[list[float]]:
     """What each step of each axis adds to the value, averaged over all orders of moving the axes.
 

@@ -6,8 +6,8 @@ from churn import paths
 from churn.errors import UserError
 from churn.files import numbers_only, parse_yaml, reading, text_md5
 from churn.forensics.recipe import Recipe, code_and_contract
-from churn.params import flatten, parameters_digest
-from churn.tracking import git_state
+from churn.params import parameters_digest
+from churn.tracking import dvc_lock, git_state
 
 PROJECT_FILE = "MLproject"  # a file in the project's root that is nowhere else in it
 INTACT_COMMIT = "choose a commit with an intact one"
@@ -22,14 +22,14 @@ def recipe_of_commit(name: str, commit: str, label: str) -> Recipe:
     at = f"{commit}:{project_folder_in(commit)}"
     lock = git_state.git("show", f"{at}dvc.lock", check=False)
     with reading(f"dvc.lock of {label}", INTACT_COMMIT):
-        stages = parse_yaml(lock)["stages"] if lock else {}
+        stages = dvc_lock.parse_lock(parse_yaml(lock)["stages"]) if lock else {}
     deps: dict[str, str] = {}
     outs: dict[str, str] = {}
     parameters: dict[str, object] = {}
     for stage in stages.values():
-        deps |= {dep["path"]: dep["md5"] for dep in stage.get("deps", ())}
-        outs |= {out["path"]: out["md5"] for out in stage.get("outs", ())}
-        parameters |= flatten(stage.get("params", {}).get("params.yaml", {}))
+        deps |= stage["deps"]
+        outs |= stage["outs"]
+        parameters |= stage["params"]
 
     wanted = [str(path) for path in (*paths.SPLITS.values(), paths.MODEL)]
     text = git_state.git("show", f"{at}{paths.METRICS}", check=False)

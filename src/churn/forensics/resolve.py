@@ -80,8 +80,7 @@ def _find_experiment_or_commit(name: str) -> Recipe | None:
     experiments = dict(_dvc_experiments())
     if name in experiments:
         return recipe_of_commit(name, experiments[name], f"experiment {name}")
-    revision = git_state.git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", check=False)
-    commit = revision.strip()
+    commit = git_state.commit_of(name)
     return recipe_of_commit(name, commit, f"{name} ({commit[:7]})") if commit else None
 
 

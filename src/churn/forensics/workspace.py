@@ -64,8 +64,7 @@ def checkout(recipe: Recipe) -> Iterator[Path]:
         UserError: the commit is not in this clone, its patch does not apply, or nobody has the
             data.
     """
-    revision = f"{recipe.commit}^{{commit}}"
-    if not git_state.git("rev-parse", "--verify", "--quiet", revision, check=False):
+    if not git_state.commit_of(recipe.commit):
         raise UserError(
             f"commit {recipe.commit} of {recipe.label} is not in this clone; `git fetch --all` (in "
             "a shallow clone `git fetch --unshallow`) brings it if it was pushed"

@@ -13,7 +13,7 @@ from churn import paths
 from churn.data.contract import Contract
 from churn.data.origins import backtest_origins
 from churn.data.time_split import describe_periods
-from churn.modeling.booster import fit_booster
+from churn.modeling.booster import fit_booster, predict_probabilities
 from churn.modeling.bootstrap import Resampling, bootstrap_intervals
 from churn.modeling.encoding import encode_labels, labelled_matrix
 from churn.modeling.metrics import calibration_error
@@ -83,7 +83,7 @@ def _measure_period(
 
     booster, _ = fit_booster(matrices["train"], matrices, params.train, params.seed)
     labels = encode_labels(test, contract)
-    probabilities = booster.predict(labelled_matrix(test, contract)).astype("float64")
+    probabilities = predict_probabilities(booster, test, contract)
     resampling = Resampling(params.evaluate.bootstrap, params.seed)
     intervals = bootstrap_intervals(labels, probabilities, resampling)
     return {

@@ -24,6 +24,11 @@ class Resampling:
     seed: int
 
 
+def riskiest_first(probabilities: np.ndarray) -> np.ndarray:
+    """The order of the rows by falling probability; shape (rows,)."""
+    return np.argsort(-probabilities, kind="stable")
+
+
 class WeightedRanking:
     """The main metrics of fixed probabilities under any row weights.
 
@@ -33,7 +38,7 @@ class WeightedRanking:
 
     def __init__(self, labels: np.ndarray, probabilities: np.ndarray) -> None:
         self.labels = labels
-        self.order = np.argsort(-probabilities, kind="stable")
+        self.order = riskiest_first(probabilities)
 
         # Rows with equal probabilities are one point of a curve: the position of the last of them.
         is_last = np.append(np.diff(probabilities[self.order]) != 0, True)

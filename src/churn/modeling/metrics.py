@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sklearn_metrics
 
-from churn.modeling.bootstrap import MAIN_METRICS
+from churn.modeling.bootstrap import MAIN_METRICS, riskiest_first
 from churn.params import Costs
 
 COMPARED_METRICS = (*MAIN_METRICS, "value_per_customer")  # what tables of several models show
@@ -32,7 +32,7 @@ def point_metrics(
         labels, contacted, average="binary", zero_division=0
     )
     value = campaign_value(labels, contacted, costs)
-    top_decile = labels[_riskiest_first(probabilities)][: int(np.ceil(len(labels) / 10))]
+    top_decile = labels[riskiest_first(probabilities)][: int(np.ceil(len(labels) / 10))]
 
     return {
         "roc_auc": sklearn_metrics.roc_auc_score(labels, probabilities),
@@ -76,7 +76,7 @@ def best_threshold(labels: np.ndarray, probabilities: np.ndarray, costs: Costs) 
         The threshold, rounded down to six digits so that it reads the same everywhere; 1.0, where
         nobody is contacted, if no contact pays.
     """
-    order = _riskiest_first(probabilities)
+    order = riskiest_first(probabilities)
     everybody = np.ones(len(labels))
     values = np.cumsum(gain_per_customer(labels[order], everybody, costs))
 
@@ -109,8 +109,3 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
     bins = calibration_bins(labels, probabilities)
     gaps = (bins.probability - bins.churn_rate).abs()
     return float((gaps * bins.customers).sum() / len(labels))
-
-
-def _riskiest_first(probabilities: np.ndarray) -> np.ndarray:
-    """The order of the rows by falling probability; shape (rows,)."""
-    return np.argsort(-probabilities, kind="stable")

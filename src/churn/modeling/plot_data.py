@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sklearn_metrics
 
-from churn.modeling.bootstrap import INTERVAL, Resampling, bootstrap_weights
+from churn.modeling.bootstrap import INTERVAL, Resampling, bootstrap_weights, riskiest_first
 from churn.modeling.metrics import calibration_bins, gain_per_customer
 from churn.params import Costs
 
@@ -68,7 +68,7 @@ def calibration_table(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataF
 
 def gain_table(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     """Share of all churners among the customers contacted first, the riskiest first."""
-    order = np.argsort(-probabilities, kind="stable")
+    order = riskiest_first(probabilities)
     churners_found = np.append(0, np.cumsum(labels[order]) / labels.sum())
     customers = np.linspace(0, 1, len(churners_found))
     curve = {"customers": customers, "churners_found": churners_found, "guessing": customers}
@@ -85,7 +85,7 @@ def value_table(
         The columns customers (a share), value, value_low and value_high, in the currency of
         `costs`; one row for each percent.
     """
-    order = np.argsort(-probabilities, kind="stable")
+    order = riskiest_first(probabilities)
     gains = gain_per_customer(labels, np.ones(len(labels)), costs)[order]
     shares = np.linspace(0, 1, 101)
 

@@ -1,9 +1,7 @@
 """Who decides on a promotion or a rollback."""
 
-import subprocess
-
 from churn.errors import UserError
-from churn.tracking import server_user
+from churn.tracking import git_state, server_user
 
 
 def decided_by(given: str) -> str:
@@ -23,5 +21,4 @@ def decided_by(given: str) -> str:
 
 def git_user() -> str:
     """The user's name as git has it, "" if it has none."""
-    command = ["git", "config", "user.name"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return git_state.git("config", "user.name", check=False).strip()

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from churn.data.arrow import arrow_schema
 from churn.data.contract import CAMPAIGN_COLUMNS, SCORE_COLUMNS, Contract
 from churn.data.customer_table import CustomerTable
 from churn.data.rejection import to_contract_types
-from churn.data.row_keys import row_keys
 from churn.errors import UserError, amount, short
 from churn.modeling.bootstrap import Resampling, bootstrap_intervals
 from churn.modeling.encoding import encode_labels
 from churn.modeling.metrics import point_metrics
+from churn.operations.repeated_rows import keys_of_rows
 from churn.params import Costs, Params
 
 PROBABILITY = SCORE_COLUMNS[0]
@@ -47,8 +45,8 @@ def labelled_customers(
     """
     key = [name for name in contract.key if name in table.wanted and name in scores]
     known = _known_labels(_read_labels(table, contract), table.url, contract, params)
-    keys = pd.Index(_keys(known, key, contract), tupleize_cols=False)
-    scored_keys = pd.Index(_keys(scores, key, contract), tupleize_cols=False)
+    keys = pd.Index(keys_of_rows(known, key, contract), tupleize_cols=False)
+    scored_keys = pd.Index(keys_of_rows(scores, key, contract), tupleize_cols=False)
     _check_unique(keys, key, f"{table.url}", contract)
     _check_unique(scored_keys, key, f"{table.url} has no {contract.time}, and the scores", contract)
 
@@ -79,15 +77,6 @@ def labelled_metrics(
     labels, probabilities = customers.labels, customers.probabilities
     metrics = point_metrics(labels, probabilities, threshold, costs)
     return metrics | bootstrap_intervals(labels, probabilities, resampling)
-
-
-def _keys(rows: pd.DataFrame, key: list[str], contract: Contract) -> list[object]:
-    """What identifies each row: its id, or its id and its period."""
-    ids = rows[key[0]].tolist()
-    if len(key) == 1:
-        return ids
-    period_type = arrow_schema(contract).field(key[1]).type
-    return row_keys(ids, pa.array(rows[key[1]], period_type, from_pandas=True))
 
 
 def _check_unique(keys: pd.Index, key: list[str], where: str, contract: Contract) -> None:

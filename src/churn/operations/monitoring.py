@@ -19,6 +19,7 @@ from churn.data.customer_table import CustomerTable
 from churn.data.drift import Bins, measure_drift
 from churn.data.rejection import to_contract_types
 from churn.modeling.bootstrap import MAIN_METRICS
+from churn.modeling.metrics_table import interval_text
 from churn.params import Monitor
 
 PROBABILITY = SCORE_COLUMNS[0]
@@ -119,7 +120,7 @@ def find_alarms(
             alarms.append(f"{name}: {row.invalid:.1%} break the contract, above {limit}")
 
     if labelled and labelled["roc_auc_high"] < registered["roc_auc"] - limits.max_auc_drop:
-        interval = f"{labelled['roc_auc_low']:.4f} to {labelled['roc_auc_high']:.4f}"
+        interval = interval_text(labelled, "roc_auc")
         alarms.append(
             f"ROC AUC {labelled['roc_auc']:.4f} ({interval}) is below the test split's "
             f"{registered['roc_auc']:.4f} by more than monitor.max_auc_drop {limits.max_auc_drop:g}"
@@ -144,8 +145,5 @@ def drift_report(
     lines = [f"{'labelled customers':<20} {'test split':>10} {'now':>10}   95 % interval"]
     for name in MONITORED_METRICS:
         line = f"{name:<20} {registered.get(name, np.nan):>10.4f} {labelled[name]:>10.4f}"
-        low, high = f"{name}_low", f"{name}_high"
-        if low in labelled:
-            line += f"   {labelled[low]:.4f} to {labelled[high]:.4f}"
-        lines.append(line)
+        lines.append(f"{line}   {interval_text(labelled, name)}".rstrip())
     return "\n".join([text, "", *lines])

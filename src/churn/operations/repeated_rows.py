@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pandas as pd
 import pyarrow as pa
 
 from churn.data.arrow import arrow_schema
 from churn.data.checks import duplicate_ids
+from churn.data.contract import Contract
 from churn.data.customer_table import CustomerTable
 from churn.data.rejection import to_contract_types
 from churn.data.row_keys import row_keys
@@ -69,12 +71,20 @@ def add_repeated_rows(
 
 def _read_keys(table: CustomerTable, key: list[str]) -> Iterator[list[object]]:
     """The keys of the rows, one list per batch; a key that is not readable is None."""
-    types = arrow_schema(table.contract)
     for batch in table.batches(key):
         rows, _ = to_contract_types(batch, table.contract)
-        ids = rows[key[0]].tolist()
-        if len(key) == 1:
-            yield ids
-            continue
-        periods = pa.array(rows[key[1]], types.field(key[1]).type, from_pandas=True)
-        yield row_keys(ids, periods)
+        yield keys_of_rows(rows, key, table.contract)
+
+
+def keys_of_rows(rows: pd.DataFrame, key: list[str], contract: Contract) -> list[object]:
+    """What identifies each row: its id, or its id and its period.
+
+    Args:
+        rows: in the types of the contract.
+        key: the columns of the key.
+    """
+    ids = rows[key[0]].tolist()
+    if len(key) == 1:
+        return ids
+    period_type = arrow_schema(contract).field(key[1]).type
+    return row_keys(ids, pa.array(rows[key[1]], period_type, from_pandas=True))

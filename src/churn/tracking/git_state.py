@@ -68,6 +68,12 @@ def previous_branch() -> str:
     return name if name not in ("", "HEAD", "@{-1}") else "main"
 
 
+def commit_of(name: str) -> str:
+    """The full name of the commit that a git revision names, "" if there is none."""
+    revision = f"{name}^{{commit}}"
+    return git("rev-parse", "--verify", "--quiet", revision, check=False).strip()
+
+
 def git(*arguments: str, check: bool = True, cwd: str | Path = ".") -> str:
     """Run git, and return what it printed.
 

@@ -7,8 +7,7 @@ no part of the text.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from churn.modeling.baseline import CHURN_RATE_PREFIX, PREFIX
-from churn.modeling.metrics_table import MONEY, NOT_IN_TABLE
+from churn.modeling.metrics_table import has_own_row, interval_text, value_text
 from churn.tracking.revision import Comparison, Revision
 
 MISSING = "-"
@@ -67,11 +66,8 @@ def metric_rows(
     results: dict[str, float], revision: Revision, comparison: Comparison
 ) -> list[dict[str, str]]:
     """One row per metric: the revision's, the workspace's, and the difference, with intervals."""
-    hidden = (PREFIX, CHURN_RATE_PREFIX)
     rows = []
-    for name in {**revision.metrics, **results}:
-        if name.startswith(hidden) or name.endswith(("_low", "_high")) or name in NOT_IN_TABLE:
-            continue
+    for name in filter(has_own_row, {**revision.metrics, **results}):
         row = {
             "metric": name,
             revision.name: _with_interval(revision.metrics, name),
@@ -85,11 +81,9 @@ def metric_rows(
 def _with_interval(metrics: dict[str, float], name: str) -> str:
     if name not in metrics:
         return MISSING
-    text = _number(name, metrics[name])
-    low, high = f"{name}_low", f"{name}_high"
-    if low in metrics:
-        text += f" ({metrics[low]:.4f} to {metrics[high]:.4f})"
-    return text
+    text = value_text(name, metrics[name])
+    interval = interval_text(metrics, name)
+    return f"{text} ({interval})" if interval else text
 
 
 def _difference(
@@ -100,12 +94,7 @@ def _difference(
         return f"{difference:+.4f} ({low:+.4f} to {high:+.4f})"
     if name not in results or name not in revision.metrics:
         return MISSING
-    return _number(name, results[name] - revision.metrics[name], sign="+")
-
-
-def _number(name: str, value: float, sign: str = "") -> str:
-    digits = 2 if name.startswith(MONEY) else 4
-    return f"{value:{sign},.{digits}f}"
+    return value_text(name, results[name] - revision.metrics[name], sign="+")
 
 
 def parameters_text(parameters: dict[str, object], revision: Revision) -> str:

@@ -56,7 +56,7 @@ def read_revision(name: str) -> Revision:
     Raises:
         UserError: this clone has no such revision.
     """
-    commit = git_state.git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", check=False)
+    commit = git_state.commit_of(name)
     if not commit:
         raise UserError(
             f"{name} is no revision of this clone; `git fetch origin` brings the branches of the "
@@ -66,14 +66,14 @@ def read_revision(name: str) -> Revision:
     import dvc.api  # 0.6 s
 
     try:
-        metrics = dvc.api.metrics_show(str(paths.METRICS), rev=commit.strip())
+        metrics = dvc.api.metrics_show(str(paths.METRICS), rev=commit)
     except FileNotFoundError:  # a project before its first model
         metrics = {}
-    parameters = file_parameters(commit.strip())
-    lock = git_state.git("show", f"{commit.strip()}:./dvc.lock", check=False)
+    parameters = file_parameters(commit)
+    lock = git_state.git("show", f"{commit}:./dvc.lock", check=False)
     with reading(f"dvc.lock of {name}", "compare with another revision"):
         stages = dvc_lock.parse_lock(parse_yaml(lock)["stages"]) if lock else {}
-    return Revision(name, commit.strip(), numbers_only(metrics), parameters, stages)
+    return Revision(name, commit, numbers_only(metrics), parameters, stages)
 
 
 def file_parameters(commit: str | None = None) -> dict[str, object]:

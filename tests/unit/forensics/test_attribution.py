@@ -1,11 +1,20 @@
 """Contributions add up to the change, and chance is told from causes at the promised rate."""
 
 import itertools
+from collections import defaultdict
 
 import numpy as np
 import pytest
 
 from churn.forensics import attribution
+
+
+def drawn_values(steps: list[int]) -> dict[attribution.Position, float]:
+    """A random value for each position that `shapley` asks for."""
+    draw = np.random.default_rng(0)
+    values: dict[attribution.Position, float] = defaultdict(draw.normal)
+    attribution.shapley(values.__getitem__, steps)
+    return values
 
 
 def test_shapley_values_add_up():
@@ -14,12 +23,9 @@ def test_shapley_values_add_up():
     """
     table = {(0, 0): 1.0, (1, 0): 1.5, (0, 1): 1.0, (1, 1): 2.5}
     assert attribution.shapley(table.__getitem__, [1, 1]) == [[1.0], [0.5]]
-    assert (
-        len(attribution.positions([1, 1, 1, 1])) == 16 and len(attribution.positions([1, 1])) == 4
-    )
-    draw = np.random.default_rng(0)
+    assert len(drawn_values([1, 1, 1, 1])) == 16 and len(drawn_values([1, 1])) == 4
     steps = [1, 3, 1]
-    values = {place: draw.normal() for place in attribution.positions(steps)}
+    values = drawn_values(steps)
     assert len(values) == 4 * 4
     found = attribution.shapley(values.__getitem__, steps)
     assert [len(part) for part in found] == steps

@@ -155,11 +155,11 @@ def main() -> None:
     import pandas as pd
 
     from churn.params import load_params
-    from churn.tracking import model_loading, registry, store
+    from churn.tracking import model_loading, registered_versions, store
 
     os.chdir(ROOT)
     store.connect()
-    version = registry.require_alias(load_params().registry.model, asked.alias)
+    version = registered_versions.require_alias(load_params().registry.model, asked.alias)
     loaded = model_loading.load_predictor(version)
     customers = pd.read_parquet("data/prepared/test.parquet")[
         loaded.metadata.get_input_schema().input_names()

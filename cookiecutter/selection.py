@@ -71,7 +71,7 @@ SHARED = {
     "src/churn/data/drift.py": ("operations", "forensics"),
     "tests/unit/test_drift.py": ("operations", "forensics"),
     "src/churn/signals.py": ("experiments", "forensics"),
-    "src/churn/tracking/version_metrics.py": ("operations", "forensics"),
+    "src/churn/tracking/registered_versions.py": ("operations", "forensics"),
     "tests/unit/test_signals.py": ("experiments", "forensics"),
 }
 # A passage that only some projects get is between `# only sample` and `# end`, or between

@@ -16,7 +16,7 @@ from churn.errors import UserError
 from churn.files import md5, read_yaml, reading
 from churn.operations.image_requirements import locked_closure
 from churn.params import load_params
-from churn.tracking import logged_model, registry, store
+from churn.tracking import logged_model, registered_versions, store
 from churn.tracking.store_errors import explain_store_error
 
 DOCKERFILE = Path("Dockerfile")
@@ -33,7 +33,7 @@ def main() -> None:
     )
     alias = parser.parse_args().alias
     store.connect()
-    version = registry.require_alias(load_params().registry.model, alias)
+    version = registered_versions.require_alias(load_params().registry.model, alias)
     description = f"{version.name} version {version.version}"
     if version.tags["lock_md5"] != md5(LOCK):
         raise UserError(

@@ -50,10 +50,10 @@ from churn.tracking import (
     environment,
     git_state,
     notification,
+    registered_versions,
     run_log,
     runs,
     store,
-    version_metrics,
 )
 from churn.tracking.store_errors import explain_store_error
 
@@ -96,7 +96,7 @@ def monitor(batch: Batch, labels: str | None, params: Params) -> None:
             performance = measure_performance(batch, labels, params)
 
         drift = monitoring.drift_table(counts.training, counts.batch)
-        registered = version_metrics.registered_metrics(model.version)
+        registered = registered_versions.registered_metrics(model.version)
         alarms = monitoring.find_alarms(drift, performance.labelled, registered, params.monitor)
         if not len(batch.scores):
             alarms.append(NOBODY_SCORED)
@@ -196,7 +196,7 @@ def print_changed_metrics(
         model.scorer.threshold,
         params.evaluate.costs,
     )
-    changes = version_metrics.metric_changes(registered, today, MONITORED_METRICS)
+    changes = registered_versions.metric_changes(registered, today, MONITORED_METRICS)
     if changes:
         text = "on the same test split, today's code does not give what was recorded"
         print(f"\nnote: {text}: {'; '.join(changes)}")

@@ -31,9 +31,9 @@ from churn.tracking import (
     launching_run,
     logged_model,
     notification,
+    registered_versions,
     registry,
     store,
-    version_metrics,
 )
 from churn.tracking.store_errors import explain_store_error
 
@@ -160,7 +160,7 @@ def roll_back(name: str, request: PromotionRequest) -> promotion.Move | None:
             f"{name} version {production.version} is the first in production; nothing came before "
             "it"
         )
-    version = registry.version_by_number(name, before)
+    version = registered_versions.version_by_number(name, before)
     if version is None:
         raise UserError(
             f"{name} version {before}, which was in production before, has been deleted; promote "
@@ -191,7 +191,7 @@ def change_production(
         return None
 
     confirm(f"Make {description} production{in_place_of}?", request.yes)
-    metrics = version_metrics.registered_metrics(version)
+    metrics = registered_versions.registered_metrics(version)
     compared = {metric: metrics[metric] for metric in COMPARED_METRICS if metric in metrics}
     move = promotion.Move(
         promotion.now(), kind, request.by, request.reason, old, str(version.version), compared
@@ -213,7 +213,7 @@ def put_into_staging(name: str, number_or_experiment: str) -> str:
         UserError: there is no such version, or the gate did not pass it.
     """
     if number_or_experiment.isdecimal():
-        version = registry.version_by_number(name, number_or_experiment)
+        version = registered_versions.version_by_number(name, number_or_experiment)
     else:
         version = eligibility.version_of_experiment(name, number_or_experiment)
     if version is None:

@@ -35,7 +35,7 @@ from churn.operations.scorer import load_scorer
 from churn.operations.scoring import ScoreCounts, Scorer, score_table
 from churn.operations.version_costs import costs_of_version
 from churn.params import Costs, load_params
-from churn.tracking import environment, git_state, registry, runs, store
+from churn.tracking import environment, git_state, registered_versions, runs, store
 from churn.tracking.store_errors import explain_store_error
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def main() -> None:
     check_paths(options.customers, options.scores, rejected_path)
 
     store.connect()
-    version = registry.require_alias(params.registry.model, options.alias)
+    version = registered_versions.require_alias(params.registry.model, options.alias)
     costs = costs_of_version(version, params.evaluate.costs)
     campaign = campaign_of(options, costs)
     model, contract = load_scorer(version)

@@ -22,7 +22,7 @@ from churn.console import run_command
 from churn.errors import UserError
 from churn.operations.request_log import LoggedModel, LogSettings, RequestLog
 from churn.params import Params, load_params
-from churn.tracking import launching_run, model_loading, registry, store
+from churn.tracking import launching_run, model_loading, registered_versions, store
 from churn.tracking.store_errors import explain_store_error
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def main() -> None:
     name = params.registry.model
     store.connect()
     launching_run.name_launching_run()
-    version = registry.require_alias(name, options.alias)
+    version = registered_versions.require_alias(name, options.alias)
 
     # SIGTERM alone would leave the copy behind from which the model is loaded.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))

@@ -64,7 +64,7 @@ def test_queue_runs_all_under_one_parent_and_reports_failure(clone, queue_run):
         "did you mean train.max_depth?" in result.stderr
         and "error: broken: failed" in result.stderr
     )
-    table = r"Experiment +train.max_depth +roc_auc .* gate\n( *\S+ +[23] +0\.\d{4} .*\n){2}"
+    table = r"Experiment +train.max_depth +roc_auc .* thresholds\n( *\S+ +[23] +0\.\d{4} .*\n){2}"
     assert re.search(table, result.stdout), result.stdout
     assert result.stdout.count(": success") == 2 and "broken: failed" in result.stdout
     assert parent.info.status == "FAILED"

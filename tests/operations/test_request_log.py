@@ -19,7 +19,7 @@ from mlflow.pyfunc import scoring_server
 from served import CSV, JSON, PARQUET, Server, started
 
 from churn.operations.request_log import LoggedModel, LogSettings, RequestLog
-from churn.tracking import model_loading, registry
+from churn.tracking import model_loading, registered_versions
 from conftest import Project, free_port
 
 pytestmark = pytest.mark.sample
@@ -41,7 +41,7 @@ def model(project):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", project.uri)
         mlflow.set_tracking_uri(project.uri)
-        return model_loading.load_predictor(registry.version_by_number("ChurnXGB", "1"))
+        return model_loading.load_predictor(registered_versions.version_by_number("ChurnXGB", "1"))
 
 
 @pytest.fixture(scope="module")

@@ -47,12 +47,14 @@ def expected(project: Project, rows: pd.DataFrame, version: str = "1") -> list[f
     """What the registered model, loaded in this process, says of the rows."""
     import mlflow
 
-    from churn.tracking import model_loading, registry
+    from churn.tracking import model_loading, registered_versions
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", project.uri)
         mlflow.set_tracking_uri(project.uri)  # which sets the environment too
-        predictor = model_loading.load_predictor(registry.version_by_number("ChurnXGB", version))
+        predictor = model_loading.load_predictor(
+            registered_versions.version_by_number("ChurnXGB", version)
+        )
         return predictor.predict(rows)["churn_probability"].tolist()
 
 

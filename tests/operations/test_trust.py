@@ -16,7 +16,7 @@ import serve
 from churn import paths
 from churn.errors import UserError
 from churn.files import md5
-from churn.tracking import logged_model, model_loading, registry
+from churn.tracking import logged_model, model_loading, registered_versions
 from conftest import Project, free_port
 
 
@@ -75,7 +75,7 @@ def test_every_changed_added_or_removed_file_is_noticed(project, tmp_path):
     found before anything is imported.
     """
     folder, good, canary = files(project), tmp_path / "good", tmp_path / "canary"
-    version = registry.version_by_number("ChurnXGB", "1")
+    version = registered_versions.version_by_number("ChurnXGB", "1")
     model_loading.load_predictor(version)
     names = sorted(path.relative_to(good) for path in good.rglob("*") if path.is_file())
     names = [
@@ -142,7 +142,7 @@ def test_compiled_code_never_runs(project, tmp_path):
     cache = files(project) / "code/churn/__pycache__"
     cache.mkdir(exist_ok=True)
     (cache / f"model.{sys.implementation.cache_tag}.pyc").write_bytes(b"no code at all")
-    model_loading.load_predictor(registry.version_by_number("ChurnXGB", "1"))
+    model_loading.load_predictor(registered_versions.version_by_number("ChurnXGB", "1"))
 
 
 def test_no_command_runs_a_changed_version(project, tmp_path, monkeypatch, capsys):
@@ -186,7 +186,7 @@ def test_a_version_of_an_earlier_release(project, tmp_path, capsys):
     said.
     """
     mlflow.MlflowClient().delete_model_version_tag("ChurnXGB", "1", logged_model.SEAL)
-    version = registry.version_by_number("ChurnXGB", "1")
+    version = registered_versions.version_by_number("ChurnXGB", "1")
     model_loading.load_predictor(version)
     assert "ChurnXGB version 1 is of an earlier release" in capsys.readouterr().err
     config = files(project) / "artifacts/scoring.json"

@@ -9,7 +9,7 @@ import mlflow
 import pandas as pd
 import pytest
 
-from churn.tracking import registry, store
+from churn.tracking import registry
 from conftest import Project
 
 METRICS = "src/churn/modeling/metrics.py"
@@ -227,7 +227,7 @@ def test_a_version_of_an_earlier_release_keeps_its_figures(clone, inside):
     """It has no figures in its tags, and a later evaluation wrote into its run: those before its
     registration count.
     """
-    from churn.tracking import version_metrics
+    from churn.tracking import registered_versions, store
 
     inside(clone)
     store.connect()
@@ -237,7 +237,7 @@ def test_a_version_of_an_earlier_release_keeps_its_figures(clone, inside):
     clone.client.log_metric(version.run_id, "roc_auc", own["roc_auc"] * 0.96)
     (version,) = clone.versions()
     assert clone.client.get_run(version.run_id).data.metrics["roc_auc"] == own["roc_auc"] * 0.96
-    assert version_metrics.registered_metrics(version) == own
+    assert registered_versions.registered_metrics(version) == own
 
 
 # end

@@ -11,7 +11,7 @@ from churn.forensics.commit_recipe import recipe_of_commit
 from churn.forensics.recipe import Recipe
 from churn.forensics.run_recipe import recipe_of_run, recipe_of_version
 from churn.params import load_params
-from churn.tracking import git_state, registry, runs, store
+from churn.tracking import git_state, registered_versions, registry, runs, store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -51,8 +51,8 @@ def _find_model_uri(name: str) -> Recipe | None:
         )
     model, alias, number = match.groups()
     if alias:
-        return recipe_of_version(name, registry.require_alias(model, alias))
-    version = registry.version_by_number(model, number)
+        return recipe_of_version(name, registered_versions.require_alias(model, alias))
+    version = registered_versions.version_by_number(model, number)
     if version is None:
         raise UserError(f"the registry has no version {number} of {model}")
     return recipe_of_version(name, version)
@@ -61,7 +61,7 @@ def _find_model_uri(name: str) -> Recipe | None:
 def _find_version(name: str) -> Recipe | None:
     """A version of this project's model, by its number or its alias."""
     model = load_params().registry.model
-    version = registry.version_by_number(model, name) if name.isdecimal() else None
+    version = registered_versions.version_by_number(model, name) if name.isdecimal() else None
     if version is None and registry.model_exists(model):
         version = registry.version_with_alias(model, name)
     return recipe_of_version(name, version) if version else None

@@ -13,7 +13,7 @@ from churn.errors import UserError
 from churn.files import parse_yaml, text_md5
 from churn.forensics.recipe import Recipe, code_and_contract
 from churn.params import flatten
-from churn.tracking import registry, version_metrics
+from churn.tracking import registered_versions
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -152,7 +152,7 @@ def _parameters_of_run(run: Run) -> dict[str, object]:
 def _registered_version(run: Run) -> ModelVersion | None:
     """The version that was registered from this very run."""
     name, _, number = run.data.tags.get("model_version", "").partition("/")
-    version = registry.version_by_number(name, number) if number else None
+    version = registered_versions.version_by_number(name, number) if number else None
     if version and version.run_id != run.info.run_id:
         return None  # the same model under parameters that only evaluate reads
     return version
@@ -180,7 +180,7 @@ def _logged_patch(run: Run | None, tags: Mapping[str, str]) -> str | None:
 def _recorded_metrics(source: _Source) -> dict[str, float]:
     """The recorded test metrics: the version's own, else those of the run."""
     if source.version:
-        return version_metrics.registered_metrics(source.version)
+        return registered_versions.registered_metrics(source.version)
     if source.run:
-        return version_metrics.test_metrics(source.run.data.metrics)
+        return registered_versions.test_metrics(source.run.data.metrics)
     return {}

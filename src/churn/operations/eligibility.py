@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from churn import paths
 from churn.errors import UserError
 from churn.files import md5
-from churn.tracking import registry, runs
+from churn.tracking import registered_versions, registry, runs
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -87,5 +87,5 @@ def version_of_experiment(name: str, experiment: str) -> ModelVersion | None:
             continue
         model, _, number = run.data.tags.get("model_version", "").partition("/")
         if model == name:
-            return registry.version_by_number(name, number)
+            return registered_versions.version_by_number(name, number)
     return None

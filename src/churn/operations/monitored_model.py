@@ -15,7 +15,7 @@ from churn.data.customer_table import file_md5
 from churn.errors import UserError
 from churn.operations.scorer import load_scorer
 from churn.operations.scoring import LINEAGE
-from churn.tracking import dvc_cache, registry
+from churn.tracking import dvc_cache, registered_versions
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -67,7 +67,7 @@ def load_model(lineage: dict[str, str], scores: str) -> MonitoredModel:
         UserError: the registry does not have it any more, or nobody has its rows.
     """
     name, number = lineage["model"], lineage["model_version"]
-    version = registry.version_by_number(name, number)
+    version = registered_versions.version_by_number(name, number)
     if version is None or version.tags["model_md5"] != lineage["model_md5"]:
         raise UserError(f"the registry has no {name} version {number} that made {scores}")
     scorer, contract = load_scorer(version)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from churn.errors import UserError
-from churn.tracking import registry
+from churn.tracking import registered_versions, registry
 from churn.tracking.write_conflicts import retry_write
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _finish(name: str, move: Move, tag: str) -> str:
     reason = ""
     if current not in (move.old, move.new):
         reason = f"production is version {current or 'none'}"
-    elif registry.version_by_number(name, move.new) is None:
+    elif registered_versions.version_by_number(name, move.new) is None:
         reason = "that version has been deleted"
     if reason:
         _client().delete_registered_model_tag(name, tag)
@@ -237,7 +237,7 @@ def _check_unchanged(name: str, move: Move) -> None:
         raise UserError(
             "production has been changed and changed back since you were asked; look at --history"
         )
-    if registry.version_by_number(name, move.new) is None:
+    if registered_versions.version_by_number(name, move.new) is None:
         raise UserError(
             f"{name} version {move.new} has been deleted since you were asked; nothing was changed"
         )

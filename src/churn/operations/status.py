@@ -14,7 +14,7 @@ from churn.console import text_table
 from churn.files import md5, read_metrics
 from churn.modeling.metrics import COMPARED_METRICS
 from churn.operations import promotion
-from churn.tracking import git_state, registry, version_metrics
+from churn.tracking import git_state, registered_versions, registry
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -43,7 +43,7 @@ def status_table(name: str) -> str:
     before = None
     if production:
         number = promotion.previous(promotion.history(name), str(production.version))
-        before = registry.version_by_number(name, number) if number else None
+        before = registered_versions.version_by_number(name, number) if number else None
     versions = {
         "staging": registry.version_with_alias(name, "staging"),
         "production": production,
@@ -74,8 +74,8 @@ def changed_metrics_note(name: str, version: ModelVersion) -> str:
     in_workspace = registry.find_version(name, registry.workspace_identity(today["threshold"]))
     if in_workspace is None or in_workspace.version != version.version:
         return ""
-    recorded = version_metrics.registered_metrics(version)
-    changes = version_metrics.metric_changes(recorded, today, COMPARED_METRICS)
+    recorded = registered_versions.registered_metrics(version)
+    changes = registered_versions.metric_changes(recorded, today, COMPARED_METRICS)
     if not changes:
         return ""
     difference = (
@@ -116,7 +116,7 @@ def _version_row(version: ModelVersion) -> Row:
     return {
         "version": str(version.version),
         "model": version.tags["model_md5"][:8],
-        **_compared(version_metrics.registered_metrics(version)),
+        **_compared(registered_versions.registered_metrics(version)),
         "age": _age(created),
         "commit": _commit(version.tags),
     }

@@ -10,11 +10,6 @@ import warnings
 from typing import TYPE_CHECKING
 
 from churn import paths
-
-# only operations or forensics
-from churn.errors import UserError
-
-# end
 from churn.files import text_md5
 from churn.tracking import logged_model, store, turns
 from churn.tracking.write_conflicts import retry_write
@@ -25,7 +20,8 @@ if TYPE_CHECKING:
 PRODUCTION_STAGES = ("Production", "Archived")  # of a version that is or was in production
 
 
-def _find_model(name: str) -> RegisteredModel | None:
+def find_model(name: str) -> RegisteredModel | None:
+    """The registered model of this name, or None."""
     import mlflow
 
     matches = mlflow.MlflowClient().search_registered_models(f"name = {store.quote_value(name)}")
@@ -34,50 +30,18 @@ def _find_model(name: str) -> RegisteredModel | None:
 
 def model_exists(name: str) -> bool:
     """Whether the registry has a model of this name."""
-    return _find_model(name) is not None
+    return find_model(name) is not None
 
 
 def version_with_alias(name: str, alias: str) -> ModelVersion | None:
     """The version of a registered model that an alias names, or None."""
     import mlflow
 
-    model = _find_model(name)
+    model = find_model(name)
     number = model.aliases.get(alias) if model else None
     return mlflow.MlflowClient().get_model_version(name, number) if number else None
 
 
-# only operations or forensics
-def require_alias(name: str, alias: str) -> ModelVersion:
-    """The version that an alias names.
-
-    Raises:
-        UserError: there is no such alias; the message lists the existing ones.
-    """
-    model = _find_model(name)
-    if model is None:
-        raise UserError(f"the registry has no model {name}; `make repro` makes and registers one")
-    version = version_with_alias(name, alias)
-    if version:
-        return version
-
-    existing = [f"{key} (version {number})" for key, number in model.aliases.items()]
-    message = f"{name} has no alias {alias!r}; it has {', '.join(existing) or 'none'}"
-    # only operations
-    if alias == "production":
-        message += '; `python src/promote.py --reason "..."` sets it'
-    # end
-    raise UserError(message)
-
-
-def version_by_number(name: str, number: str) -> ModelVersion | None:
-    """A version by its number, or None if there is none (any more)."""
-    for version in _versions(name):
-        if str(version.version) == number:
-            return version
-    return None
-
-
-# end
 def workspace_identity(threshold: float) -> dict[str, str]:
     """The identity of the workspace's model (`logged_model.identity_tags`)."""
     return logged_model.identity_tags(paths.MODEL, paths.SCHEMA, logged_model.CODE, threshold)
@@ -164,7 +128,7 @@ def update_stage_tags(name: str) -> None:
     """
     aliases = _aliases(name)
     while True:
-        for version in _versions(name):
+        for version in list_versions(name):
             _write_stage(version, _stage(version, aliases))
         now = _aliases(name)
         if now == aliases:
@@ -188,7 +152,8 @@ def _aliases(name: str) -> dict[str, str]:
     return {alias: str(number) for alias, number in aliases.items()}
 
 
-def _versions(name: str) -> list[ModelVersion]:
+def list_versions(name: str) -> list[ModelVersion]:
+    """Every version of a registered model."""
     import mlflow
 
     return list(mlflow.MlflowClient().search_model_versions(f"name = {store.quote_value(name)}"))

@@ -1,15 +1,47 @@
-"""The metrics with which a version was registered, and what today's evaluation gives otherwise."""
+"""Find a registered version by alias or number, and the metrics of its registration."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
+from churn.errors import UserError
+from churn.tracking import registry
 from churn.tracking.evaluation_record import TOLERANCE
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
+
+
+def require_alias(name: str, alias: str) -> ModelVersion:
+    """The version that an alias names.
+
+    Raises:
+        UserError: there is no such alias; the message lists the existing ones.
+    """
+    model = registry.find_model(name)
+    if model is None:
+        raise UserError(f"the registry has no model {name}; `make repro` makes and registers one")
+    version = registry.version_with_alias(name, alias)
+    if version:
+        return version
+
+    existing = [f"{key} (version {number})" for key, number in model.aliases.items()]
+    message = f"{name} has no alias {alias!r}; it has {', '.join(existing) or 'none'}"
+    # only operations
+    if alias == "production":
+        message += '; `python src/promote.py --reason "..."` sets it'
+    # end
+    raise UserError(message)
+
+
+def version_by_number(name: str, number: str) -> ModelVersion | None:
+    """A version by its number, or None if there is none (any more)."""
+    for version in registry.list_versions(name):
+        if str(version.version) == number:
+            return version
+    return None
 
 
 def registered_metrics(version: ModelVersion) -> dict[str, float]:

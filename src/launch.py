@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 from ruamel.yaml.error import YAMLError
 
@@ -24,6 +23,7 @@ from churn.files import is_intact, parse_yaml, read_yaml, reading
 from churn.params import load_params, validate_params
 from churn.tracking import dvc_cache, git_state, held_runs, launching_run, leftovers, store
 from churn.tracking.store_errors import explain_store_error
+from churn.tracking.workspace_experiment import run_experiment
 
 
 def main() -> None:
@@ -137,22 +137,18 @@ def run_pipeline(stage: str, changes: dict[str, str], run_id: str) -> None:
     """Run `dvc repro`, or `dvc exp run` with changed parameters.
 
     Raises:
-        UserError: it failed; params.yaml is then as it was.
+        UserError: it failed; what was changed in params.yaml for it is put back.
     """
     fetch_table()
-    command = ["dvc", "repro", stage]
     if changes:
-        settings = []
-        for name, text in changes.items():
-            settings += ["-S", f"{name}={text}"]
-        command = ["dvc", "exp", "run", *settings, stage]
-
-    before = Path("params.yaml").read_bytes()
-    if subprocess.run(command).returncode:
-        Path("params.yaml").write_bytes(before)
+        succeeded = run_experiment(changes, stage)
+    else:
+        succeeded = subprocess.run(["dvc", "repro", stage]).returncode == 0
+    if not succeeded:
         held_runs.close_abandoned()  # of a stage that was killed
         reason = launching_run.stage_failure(run_id) or "its message is above"
-        raise UserError(f"{' '.join(command)} failed: {reason}")
+        command = f"dvc exp run {stage}" if changes else f"dvc repro {stage}"
+        raise UserError(f"{command} failed: {reason}")
 
 
 def fetch_table() -> None:

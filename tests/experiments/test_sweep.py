@@ -196,6 +196,28 @@ def test_apply_makes_the_best_a_candidate(clone, searched):
     clone.out("dvc", "checkout", "-q", "-f")
 
 
+def test_nothing_is_applied_to_other_parameters(clone, searched):
+    """What was edited in params.yaml while a search ran stays, and its result is not applied: the
+    best for these parameters may not be the best for those.
+    """
+    clone.out("git", "checkout", "-q", ".")
+    command = [sys.executable, "src/sweep.py", "--resume", "--apply"]
+    running = subprocess.Popen(
+        command, cwd=clone.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while not running.stdout.readline().startswith("scoring the best"):
+        assert running.poll() is None
+    running.send_signal(signal.SIGSTOP)
+    clone.set(**{"train.rounds": 21, "evaluate.costs.contact": 41.0})
+    running.send_signal(signal.SIGCONT)
+    printed = running.communicate()[0]
+    assert running.returncode == 1, printed
+    assert "error: train.rounds in params.yaml changed while the search ran" in printed
+    changed = clone.out("git", "diff", "--name-only", "params.yaml", "dvc.lock").split()
+    assert changed == ["params.yaml"]
+    clone.out("git", "checkout", "-q", ".")
+
+
 def test_settings_of_a_search_are_no_parameters_of_a_model(clone):
     """Another number of trials reruns no stage and makes no second run of the model."""
     before = len(clone.runs())

@@ -8,8 +8,8 @@ import pytest
 from mlflow.artifacts import download_artifacts
 
 from churn import paths
-from churn.files import md5
-from conftest import TINY, Project, free_port
+from churn.files import md5, read_yaml
+from conftest import TINY, Project, flat, free_port
 from suspended import start_suspended
 
 
@@ -118,6 +118,31 @@ def test_wrong_parameters(clone, wrong, says):
     experiments = [item.experiment_id for item in clone.client.search_experiments()]
     everything = clone.client.search_runs(experiments)
     assert [run.info.run_id for run in everything if run.info.status == "RUNNING"] == []
+
+
+@pytest.mark.parametrize("options", [[], given(max_depth=2)], ids=["repro", "experiment"])
+def test_an_edit_of_params_is_not_lost(clone, monkeypatch, options):
+    """Somebody writes the next experiment into params.yaml while `mlflow run` works: that ends the
+    stage, and what was written stays. Without an edit, params.yaml is as it was.
+    """
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", clone.uri)
+    clone.set(**{"train.max_depth": 3})
+    before = (clone.folder / "params.yaml").read_text()
+    command = ("mlflow", "run", ".", "--env-manager=local", *options)
+    launcher, stage = start_suspended(clone, "train", *command)
+    clone.set(**{"train.learning_rate": 0.07})
+    stage.resume()
+    printed, _ = launcher.communicate(timeout=300)
+    assert "train.learning_rate in params.yaml changed while train ran" in printed
+    edited = flat(read_yaml(clone.folder / "params.yaml"))
+    assert edited["train.learning_rate"] == 0.07
+    assert ("train.max_depth are the experiment's" in printed) == bool(options)
+
+    (clone.folder / "params.yaml").write_text(before)
+    (clone.folder / "data/schema.yaml").write_text("no contract")
+    result, _ = launched(clone, *options)
+    assert result.returncode != 0
+    assert (clone.folder / "params.yaml").read_text() == before
 
 
 def test_killed(clone, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from churn.console import text_table
 from churn.errors import UserError
 from churn.params import parameter_names
-from churn.tracking import store
+from churn.tracking import store, workspace_experiment
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -43,15 +42,12 @@ def run_experiment(parameters: dict[str, int | float], parent: Run) -> None:
     """Run `dvc exp run` in the workspace with these parameters, as a child of `parent`.
 
     Raises:
-        UserError: it failed. params.yaml is then as it was; DVC alone would leave the changed one.
+        UserError: it failed.
     """
-    before = Path("params.yaml").read_bytes()
-    command = ["dvc", "exp", "run"]
-    for name, value in parameters.items():
-        command += ["-S", f"{name}={value!r}"]
-    if subprocess.run(command, env=child_environment(parent)).returncode:
-        Path("params.yaml").write_bytes(before)
-        raise UserError("the experiment failed, see above; params.yaml is as it was")
+    settings = {name: repr(value) for name, value in parameters.items()}
+    environment = child_environment(parent)
+    if not workspace_experiment.run_experiment(settings, environment=environment):
+        raise UserError("the experiment failed, see above")
 
 
 def experiments_table(names: set[str]) -> str:

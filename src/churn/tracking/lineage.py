@@ -41,9 +41,17 @@ def check_inputs_unchanged(tags: dict[str, str], parameters: dict[str, object]) 
     now = dvc_lock.stage_inputs(stage)
     changed = [path for path in now if now[path] != at_start.get(path)]
 
-    parameters_now = load_params().flat()
-    for name, value in dvc_lock.stage_parameters(stage, parameters).items():
-        if parameters_now.get(name) != value:
-            changed.append(f"{name} in params.yaml")
+    changed += [f"{name} in params.yaml" for name in edited_parameters(stage, parameters)]
     if changed:
         raise UserError(f"{', '.join(changed)} changed while {stage} ran; run `dvc repro` again")
+
+
+def edited_parameters(stage: str, parameters: dict[str, object]) -> list[str]:
+    """The parameters of a stage that are no longer in params.yaml as they were read.
+
+    Args:
+        parameters: every parameter by its dotted name, as they were read.
+    """
+    now = load_params().flat()
+    read = dvc_lock.stage_parameters(stage, parameters)
+    return [name for name, value in read.items() if now.get(name) != value]

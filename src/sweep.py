@@ -42,10 +42,9 @@ from churn.experiments.study import (
     study_cache_key,
 )
 from churn.experiments.workers import worker_processes
-from churn.files import read_metrics
 from churn.params import Params, load_params
 from churn.signals import delayed_interrupt
-from churn.tracking import dvc_lock, environment, git_state, lineage, registry, runs, store
+from churn.tracking import dvc_lock, environment, git_state, runs, store
 from churn.tracking.store_errors import explain_store_error
 
 if TYPE_CHECKING:
@@ -63,35 +62,10 @@ def main() -> None:
 
     run, best = search_parameters(parameters, arguments)
     if arguments.apply:
-        check_parameters_unchanged(parameters)
+        experiment.check_parameters_unchanged(parameters)
         experiment.run_experiment({f"train.{name}": value for name, value in best.items()}, run)
         # An experiment by itself moves no alias; --apply asks for it.
-        stage_workspace(parameters.registry.model)
-
-
-def check_parameters_unchanged(parameters: Params) -> None:
-    """Refuse to apply the result of a search to other parameters than it was made with.
-
-    Raises:
-        UserError: params.yaml was edited while the search ran.
-    """
-    edited = []
-    for stage in ("preprocess", "train"):
-        edited += lineage.edited_parameters(stage, parameters.flat())
-    if edited:
-        raise UserError(
-            f"{', '.join(dict.fromkeys(edited))} in params.yaml changed while the search ran, so "
-            "its result was not applied; put that back, and `python src/sweep.py --resume --apply`"
-        )
-
-
-def stage_workspace(name: str) -> None:
-    """Let `staging` name the version of the workspace's model, if it passed and so has one."""
-    threshold = read_metrics(paths.METRICS)["threshold"]
-    version = registry.find_version(name, registry.workspace_identity(threshold))
-    if version:
-        stage = registry.set_staging(name, version.version)
-        print(f"{name} version {version.version} is {stage}")
+        experiment.stage_workspace(parameters.registry.model)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -6,10 +6,16 @@ import json
 import threading
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 
-from churn.tracking import registry
+from churn import paths
+from churn.data.project_contract import load_project_contract
+from churn.errors import UserError
+from churn.files import read_metrics
+from churn.params import load_params
+from churn.tracking import dvc_lock, lineage, registration, registry, store
 from conftest import Project
 
 METRICS = "src/churn/modeling/metrics.py"
@@ -162,6 +168,27 @@ print(json.dumps([move.metrics for move in promotion.history("ChurnXGB")]))
 
 
 # end
+def test_a_recorded_evaluation_is_checked_too(clone, inside):
+    """It logs nothing, and DVC would all the same note what was edited while it ran."""
+    inside(clone)
+    params = load_params()
+    evaluation = registration.Evaluation(
+        params,
+        load_project_contract(params),
+        dvc_lock.data_tags(),
+        lineage.stage_tags("evaluate"),
+        read_metrics(paths.METRICS),
+        pd.read_parquet(paths.SPLITS["test"]),
+        np.empty(0),
+    )
+    store.connect()
+    assert "as recorded before" in registration.find_outcome(evaluation).gate
+    clone.set(**{"evaluate.costs.contact": 41.0})
+    changed = "evaluate.costs.contact in params.yaml changed while evaluate ran"
+    with pytest.raises(UserError, match=changed):
+        registration.find_outcome(evaluation)
+
+
 def test_changed_gate_and_costs_leave_the_version_alone(clone):
     """A stricter gate refuses what was registered, other costs make another version: version 1
     stays as it was.
@@ -227,7 +254,7 @@ def test_a_version_of_an_earlier_release_keeps_its_figures(clone, inside):
     """It has no figures in its tags, and a later evaluation wrote into its run: those before its
     registration count.
     """
-    from churn.tracking import registered_versions, store
+    from churn.tracking import registered_versions
 
     inside(clone)
     store.connect()

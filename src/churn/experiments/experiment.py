@@ -1,4 +1,6 @@
-"""DVC experiments started from Python: their environment, one experiment, a table of results."""
+"""DVC experiments started from Python: their environment, one with the result of a search, a table
+of results.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from churn import paths
 from churn.console import text_table
 from churn.errors import UserError
-from churn.params import parameter_names
-from churn.tracking import store, workspace_experiment
+from churn.files import read_metrics
+from churn.params import Params, parameter_names
+from churn.tracking import lineage, registry, store, workspace_experiment
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -48,6 +52,31 @@ def run_experiment(parameters: dict[str, int | float], parent: Run) -> None:
     environment = child_environment(parent)
     if not workspace_experiment.run_experiment(settings, environment=environment):
         raise UserError("the experiment failed, see above")
+
+
+def check_parameters_unchanged(parameters: Params) -> None:
+    """Refuse to apply the result of a search to other parameters than it was made with.
+
+    Raises:
+        UserError: params.yaml was edited while the search ran.
+    """
+    edited = []
+    for stage in ("preprocess", "train"):
+        edited += lineage.edited_parameters(stage, parameters.flat())
+    if edited:
+        raise UserError(
+            f"{', '.join(dict.fromkeys(edited))} in params.yaml changed while the search ran, so "
+            "its result was not applied; put that back, and `python src/sweep.py --resume --apply`"
+        )
+
+
+def stage_workspace(name: str) -> None:
+    """Let `staging` name the version of the workspace's model, if it passed and so has one."""
+    threshold = read_metrics(paths.METRICS)["threshold"]
+    version = registry.find_version(name, registry.workspace_identity(threshold))
+    if version:
+        stage = registry.set_staging(name, version.version)
+        print(f"{name} version {version.version} is {stage}")
 
 
 def experiments_table(names: set[str]) -> str:

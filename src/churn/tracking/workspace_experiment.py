@@ -5,7 +5,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from churn.files import parse_yaml
+from churn.errors import UserError
+from churn.files import read_yaml
 from churn.params import flatten
 
 PARAMS = Path("params.yaml")
@@ -26,14 +27,15 @@ def run_experiment(
     Returns:
         Whether it succeeded.
     """
-    before = PARAMS.read_text(encoding="utf-8")
+    content = PARAMS.read_bytes()
+    before = flatten(read_yaml(PARAMS))
     command = ["dvc", "exp", "run"]
     for name, text in settings.items():
         command += ["-S", f"{name}={text}"]
     if subprocess.run([*command, *arguments], env=environment).returncode == 0:
         return True
     if _differs_only_in(settings, before):
-        PARAMS.write_text(before, encoding="utf-8")
+        PARAMS.write_bytes(content)
     else:
         names = ", ".join(settings)
         text = f"params.yaml was edited meanwhile and stays so; {names} are the experiment's"
@@ -41,13 +43,12 @@ def run_experiment(
     return False
 
 
-def _differs_only_in(settings: Mapping[str, str], before: str) -> bool:
+def _differs_only_in(settings: Mapping[str, str], before: dict[str, object]) -> bool:
     """Whether params.yaml has no other change than the experiment's: nobody has edited it."""
-    old = flatten(parse_yaml(before))
     try:
-        now = flatten(parse_yaml(PARAMS.read_text(encoding="utf-8")))
-    except Exception:  # somebody is writing it
+        now = flatten(read_yaml(PARAMS))
+    except UserError:  # somebody is writing it
         return False
     for name in settings:
-        now[name] = old[name]
-    return now == old
+        now[name] = before[name]
+    return now == before
